@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+
+from mlp_export.errors import InputError
+
+if TYPE_CHECKING:
+    from mlp_export.bundle import Bundle
 
 
 class Session(Protocol):
@@ -21,3 +26,28 @@ class Session(Protocol):
         Raises InputError where 1 <= len(tokens) <= prefill_chunk or position + len(tokens) <= context does not hold.
         """
         ...
+
+
+def open_session(bundle: Bundle) -> Session:
+    """The bundle's `.pte`, loaded by the backend that its manifest names.
+
+    Raises InputError where the program does not load or is not the one the manifest describes, UsageError where this
+    mlp-export has no such backend.
+    """
+    from mlp_export.backends.base import get_backend
+
+    manifest = bundle.manifest
+    session = get_backend(manifest.backend.name).open(bundle.pte)
+    found = {"context": session.context, "prefill_chunk": session.prefill_chunk, "vocab_size": session.vocab_size}
+    expected = {
+        "context": manifest.context,
+        "prefill_chunk": manifest.prefill_chunk,
+        "vocab_size": manifest.model.shape["vocab_size"],
+    }
+    for name, value in found.items():
+        if value != expected[name]:
+            raise InputError(
+                f"{bundle.pte} has {name} {value}, the manifest says {expected[name]}",
+                "the bundle was put together from two exports: export it again",
+            )
+    return session

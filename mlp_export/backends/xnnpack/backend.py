@@ -1,0 +1,75 @@
+"""The backend protocol for XNNPACK."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mlp_export.backends.base import Artifact, BuildOptions, BuildPlan, Requirement
+from mlp_export.backends.xnnpack.cache import KvCacheType, cache_tensors
+from mlp_export.config import ModelConfig
+from mlp_export.errors import UsageError
+from mlp_export.progress import Progress
+from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
+from mlp_export.session import Session
+
+# What the file format, the operators and the graph below were proven with.
+_PACKAGES = {"torch": "2.13.0", "executorch": "1.5.1", "torchao": "0.18.0"}
+_BASE_RAM = 1_400_000_000  # the exporter's imports and the program's own export
+
+
+class XnnpackBackend:
+    name = "xnnpack"
+    default_prefill_chunk = 128
+
+    def requirements(self) -> Sequence[Requirement]:
+        found = []
+        for package, wanted in _PACKAGES.items():
+            try:
+                installed = version(package)
+            except PackageNotFoundError:
+                installed = ""
+            ok = installed.split("+")[0] == wanted
+            found.append(Requirement(package, installed, wanted, f"pip install {package}=={wanted}", ok))
+        return found
+
+    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
+        tensors = cache_tensors(config, options.context, _kv(options))
+        sizes = {t.name: t.slots * config.num_kv_heads * t.width * t.dtype.itemsize for t in tensors}
+        scale_bytes = sum(size for name, size in sizes.items() if "scales" in name)
+        file_bytes = _file_bytes(config, scheme, options)
+        global_slots = sum(sizes[t.name] for t in tensors if not t.is_local)
+        groups = config.num_heads // config.num_kv_heads
+        chunk_scores = 4 * config.num_heads * options.prefill_chunk * (options.context + options.prefill_chunk)
+        workspace = 2 * chunk_scores + chunk_scores // groups
+        return BuildPlan(
+            peak_ram_bytes=_BASE_RAM + 2 * file_bytes,
+            disk_bytes=2 * file_bytes + 40_000_000,  # before and after head and embedding share their bytes; tokenizer
+            file_bytes=file_bytes,
+            kv_cache_bytes=sum(sizes.values()) - scale_bytes,
+            kv_scale_bytes=scale_bytes,
+            # packed weights, embedding, caches, the slices of the global caches, scores
+            device_ram_bytes=file_bytes + sum(sizes.values()) + global_slots + workspace,
+        )
+
+    def lower(self, model: QuantizedModel, options: BuildOptions, path: Path, progress: Progress) -> Artifact:
+        from mlp_export.backends.xnnpack.lower import lower
+
+        return lower(model, options, path, progress)
+
+    def open(self, path: Path) -> Session:
+        from mlp_export.backends.xnnpack.runtime import ExecutorchSession
+
+        return ExecutorchSession(path)
+
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+        from mlp_export.backends.xnnpack.readback import read_weight
+
+        return read_weight(path, name, like)
+
+
+def _kv(options: BuildOptions) -> KvCacheType:
+    if options.kv_cache not in ("int8", "fp32"):
+        raise UsageError(f"no KV cache type {options.kv_cache!r}", "Choose int8 or fp32.")
+    return options.kv_cache

@@ -1,0 +1,46 @@
+"""The KV cache tensors of the program: what they are called, how large they are, who writes them.
+
+A local layer keeps exactly `window` slots and writes token p to slot p mod window; a global layer keeps `context` slots. An int8
+cache holds symmetric codes and one float32 scale a token and KV head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from mlp_export.config import ModelConfig
+
+KvCacheType = Literal["int8", "fp32"]
+
+
+@dataclass(frozen=True)
+class CacheTensor:
+    """One buffer [num_kv_heads, slots, 1, width] of one layer."""
+
+    name: str
+    layer: int
+    is_local: bool
+    slots: int
+    width: int  # head_dim for keys and values, 1 for scales
+    dtype: torch.dtype
+
+    def shape(self, kv_heads: int) -> tuple[int, int, int, int]:
+        return (kv_heads, self.slots, 1, self.width)
+
+
+def cache_tensors(config: ModelConfig, context: int, kv_cache: KvCacheType) -> list[CacheTensor]:
+    """The cache tensors in the order the delegate takes the old and returns the new ones: layer by layer, keys then values."""
+    tensors = []
+    for layer in range(config.num_layers):
+        slots = config.cache_slots(layer, context)
+        for half in ("k", "v"):
+            parts = [("codes", config.head_dim, torch.int8), ("scales", 1, torch.float32)]
+            if kv_cache == "fp32":
+                parts = [("values", config.head_dim, torch.float32)]
+            for part, width, dtype in parts:
+                name = f"{half}_{part}_{layer}"
+                tensors.append(CacheTensor(name, layer, config.local_layers[layer], slots, width, dtype))
+    return tensors

@@ -1,0 +1,55 @@
+"""Quantized model -> `.pte` for XNNPACK."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mlp_export.backends.base import Artifact, BuildOptions
+from mlp_export.backends.xnnpack.graph import decoder_subgraph
+from mlp_export.backends.xnnpack.program import EmbeddingTable, emit_program
+from mlp_export.backends.xnnpack.pte import share_constants
+from mlp_export.progress import Progress
+from mlp_export.quantization import QuantizedModel
+
+# The embedding kernel reads bf16 scales since 1.5; before, it aborts on them ("Float or Half only").
+_EMBEDDING_SCALES = {"1.5": torch.bfloat16, "1.3": torch.float16}
+
+
+def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Progress) -> Artifact:
+    """Write the program of `model` to `path`; a tied head and embedding are stored once."""
+    config = model.config
+    tied = model.tied
+    with progress.stage("quantize and lay out", total=config.num_layers) as stage:
+        subgraph = decoder_subgraph(model, options.context, options.prefill_chunk, options.kv_cache, stage)
+        weight = model.weight("embed")
+        scale_dtype = torch.float32 if weight.scales.dtype == torch.float32 else _EMBEDDING_SCALES[options.runtime]
+        embedding = EmbeddingTable.of(weight, scale_dtype, share_with_head=tied)
+        del weight
+    with progress.stage("write the program"):
+        program = emit_program(
+            config, options.context, options.prefill_chunk, options.kv_cache, embedding, subgraph
+        )
+        del subgraph, embedding
+        unshared = path.with_suffix(".unshared.pte") if tied else path
+        with unshared.open("wb") as file:
+            program.write_to_file(file)
+            file.flush()
+            os.fsync(file.fileno())
+        del program
+    shared: list[str] = []
+    if tied:
+        with progress.stage("store tied weights once"):
+            shared = share_constants(unshared, path, ["head", "head.scales"])
+            unshared.unlink()
+    packages = ("executorch", "torch", "torchao")
+    return Artifact(
+        path=path,
+        tied_weights_stored_once="head" in shared,
+        compiled_with={package: version(package) for package in packages},
+        least_runtime={"executorch": options.runtime},
+        notes={"shared_constants": shared},
+    )

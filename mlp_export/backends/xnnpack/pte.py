@@ -1,0 +1,176 @@
+"""The bytes of a finished `.pte`: its segments, its named data and constants, and how two can share one place.
+
+File layout (executorch/exir/_serialize/_program.py): a flatbuffer `Program` with an extended header (magic `eh00`/`eh01` at
+byte 8: header length u32, program size u64, segment base u64, then segment data size u64), followed by segments that the program names by {offset, size}.
+Nothing says that segments may not overlap, and the runtime only ever reads them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flatbuffers.table import Table
+
+from mlp_export.errors import InputError
+
+# Field numbers of executorch/schema/program.fbs
+_PROGRAM_SEGMENTS, _PROGRAM_CONSTANT_SEGMENT, _PROGRAM_NAMED_DATA = 4, 5, 7
+_SEGMENT_OFFSET, _SEGMENT_SIZE = 0, 1
+_SUBSEGMENT_INDEX, _SUBSEGMENT_OFFSETS = 0, 1
+_NAMED_KEY, _NAMED_SEGMENT = 0, 1
+_HEADER = struct.Struct("<4sIQQQ")  # magic, header length, program size, segment base, segment data size
+_HEADER_AT = 8
+_ALIGNMENT = 128
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A span of the segment area. `offset_field` is where the file keeps the offset (0 if it is left out, being zero)."""
+
+    offset: int
+    size: int
+    offset_field: int
+
+
+@dataclass(frozen=True)
+class PteLayout:
+    """Where things are in a `.pte`. Offsets of segments and constants are relative to `segment_base`."""
+
+    segment_base: int
+    segment_bytes: int
+    segments: tuple[Segment, ...]
+    constants: tuple[int, ...]  # absolute-in-segment-area offsets of the program's constants, by index
+    constant_segment: int
+    named_data: dict[str, int]  # name -> segment index
+
+    def named_span(self, name: str) -> tuple[int, int]:
+        """Offset in the file and size of a named constant. Raises KeyError."""
+        segment = self.segments[self.named_data[name]]
+        return self.segment_base + segment.offset, segment.size
+
+
+def _field(table: Table, slot: int) -> int:
+    """Position of a field in the buffer, 0 where absent."""
+    offset = table.Offset(4 + 2 * slot)
+    return table.Pos + offset if offset else 0
+
+
+def _subtable(table: Table, slot: int) -> Table | None:
+    position = _field(table, slot)
+    return Table(table.Bytes, table.Indirect(position)) if position else None
+
+
+def _tables(table: Table, slot: int) -> Iterator[Table]:
+    offset = table.Offset(4 + 2 * slot)
+    if offset:
+        start = table.Vector(offset)
+        for i in range(table.VectorLen(offset)):
+            yield Table(table.Bytes, table.Indirect(start + 4 * i))
+
+
+def _integer(table: Table, slot: int, code: str) -> int:
+    position = _field(table, slot)
+    return struct.unpack_from(code, table.Bytes, position)[0] if position else 0
+
+
+def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteLayout:
+    """Parse the header and the tables that name segments. Raises InputError where `data` is no `.pte` with segments."""
+    hint = "Export it again, or fetch the whole file again."
+    try:
+        magic, length, program_size, base, segment_bytes = _HEADER.unpack_from(data, _HEADER_AT)
+        if magic[:3] != b"eh0" or bytes(data[4:6]) != b"ET":
+            raise InputError(f"{name} is not an ExecuTorch program", hint)
+        if length < _HEADER.size:
+            segment_bytes = len(data) - base
+        if base + segment_bytes > len(data) or program_size > len(data):
+            raise InputError(f"{name} is cut short: {len(data):,} bytes of {base + segment_bytes:,}", hint)
+        # flatbuffers.Table reads bytes-like objects by index and struct; the program part alone is enough
+        program_bytes = bytearray(data[:program_size])
+        program = Table(program_bytes, struct.unpack_from("<I", program_bytes, 0)[0])
+        segments = tuple(
+            Segment(_integer(s, _SEGMENT_OFFSET, "<Q"), _integer(s, _SEGMENT_SIZE, "<Q"), _field(s, _SEGMENT_OFFSET))
+            for s in _tables(program, _PROGRAM_SEGMENTS)
+        )
+        constants: tuple[int, ...] = ()
+        constant_segment = -1
+        subsegments = _subtable(program, _PROGRAM_CONSTANT_SEGMENT)
+        if subsegments is not None and segments:
+            constant_segment = _integer(subsegments, _SUBSEGMENT_INDEX, "<I")
+            vector = subsegments.Offset(4 + 2 * _SUBSEGMENT_OFFSETS)
+            if vector:
+                start, count = subsegments.Vector(vector), subsegments.VectorLen(vector)
+                offsets = struct.unpack_from(f"<{count}Q", program_bytes, start)
+                constants = tuple(segments[constant_segment].offset + offset for offset in offsets)
+        named = {}
+        for entry in _tables(program, _PROGRAM_NAMED_DATA):
+            key = entry.String(_field(entry, _NAMED_KEY)).decode()
+            named[key] = _integer(entry, _NAMED_SEGMENT, "<I")
+        for segment in segments:
+            if segment.offset + segment.size > segment_bytes:
+                raise InputError(f"{name} is damaged: a segment ends outside the file", hint)
+        return PteLayout(base, segment_bytes, segments, constants, constant_segment, named)
+    except (struct.error, IndexError, UnicodeDecodeError, TypeError) as error:
+        raise InputError(f"{name} is not a whole ExecuTorch program", hint) from error
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """The file's bytes, read-only. Raises InputError where it is empty or cannot be read."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "Export it again.") from error
+
+
+def share_constants(source: Path, destination: Path, names: list[str]) -> list[str]:
+    """Copy `source` so that each named constant whose bytes also stand among the program's constants is stored once.
+
+    Returns the names now shared. The copy streams: its memory does not follow the file's size.
+    """
+    with mapped(source) as data:
+        layout = read_layout(data, str(source))
+        shared: dict[int, int] = {}  # segment -> offset, in the old segment area, of the same bytes
+        for name in names:
+            index = layout.named_data[name]
+            start, size = layout.named_span(name)
+            for constant in layout.constants:
+                at = layout.segment_base + constant
+                if size and layout.segments[index].offset_field and data[at : at + size] == data[start : start + size]:
+                    shared[index] = constant
+                    break
+        moved: dict[int, int] = {}
+        end = 0
+        for index, segment in enumerate(layout.segments):
+            if index not in shared:
+                moved[index] = end = -(-end // _ALIGNMENT) * _ALIGNMENT
+                end += segment.size
+        constants_moved = moved[layout.constant_segment] - layout.segments[layout.constant_segment].offset
+        for index, constant in shared.items():
+            moved[index] = constant + constants_moved
+
+        head = bytearray(data[: layout.segment_base])
+        for index, segment in enumerate(layout.segments):
+            if segment.offset_field:
+                struct.pack_into("<Q", head, segment.offset_field, moved[index])
+            elif moved[index]:
+                raise AssertionError("a segment without an offset field must stay first")
+        struct.pack_into("<Q", head, _HEADER_AT + _HEADER.size - 8, end)
+        with destination.open("wb") as file:
+            file.write(head)
+            for index, segment in enumerate(layout.segments):
+                if index in shared:
+                    continue
+                file.seek(layout.segment_base + moved[index])
+                start = layout.segment_base + segment.offset
+                for at in range(start, start + segment.size, 1 << 24):
+                    file.write(data[at : min(at + (1 << 24), start + segment.size)])
+            file.flush()
+            os.fsync(file.fileno())
+        return [name for name in names if layout.named_data[name] in shared]

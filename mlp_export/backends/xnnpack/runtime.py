@@ -1,0 +1,52 @@
+"""Running a `.pte` on this machine through ExecuTorch's own Python runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers the llama:: kernels
+import executorch.kernels.quantized  # noqa: F401  registers the embedding kernels
+import torch
+from executorch.runtime import Runtime, Verification
+
+from mlp_export.backends.xnnpack.pte import mapped, read_layout
+from mlp_export.errors import InputError
+
+
+class ExecutorchSession:
+    """A loaded program that follows the stock text runner's contract (see mlp_export.session.Session)."""
+
+    def __init__(self, path: Path) -> None:
+        """Load `path` with full consistency checks. Raises InputError where it is no such program."""
+        with mapped(path) as data:
+            read_layout(data, str(path))  # says "cut short" where the runtime only has a number to say
+        try:
+            self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
+            methods = self._program.method_names
+            if "forward" not in methods or "get_max_seq_len" not in methods:
+                raise InputError(f"{path} is not a text model: its methods are {', '.join(sorted(methods))}")
+            self._forward = self._program.load_method("forward")
+            self.prefill_chunk = self._constant("get_max_seq_len")
+            self.context = self._constant("get_max_context_len")
+            self.vocab_size = self._constant("get_vocab_size")
+        except RuntimeError as error:
+            raise InputError(f"ExecuTorch cannot load {path}: {error}", "Export it again.") from error
+
+    def _constant(self, name: str) -> int:
+        method = self._program.load_method(name)
+        if method is None:
+            raise InputError(f"the program has no constant method {name}")
+        return int(method.execute([])[0])
+
+    def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
+        """See Session.forward."""
+        count = len(tokens)
+        if not 1 <= count <= self.prefill_chunk:
+            raise InputError(f"{count} tokens in one call; this bundle takes 1 to {self.prefill_chunk}")
+        if position < 0 or position + count > self.context:
+            raise InputError(f"tokens {position} to {position + count - 1} do not fit the context of {self.context}")
+        if min(tokens) < 0 or max(tokens) >= self.vocab_size:
+            raise InputError(f"a token id outside the vocabulary of {self.vocab_size}")
+        (logits,) = self._forward.execute([torch.tensor([list(tokens)]), torch.tensor([position])])
+        return logits.view(-1).clone()

@@ -1,0 +1,396 @@
+"""The bundle: a folder that is whole or absent.
+
+`Bundle.open` trusts nothing in a folder unchecked. `BundleWriter` builds one in a hidden sibling folder and renames it
+into place when it is complete, so that a killed process or a full disk leaves nothing at the target that looks whole.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import functools
+import hashlib
+import importlib.resources
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jsonschema
+
+from mlp_export.chat import ChatFormat
+from mlp_export.config import ModelConfig, read_json_object
+from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
+from mlp_export.tokenizer import Tokenizer
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+PTE = "model.pte"
+LICENSE = "LICENSE"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Where the weights came from. `license` is a name, its text or link is in the bundle's LICENSE."""
+
+    id: str
+    revision: str | None
+    license: str | None
+    parameters: int
+    shape: dict[str, Any]  # ModelConfig's fields
+
+    @staticmethod
+    def of(config: ModelConfig, id: str, revision: str | None, license: str | None) -> ModelInfo:
+        """The entry for weights of shape `config`."""
+        shape = asdict(config)
+        shape["local_layers"] = list(config.local_layers)
+        shape["eos_ids"] = list(config.eos_ids)
+        return ModelInfo(id, revision, license, config.num_parameters, shape)
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What compiled the program and what runs it."""
+
+    name: str
+    target: str | None  # SoC or compute unit
+    compiled_with: dict[str, str]  # package -> version
+    least_runtime: dict[str, str]  # runtime -> version
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """How text becomes ids. `add_bos` is for plain prompts; a chat's text spells its own."""
+
+    files: tuple[str, ...]
+    bos_id: int
+    eos_ids: tuple[int, ...]
+    add_bos: bool
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """Size and hash of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`, format 1 (schema: mlp_export/data/manifest.schema.json)."""
+
+    model: ModelInfo
+    backend: BackendInfo
+    context: int
+    prefill_chunk: int
+    quantization: dict[str, Any]  # "scheme", "scales", "activations", "kv_cache" and what else the scheme says of itself
+    kv_cache_bytes: int
+    kv_scale_bytes: int
+    device_ram_bytes: int
+    tied_weights_stored_once: bool
+    tokenizer: TokenizerInfo
+    chat: ChatFormat | None
+    verification: dict[str, Any] | None = None
+    files: dict[str, FileInfo] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object, its keys in the order of reading."""
+        values: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        return json.loads(json.dumps(values, allow_nan=False))  # tuples as lists
+
+    @staticmethod
+    def from_json(values: dict[str, Any], source: str = MANIFEST) -> Manifest:
+        """Raises InputError, naming the key, where `values` is not a manifest of this format."""
+        if "format" in values and values["format"] != FORMAT:
+            raise InputError(
+                f"{source} is of format {values['format']!r}, this mlp-export reads format {FORMAT}",
+                "export the model again, or use the release of mlp-export that wrote the bundle",
+            )
+        try:
+            jsonschema.validate(values, _schema())
+        except jsonschema.ValidationError as error:
+            where = ".".join(str(part) for part in error.absolute_path) or "the manifest"
+            message = error.message if len(error.message) < 160 else error.message[:157] + "..."
+            raise InputError(f"{source}: {where}: {message}", "the manifest is damaged: export again") from error
+        chat = values["chat"]
+        tokenizer = values["tokenizer"]
+        return Manifest(
+            model=ModelInfo(**values["model"]),
+            backend=BackendInfo(**values["backend"]),
+            context=values["context"],
+            prefill_chunk=values["prefill_chunk"],
+            quantization=values["quantization"],
+            kv_cache_bytes=values["kv_cache_bytes"],
+            kv_scale_bytes=values["kv_scale_bytes"],
+            device_ram_bytes=values["device_ram_bytes"],
+            tied_weights_stored_once=values["tied_weights_stored_once"],
+            tokenizer=TokenizerInfo(
+                tuple(tokenizer["files"]), tokenizer["bos_id"], tuple(tokenizer["eos_ids"]), tokenizer["add_bos"]
+            ),
+            chat=None if chat is None else ChatFormat(**{**chat, "stop": tuple(chat["stop"])}),
+            verification=values["verification"],
+            files={name: FileInfo(**entry) for name, entry in values["files"].items()},
+        )
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    text = importlib.resources.files("mlp_export").joinpath("data/manifest.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle on this disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @staticmethod
+    def open(path: Path, *, hashes: bool = True) -> Bundle:
+        """The bundle in folder `path`: manifest, names and sizes checked and, unless `hashes` is off, sha256 too.
+
+        Raises InputError where the folder is no bundle or a file is missing or is not the one the manifest names.
+        """
+        if not path.is_dir():
+            found = "is a file" if path.exists() else "does not exist"
+            raise InputError(f"{path} {found}, expected the folder of a bundle", "give the folder that the export wrote")
+        if not (path / MANIFEST).is_file():
+            raise InputError(f"{path} has no {MANIFEST}: it is not a bundle", "give the folder that the export wrote")
+        manifest = Manifest.from_json(read_json_object(path / MANIFEST), str(path / MANIFEST))
+        for name in manifest.tokenizer.files:
+            if name not in manifest.files:
+                raise InputError(
+                    f"{path / MANIFEST}: tokenizer file {name!r} is not among its files", "export it again"
+                )
+        for name, entry in manifest.files.items():
+            _check_file(path / name, entry, hashes)
+        return Bundle(path, manifest)
+
+    @property
+    def pte(self) -> Path:
+        """The program."""
+        return self.path / PTE
+
+    def tokenizer(self) -> Tokenizer:
+        """The bundle's own tokenizer. Raises InputError where it is damaged or does not fit the model's vocabulary."""
+        return Tokenizer.from_folder(self.path, self.manifest.model.shape["vocab_size"])
+
+
+def _check_file(path: Path, entry: FileInfo, hashes: bool) -> None:
+    hint = "copy the whole bundle again, or export it again"
+    if path.is_symlink() or not path.is_file():
+        found = "is a symbolic link" if path.is_symlink() else "is missing"
+        raise InputError(f"{path} {found}, expected a file of {entry.bytes:,} bytes", hint)
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise InputError(f"{path} has {size:,} bytes, the manifest says {entry.bytes:,}", hint)
+    if hashes and (found := file_sha256(path)) != entry.sha256:
+        raise InputError(f"{path} has sha256 {found[:12]}..., the manifest says {entry.sha256[:12]}...", hint)
+
+
+def file_sha256(path: Path) -> str:
+    """The file's sha256 in hexadecimal. Raises InputError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
+
+
+class BundleWriter:
+    """Builds a bundle beside its target and puts it there in one step.
+
+        with BundleWriter(Path("build/demo"), overwrite=False) as writer:
+            ...                                        # write model.pte, tokenizer.json, LICENSE into writer.folder
+            bundle = writer.write_manifest(manifest)   # hashes what is there; may be called again, with results
+            writer.publish()
+
+    Leaving the block without `publish`, for whatever reason, removes everything. Inside it, OSErrors of a full disk
+    become ResourceError, those of missing permission MissingError.
+
+    The folder is held by a lock (flock, which dies with the process): a later run for the same target removes the
+    folders of killed runs and leaves those of running ones alone.
+    """
+
+    def __init__(self, target: Path, overwrite: bool = False) -> None:
+        """Raises UsageError where `target` exists and may not be replaced: before any work."""
+        self.target = target.resolve()
+        self.overwrite = overwrite
+        self.folder: Path
+        self._lock = -1
+        self._bundle: Bundle | None = None
+        self._hashed: dict[tuple[str, int, int], FileInfo] = {}
+        check_target(target, overwrite)
+
+    def __enter__(self) -> Self:
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            _clean_up(self.target)
+            self._make_folder()
+        except OSError as error:
+            raise _storage_error(error, self.target) or error from error
+        return self
+
+    def write_manifest(self, manifest: Manifest) -> Bundle:
+        """Write `manifest` with the sizes and hashes of all files of the folder, and open the result."""
+        files = {path.name: self._file_info(path) for path in sorted(self.folder.iterdir()) if path.name != MANIFEST}
+        text = json.dumps(replace(manifest, files=files).to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        self._bundle = Bundle.open(self.folder, hashes=False)
+        return self._bundle
+
+    def publish(self) -> Bundle:
+        """Make the folder durable and move it to the target. Raises UsageError where something got there meanwhile."""
+        if self._bundle is None:
+            raise ValueError("write_manifest comes before publish")
+        for path in self.folder.iterdir():
+            _fsync(path)
+        _fsync(self.folder)
+        check_target(self.target, self.overwrite)
+        old = _replace(self.folder, self.target)
+        _fsync(self.target.parent)
+        self._unlock()
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)  # the new bundle is in place; the next run removes what is left
+        return Bundle(self.target, self._bundle.manifest)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lock >= 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._unlock()
+        if isinstance(error, OSError) and (told := _storage_error(error, self.target)) is not None:
+            raise told from error
+
+    def _make_folder(self) -> None:
+        while True:
+            self.folder = self.target.parent / f".{self.target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+            self.folder.mkdir()
+            lock = _try_lock(self.folder)
+            # A run that cleans up may have taken the folder between the two lines above: then make another.
+            if lock is not None and self.folder.exists():
+                self._lock = lock
+                return
+            if lock is not None:
+                os.close(lock)
+
+    def _unlock(self) -> None:
+        os.close(self._lock)
+        self._lock = -1
+
+    def _file_info(self, path: Path) -> FileInfo:
+        status = path.stat()
+        key = (path.name, status.st_size, status.st_mtime_ns)
+        if key not in self._hashed:
+            self._hashed[key] = FileInfo(status.st_size, file_sha256(path))
+        return self._hashed[key]
+
+
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raises UsageError where a bundle cannot be written to `target`. A folder that is no bundle is never replaced."""
+    if target.is_dir():
+        if not any(target.iterdir()):
+            return
+        if not (target / MANIFEST).is_file():
+            raise UsageError(f"{target} is a folder of other things, not a bundle", "give another --out")
+        if not overwrite:
+            raise UsageError(f"{target} exists already", "give --overwrite to replace it, or another --out")
+    elif target.exists() or target.is_symlink():
+        raise UsageError(f"{target} is a file, expected a folder", "give another --out")
+
+
+def _clean_up(target: Path) -> None:
+    """Remove what killed runs left beside `target`, and put back an old bundle that one had moved away."""
+    for leftover in target.parent.glob(f".{_glob_escape(target.name)}.*-*"):
+        match = re.fullmatch(r"\.(tmp|old)-\d+-[0-9a-f]{8}", leftover.name[1 + len(target.name) :])
+        if match is None or not leftover.is_dir():
+            continue
+        lock = _try_lock(leftover)
+        if lock is None:
+            continue
+        try:
+            if match[1] == "old" and not target.exists():
+                leftover.rename(target)
+            else:
+                shutil.rmtree(leftover)
+        finally:
+            os.close(lock)
+
+
+def _glob_escape(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _try_lock(folder: Path) -> int | None:
+    """A descriptor that holds the lock of `folder`, None where another process has it or the folder is gone."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _replace(new: Path, target: Path) -> Path | None:
+    """Move `new` to `target`. Returns where a bundle that was there is now."""
+    if not (target / MANIFEST).is_file():
+        new.rename(target)
+        return None
+    if _exchange(new, target):
+        return new
+    # Not one step: a crash in between leaves the old bundle under its other name, and the next run puts it back.
+    old = new.with_name(new.name.replace(".tmp-", ".old-"))
+    target.rename(old)
+    new.rename(target)
+    return old
+
+
+def _exchange(left: Path, right: Path) -> bool:
+    """Swap two names in one step (renameat2(2) with RENAME_EXCHANGE); False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    current_folder, exchange = -100, 2
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    done = renameat2(current_folder, os.fsencode(left), current_folder, os.fsencode(right), exchange)
+    return bool(done == 0)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(error: OSError, target: Path) -> MlpExportError | None:
+    """What a person is told of a full disk, missing permission or a target that cannot be; None for anything else."""
+    where = error.filename or target
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ResourceError(
+            f"no space left while writing the bundle {target}: {error.strerror}",
+            "free some space or give an --out on a larger disk; nothing was left behind",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MissingError(f"cannot write {where}: {error.strerror}", "give an --out in a folder you may write to")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL):
+        return UsageError(f"cannot make the bundle {target}: {error.strerror}", "give another --out")
+    return None

@@ -1,0 +1,385 @@
+"""The command line: options in, one call, a table or JSON out. No logic.
+
+Modules that load torch are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from mlp_export.errors import MlpExportError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from mlp_export.generate import Generation
+
+app = typer.Typer(
+    help="MobileLLM-Pro and models of its skeleton, from a checkpoint to a proven ExecuTorch bundle for phones.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that an export wrote.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="Hub id owner/name[@revision], folder, alias (see `models`) or demo.", metavar="ID|DIR|ALIAS"),
+]
+TemperatureOption = Annotated[float, typer.Option(help="0 takes the likeliest token; up to 1 samples.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the sampling.")]
+
+
+@app.callback(invoke_without_command=True, no_args_is_help=True)
+def export_command(
+    context: typer.Context,
+    backend: Annotated[str | None, typer.Option(help="xnnpack, qnn or coreml.")] = None,
+    model: ModelOption = None,
+    soc: Annotated[str | None, typer.Option(help="Chip to build for, where the backend needs one: sm8650, sm8750.")] = None,
+    context_length: Annotated[int, typer.Option("--context", help="Tokens of prompt and answer together.")] = 2048,
+    prefill_chunk: Annotated[int | None, typer.Option(help="Most tokens of a prompt that one call takes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the bundle.", metavar="DIR")] = None,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Prove the artifact against the model.")] = True,
+    weights: Annotated[
+        Literal["int4", "int8"] | None, typer.Option(help="int8 is for checkpoints that were not trained for int4.")
+    ] = None,
+    kv_cache: Annotated[Literal["int8", "fp32"], typer.Option(help="fp32 is there to compare.")] = "int8",
+    runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Oldest ExecuTorch that must run it.")] = "1.5",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the export needs and makes, and stop.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Export a model: mlp-export --backend xnnpack --model demo --out build/demo."""
+    if context.invoked_subcommand is not None:
+        if backend is not None or model is not None or out is not None:
+            raise typer.BadParameter(f"options of an export stand before {context.invoked_subcommand!r}: put them after it")
+        return
+    if backend is None:
+        raise typer.BadParameter("give --backend xnnpack", param_hint="--backend")
+    with _reporting(as_json):
+        from mlp_export.progress import Progress
+        from mlp_export.targets import check_backend, check_soc
+
+        check_soc(soc, check_backend(backend))
+        from mlp_export.export import ExportOptions, export, plan
+
+        options = ExportOptions(
+            backend=backend,
+            model=model,
+            out=out,
+            context=context_length,
+            prefill_chunk=prefill_chunk,
+            weights=weights,
+            kv_cache=kv_cache,
+            runtime=runtime,
+            verify=verify,
+            overwrite=overwrite,
+        )
+        result = plan(options) if dry_run else export(options, Progress(quiet=quiet or as_json))
+        _show(result.to_json(), as_json)
+
+
+@app.command()
+def run(
+    bundle: BundleArgument,
+    prompt: Annotated[str, typer.Option(help="What to answer, or the text to continue.")],
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 128,
+    temperature: TemperatureOption = 0.0,
+    seed: SeedOption = 0,
+    raw: Annotated[bool, typer.Option("--raw", help="Give the prompt to the model as it is, without its chat format.")] = False,
+    stock_runner: Annotated[
+        bool, typer.Option("--stock-runner", help="Use ExecuTorch's own TextLLMRunner in place of our loop.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer one prompt. A model made to chat gets it as a user's message, unless --raw is given."""
+    with _reporting(as_json):
+        from mlp_export.bundle import Bundle
+        from mlp_export.run import run as run_bundle
+
+        answer = run_bundle(
+            Bundle.open(bundle),
+            prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            raw=raw,
+            stock_runner=stock_runner,
+            on_text=_silent if as_json else _stream,
+        )
+        if as_json:
+            _show(answer.to_json(), as_json)
+        else:
+            _stream("\n")
+            _tell(_speed(answer))
+
+
+@app.command()
+def chat(
+    bundle: BundleArgument,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 1024,
+    temperature: TemperatureOption = 0.0,
+    seed: SeedOption = 0,
+) -> None:
+    """Talk with a bundle. /reset starts anew, /exit ends, Ctrl-C stops an answer."""
+    with _reporting(False):
+        from mlp_export.bundle import Bundle
+        from mlp_export.chat_session import chat_repl
+
+        chat_repl(
+            Bundle.open(bundle),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            write=_stream,
+            tell=_tell,
+        )
+
+
+@app.command()
+def verify(bundle: BundleArgument, model: ModelOption = None, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Check a bundle against the model it came from; without --model: hashes, structure and a smoke run."""
+    with _reporting(as_json):
+        from mlp_export.progress import Progress
+        from mlp_export.verify import verify_bundle
+
+        report = verify_bundle(bundle, model, Progress(quiet=quiet or as_json))
+        _show(report.to_json(), as_json)
+        if not report.passed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE|PTE", help="Folder of a bundle, or a .pte file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is inside: methods, delegates, operators, bytes, KV cache, quantization, runtimes that can run it."""
+    with _reporting(as_json):
+        from mlp_export.inspect_artifact import inspect_artifact
+
+        found = inspect_artifact(path)
+        _show(found.to_json() if as_json else found.summary(), as_json)
+
+
+@app.command()
+def bench(
+    bundle: BundleArgument,
+    prompt_tokens: Annotated[int, typer.Option(help="Length of the prompt.")] = 512,
+    new_tokens: Annotated[int, typer.Option(help="Tokens to decode after it.")] = 64,
+    repetitions: Annotated[int, typer.Option(help="Times to measure; medians are given.")] = 3,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure prefill and decode speed, load time and memory on this machine."""
+    with _reporting(as_json):
+        from mlp_export.bench import bench as bench_bundle
+        from mlp_export.bundle import Bundle
+        from mlp_export.progress import Progress
+
+        report = bench_bundle(
+            Bundle.open(bundle),
+            Progress(quiet=quiet or as_json),
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+            repetitions=repetitions,
+        )
+        _show(report.to_json(), as_json)
+
+
+@app.command("eval")
+def evaluate(
+    bundle: BundleArgument,
+    text: Annotated[Path | None, typer.Option(help="UTF-8 text to measure on.", metavar="FILE")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens to measure on.")] = 1024,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure the artifact's perplexity on a text; without --text on the short one that ships."""
+    with _reporting(as_json):
+        from mlp_export.bundle import Bundle
+        from mlp_export.evaluate import evaluate as evaluate_bundle
+        from mlp_export.progress import Progress
+
+        report = evaluate_bundle(Bundle.open(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens)
+        _show(report.to_json(), as_json)
+
+
+@app.command()
+def doctor(
+    backend: Annotated[str | None, typer.Option(help="Only what this backend needs.")] = None, as_json: JsonOption = False
+) -> None:
+    """Say what this machine has and lacks, and the command that installs it."""
+    with _reporting(as_json):
+        from mlp_export.doctor import doctor as examine
+        from mlp_export.targets import check_backend
+
+        report = examine(None if backend is None else check_backend(backend))
+        if as_json:
+            _show(report.to_json(), as_json)
+        else:
+            _show_doctor(report.to_json())
+        if not report.ok:
+            raise typer.Exit(4)
+
+
+@app.command()
+def push(
+    bundle: BundleArgument,
+    serial: Annotated[str | None, typer.Option(help="Which device, as `adb devices` lists it.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Copy a bundle to an Android device with adb, and check it there."""
+    with _reporting(as_json):
+        from mlp_export.bundle import Bundle
+        from mlp_export.progress import Progress
+        from mlp_export.push import push as push_bundle
+
+        _show(push_bundle(Bundle.open(bundle), Progress(quiet=quiet or as_json), serial=serial).to_json(), as_json)
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the names that --model knows."""
+    with _reporting(as_json):
+        from mlp_export.models import list_models
+
+        rows = [row.to_json() for row in list_models()]
+        if as_json:
+            _show({"models": rows}, as_json)
+        else:
+            columns = ("alias", "description", "licence", "default_of")
+            _table(columns, [[_text(row[column]) for column in columns] for row in rows])
+
+
+def main() -> None:
+    """The `mlp-export` command."""
+    logging.disable(logging.WARNING)  # torch and its kin log about themselves
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, _terminate)  # so that unfinished bundles are removed
+    app(prog_name="mlp-export")
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def _reporting(as_json: bool) -> Iterator[None]:
+    """Turns exceptions of the body into a line and a hint for the person, and an exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except MlpExportError as error:
+        _fail(error, as_json)
+    except MemoryError:
+        _fail(ResourceError("out of memory", "close other programs, or choose a smaller --context"), as_json)
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(128 + signal.SIGPIPE) from None
+    except Exception as error:
+        if isinstance(error, (typer.Exit, typer.Abort)):
+            raise
+        with tempfile.NamedTemporaryFile("w", prefix="mlp-export-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+        summary = f"{type(error).__name__}: {error}".splitlines()[0]
+        bug = MlpExportError(f"this is a bug in mlp-export: {summary}", f"the traceback is in {log.name}: please report it")
+        _fail(bug, as_json)
+
+
+def _fail(error: MlpExportError, as_json: bool) -> NoReturn:
+    message = " ".join(error.message.split())
+    if as_json:
+        _show({"error": message, "hint": error.hint, "exit_code": error.exit_code}, as_json)
+    _tell(f"error: {message}")
+    if error.hint:
+        _tell(f"hint: {error.hint}")
+    raise typer.Exit(error.exit_code)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _stream(piece: str) -> None:
+    print(piece, end="", flush=True)
+
+
+def _silent(piece: str) -> None:
+    pass
+
+
+def _show(values: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values, allow_nan=False))
+    else:
+        _table((), [[key, _text(value)] for key, value in values.items()])
+
+
+def _show_doctor(report: Mapping[str, Any]) -> None:
+    requirements = report["requirements"]
+    _show({key: value for key, value in report.items() if key != "requirements"}, False)
+    print()
+    rows = [
+        [group, r["name"], r["found"] or "missing", r["wanted"], "" if r["ok"] else r["install"]]
+        for group, entries in requirements.items()
+        for r in entries
+    ]
+    _table(("for", "needs", "found", "wanted", "to install"), rows)
+
+
+def _text(value: object) -> str:
+    """A value as a person reads it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_text(entry)}" for key, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return "\n".join(_text(entry).replace("\n", ", ") for entry in value)
+    return str(value)
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
+    """Plain columns: a cell may have several lines, none is wrapped or cut."""
+    lines = [list(columns)] if columns else []
+    for row in rows:
+        lines += [list(line) for line in itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _speed(answer: Generation) -> str:
+    def rate(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1f}"
+
+    return (
+        f"prompt {answer.prompt_tokens} tokens at {rate(answer.prefill_tok_s)} tok/s, "
+        f"answer {answer.generated_tokens} tokens at {rate(answer.decode_tok_s)} tok/s, ended by {answer.stop_reason}"
+    )

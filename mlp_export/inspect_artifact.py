@@ -1,0 +1,213 @@
+"""`inspect`: what is inside a `.pte` or a bundle, read out of the file itself without running it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
+from executorch.exir._serialize._program import _get_extended_header
+from executorch.exir.scalar_type import ScalarType
+from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, KernelCall, Program, Tensor
+
+from mlp_export.bundle import MANIFEST, Bundle
+from mlp_export.errors import InputError
+
+# Delegate id in the file -> backend
+_BACKENDS = {"XnnpackBackend": "xnnpack", "QnnBackend": "qnn", "CoreMLBackend": "coreml"}
+_ITEM_BYTES = {
+    ScalarType.BYTE: 1,
+    ScalarType.CHAR: 1,
+    ScalarType.BOOL: 1,
+    ScalarType.SHORT: 2,
+    ScalarType.HALF: 2,
+    ScalarType.BFLOAT16: 2,
+    ScalarType.INT: 4,
+    ScalarType.FLOAT: 4,
+    ScalarType.LONG: 8,
+    ScalarType.DOUBLE: 8,
+}
+# Operators that write a KV cache, with the index of the argument that is the cache.
+_CACHE_WRITERS = {"llama::update_cache": 1, "llama::update_cache_with_indices": 1}
+_EMBEDDINGS = {"quantized_decomposed::embedding_4bit": "int4", "quantized_decomposed::embedding_byte": "int8"}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A span of the file. `shared` says that another segment names the same bytes."""
+
+    name: str
+    bytes: int
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found. Of a bare `.pte`, what only a manifest can tell is None."""
+
+    path: str
+    backend: str | None
+    target: str | None
+    context: int | None
+    prefill_chunk: int | None
+    vocab_size: int | None
+    file_bytes: int
+    kv_cache_bytes: int  # codes (int8) or values (fp32), without scales
+    kv_scale_bytes: int
+    tied_weights_stored_once: bool
+    methods: list[str]
+    delegates: dict[str, int]  # id -> calls in forward
+    operators: list[str]  # of forward, outside delegates
+    quantization: dict[str, Any]
+    runtimes: dict[str, str]  # runtime -> least version that runs it
+    segments: list[Segment]
+    model: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `inspect --json` prints."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, Any]:
+        """The same for reading: segments added up by the first part of their names."""
+        sums: Counter[str] = Counter()
+        for segment in self.segments:
+            sums[segment.name.split(".")[0].split()[0]] += segment.bytes
+        return {**self.to_json(), "segments": dict(sums)}
+
+
+def inspect_artifact(path: Path) -> Inspection:
+    """Inspect a bundle (checked first) or a `.pte`.
+
+    Raises InputError for a file that is empty, cut short, no ExecuTorch program or not one of a text model.
+    """
+    bundle = Bundle.open(path) if path.is_dir() or path.name == MANIFEST else None
+    pte = bundle.pte if bundle else path
+    program, program_bytes = _read_program(pte)
+    methods = {plan.name: plan for plan in program.execution_plan}
+    forward = methods.get("forward")
+    if forward is None or "get_max_seq_len" not in methods:
+        raise InputError(
+            f"{pte} is not a text model: its methods are {', '.join(sorted(methods)) or 'none'}",
+            "give a .pte with the methods of the stock text runner",
+        )
+    calls = _calls(forward)
+    delegates = Counter(
+        forward.delegates[call.delegate_index].id for call in _instructions(forward) if isinstance(call, DelegateCall)
+    )
+    codes, scales, cache_type = _caches(forward, calls)
+    segments = _segments(program, program_bytes)
+    quantization: dict[str, Any] = {"embedding": _embedding_type(calls), "kv_cache": cache_type}
+    manifest = bundle.manifest if bundle else None
+    known = [_BACKENDS[id] for id in delegates if id in _BACKENDS]
+    return Inspection(
+        path=str(path),
+        backend=manifest.backend.name if manifest else known[0] if known else None,
+        target=manifest.backend.target if manifest else None,
+        context=_constant(methods, "get_max_context_len"),
+        prefill_chunk=_constant(methods, "get_max_seq_len"),
+        vocab_size=_constant(methods, "get_vocab_size"),
+        file_bytes=pte.stat().st_size,
+        kv_cache_bytes=codes,
+        kv_scale_bytes=scales,
+        tied_weights_stored_once=any(segment.shared for segment in segments),
+        methods=sorted(methods),
+        delegates=dict(delegates),
+        operators=sorted({name for name, _ in calls}),
+        quantization={**quantization, **manifest.quantization} if manifest else quantization,
+        runtimes=manifest.backend.least_runtime if manifest else _least_runtime(forward, calls),
+        segments=segments,
+        model=asdict(manifest.model) if manifest else None,
+    )
+
+
+def _read_program(path: Path) -> tuple[Program, int]:
+    """The program's tables and their size, without the segments behind them."""
+    hint = "export it again, or copy the whole file again"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(64)
+            if size == 0:
+                raise InputError(f"{path} is empty", hint)
+            if head[4:6] != b"ET":
+                raise InputError(f"{path} is not an ExecuTorch program", "give a .pte or the folder of a bundle")
+            header = _get_extended_header(head)
+            program_size = header.program_size if header else size
+            end = header.segment_base_offset + header.segment_data_size if header else size
+            if max(end, program_size) > size:
+                raise InputError(f"{path} is cut short: {size:,} bytes of {max(end, program_size):,}", hint)
+            file.seek(0)
+            data = file.read(program_size)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
+    try:
+        return _flatbuffer_to_program(data), program_size
+    except Exception as error:  # the reader checks nothing: damage shows as any exception
+        raise InputError(f"{path} is damaged: {type(error).__name__} in its tables", hint) from error
+
+
+def _instructions(plan: ExecutionPlan) -> list[object]:
+    return [instruction.instr_args for chain in plan.chains for instruction in chain.instructions]
+
+
+def _calls(plan: ExecutionPlan) -> list[tuple[str, list[int]]]:
+    """Operators in order of execution, each with its arguments' indices into the plan's values."""
+    return [
+        (plan.operators[call.op_index].name, call.args) for call in _instructions(plan) if isinstance(call, KernelCall)
+    ]
+
+
+def _constant(methods: dict[str, ExecutionPlan], name: str) -> int | None:
+    plan = methods.get(name)
+    if plan is None or len(plan.outputs) != 1:
+        return None
+    value = plan.values[plan.outputs[0]].val
+    return value.int_val if isinstance(value, Int) else None
+
+
+def _caches(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> tuple[int, int, str | None]:
+    """Bytes of codes (or values), bytes of scales, and the type of the caches that the plan writes."""
+    written = {arguments[_CACHE_WRITERS[name]] for name, arguments in calls if name in _CACHE_WRITERS}
+    caches = [value for index in written if isinstance(value := plan.values[index].val, Tensor)]
+    int8 = any(cache.scalar_type == ScalarType.CHAR for cache in caches)
+    codes = scales = 0
+    for cache in caches:
+        size = math.prod(cache.sizes) * _ITEM_BYTES[cache.scalar_type]
+        if int8 and cache.scalar_type != ScalarType.CHAR:
+            scales += size
+        else:
+            codes += size
+    return codes, scales, ("int8" if int8 else "fp32") if caches else None
+
+
+def _embedding_type(calls: list[tuple[str, list[int]]]) -> str | None:
+    return next((_EMBEDDINGS[name] for name, _ in calls if name in _EMBEDDINGS), None)
+
+
+def _least_runtime(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> dict[str, str]:
+    """Runtimes before 1.5 abort on an embedding with bf16 scales; else 1.3 has all that mlp-export writes."""
+    scales = [plan.values[arguments[1]].val for name, arguments in calls if name in _EMBEDDINGS]
+    bf16 = any(isinstance(value, Tensor) and value.scalar_type == ScalarType.BFLOAT16 for value in scales)
+    return {"executorch": "1.5" if bf16 else "1.3"}
+
+
+def _segments(program: Program, program_bytes: int) -> list[Segment]:
+    names = {index: "" for index in range(len(program.segments))}
+    for entry in program.named_data or []:
+        names[entry.segment_index] = entry.key
+    if program.constant_segment.offsets:
+        names[program.constant_segment.segment_index] = "constants"
+    spans = [(segment.offset, segment.offset + segment.size) for segment in program.segments]
+
+    def shared(index: int) -> bool:
+        start, end = spans[index]
+        return any(s < end and start < e for i, (s, e) in enumerate(spans) if i != index)
+
+    found = [
+        Segment(names[index] or f"delegate {index}", segment.size, shared(index))
+        for index, segment in enumerate(program.segments)
+    ]
+    return [Segment("program", program_bytes, False), *found]

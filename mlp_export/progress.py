@@ -1,0 +1,105 @@
+"""What a long command shows while it works: stages with a bar, seconds and memory, on stderr.
+
+On a terminal the stages are live bars; elsewhere each finished stage is one line; `quiet` shows nothing. Either way
+`Progress.stages` keeps what each stage took, for benchmarks.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from mlp_export.resources import human_bytes
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a finished stage took. `peak_rss_bytes` is the process's highest resident memory up to its end."""
+
+    name: str
+    seconds: float
+    peak_rss_bytes: int
+
+
+class Stage:
+    """A stage that is running; `advance` moves its bar."""
+
+    def __init__(self, bars: Bars | None = None, task: TaskID | None = None) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, steps: int = 1) -> None:
+        """`steps` more of the stage's `total` are done."""
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, advance=steps, memory=_memory())
+
+
+class Progress:
+    """The stages of one command."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.stages: list[StageRecord] = []
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._bars: Bars | None = None
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
+        """Run the body as stage `name` of `total` steps. Stages may stand inside each other."""
+        start = time.perf_counter()
+        outermost = self._bars is None
+        if outermost and self._console.is_terminal and not self.quiet:
+            self._bars = _bars(self._console)
+            self._bars.start()
+        bars = self._bars
+        task = None if bars is None else bars.add_task(name, total=total, memory=_memory())
+        try:
+            yield Stage(bars, task)
+            self._finish(name, time.perf_counter() - start)
+            if bars is not None and task is not None:
+                bars.update(task, total=total or 1, completed=total or 1, memory=_memory())
+        finally:
+            if outermost and bars is not None:
+                bars.stop()
+                self._bars = None
+
+    def note(self, line: str) -> None:
+        """A line for the person, above any bars."""
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def _finish(self, name: str, seconds: float) -> None:
+        record = StageRecord(name, seconds, peak_rss_bytes())
+        self.stages.append(record)
+        if not self._console.is_terminal:
+            self.note(f"{name}: {seconds:.1f} s, peak memory {human_bytes(record.peak_rss_bytes)}")
+
+
+def peak_rss_bytes() -> int:
+    """The highest resident memory of this process so far (getrusage: KiB on Linux, bytes on macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _memory() -> str:
+    return human_bytes(psutil.Process().memory_info().rss)
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[memory]}"),
+        console=console,
+    )

@@ -1,0 +1,167 @@
+"""The stock runner: ExecuTorch's own TextLLMRunner, given nothing but the bundle's `.pte` and `tokenizer.json`.
+
+It is the code that phones run, with traps of its own, met here:
+
+* its Python binding takes each token's bytes as UTF-8 and raises on a token that holds part of a character;
+* it looks for stop ids from the second token on, and would talk on after an answer whose first token is one;
+* it hands the stop token's spelling to the callback as if it were text;
+* where the prefill chunk is shorter than the context it runs past the context's end unless told how many tokens fit;
+* it logs to the process's stdout and stderr.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from mlp_export.bundle import Bundle
+from mlp_export.errors import InputError
+from mlp_export.generate import Generation, StopReason, StopStrings, check_prompt, check_temperature, rate
+
+if TYPE_CHECKING:
+    from executorch.extension.llm.runner import Stats
+
+
+class PartialCharacterError(InputError):
+    """The binding gave up at a token that is no whole UTF-8 text; `text` is the answer up to there."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            "the stock runner's Python binding stops at a token that holds part of a character",
+            "run without --stock-runner; the runners on Android and iOS do not have this limit",
+        )
+        self.text = text
+
+
+def generate_with_stock_runner(
+    bundle: Bundle,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    bos: bool,
+    on_text: Callable[[str], None] = lambda piece: None,
+) -> Generation:
+    """Continue the text `prompt`; `bos` lets the tokenizer put BOS before it. Special tokens in it count as tokens.
+
+    The answer has no `token_ids`: the runner does not tell them. Sampling above temperature 0 cannot be seeded.
+
+    Raises InputError for a prompt that is empty or does not fit and for files the runner does not load,
+    PartialCharacterError where the binding cannot say the answer.
+    """
+    check_temperature(temperature)
+    tokenizer, manifest = bundle.tokenizer(), bundle.manifest
+    prompt_tokens = len(tokenizer.encode(prompt, bos=bos, special=True))
+    check_prompt(prompt_tokens, manifest.context - 1)  # the runner wants room for an answer
+    # It feeds every token but the last back in, each to a slot of the context.
+    room = manifest.context - prompt_tokens + 1
+    eos = {spelled for i in manifest.tokenizer.eos_ids if (spelled := tokenizer.token(i)) is not None}
+    stop = manifest.chat.stop if manifest.chat else ()
+    stops = StopStrings(stop)
+    pieces: list[str] = []
+    stats: list[Stats] = []
+    tokens = 0
+    ended: Literal["eos", "stop_string"] | None = None
+
+    with _Muted() as muted:
+        from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
+        from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
+        from executorch.kernels import quantized  # noqa: F401  registers the embedding kernels
+
+        def say(piece: str) -> None:
+            if piece:
+                pieces.append(piece)
+                with muted.aloud():
+                    on_text(piece)
+
+        def on_token(piece: str) -> None:
+            nonlocal tokens, ended
+            if ended is None:
+                if piece in eos or piece in stop:
+                    ended = "eos" if piece in eos else "stop_string"
+                else:
+                    tokens += 1
+                    say(stops.push(piece))
+                    if stops.found:
+                        ended = "stop_string"
+            if ended is not None:
+                runner.stop()  # has no effect on the first token, so again on the second
+
+        config = GenerationConfig(
+            echo=False,
+            max_new_tokens=min(max_new_tokens, room),
+            temperature=temperature,
+            num_bos=int(bos),
+            warming=True,  # keeps the runner from printing the answer itself
+        )
+        try:
+            runner = TextLLMRunner(str(bundle.pte), str(bundle.path / "tokenizer.json"))
+            runner.generate(prompt, config, on_token, stats.append)
+        except UnicodeDecodeError as error:
+            raise PartialCharacterError("".join(pieces)) from error
+        except RuntimeError as error:
+            raise InputError(f"the stock runner failed: {error}: {muted.last_line()}", "verify the bundle") from error
+        say(stops.flush())
+    limit: StopReason = "length" if tokens == max_new_tokens else "context"
+    times = stats[0]
+    return Generation(
+        text="".join(pieces),
+        token_ids=(),
+        prompt_tokens=prompt_tokens,
+        generated_tokens=tokens,
+        prefill_tok_s=rate(prompt_tokens, (times.prompt_eval_end_ms - times.inference_start_ms) / 1000),
+        decode_tok_s=rate(times.num_generated_tokens, (times.inference_end_ms - times.prompt_eval_end_ms) / 1000),
+        stop_reason=ended or limit,
+    )
+
+
+class _Muted:
+    """Sends what the process's C++ code writes to stdout and stderr into a file, without Python's own output."""
+
+    def __enter__(self) -> _Muted:
+        self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
+        _flush()
+        self._saved = (os.dup(1), os.dup(2))
+        self._redirect(self._log.fileno(), self._log.fileno())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _flush()
+        self._redirect(*self._saved)
+        for descriptor in self._saved:
+            os.close(descriptor)
+        self._log.close()
+
+    @contextmanager
+    def aloud(self) -> Iterator[None]:
+        """stdout and stderr as they were, for the body."""
+        _flush()
+        self._redirect(*self._saved)
+        try:
+            yield
+        finally:
+            _flush()
+            self._redirect(self._log.fileno(), self._log.fileno())
+
+    def last_line(self) -> str:
+        """The last thing the C++ code had to say."""
+        _flush()
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        self._log.seek(0, os.SEEK_END)
+        return lines[-1] if lines else "it gave no reason"
+
+    def _redirect(self, out: int, err: int) -> None:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    ctypes.CDLL(None).fflush(None)

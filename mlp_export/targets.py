@@ -1,0 +1,36 @@
+"""Names of backends and chips as a person may give them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from mlp_export.backends.base import BACKENDS
+from mlp_export.errors import MissingError, UsageError
+from mlp_export.resolve import DEFAULT_MODELS
+
+SOCS = ("sm8650", "sm8750")
+
+
+def check_backend(name: str) -> str:
+    """Raises UsageError for a name that is no backend, MissingError for one that this release does not have yet."""
+    if name in BACKENDS:
+        return name
+    if name in DEFAULT_MODELS:
+        raise MissingError(f"the {name} backend is not in this release", f"backends: {', '.join(BACKENDS)}")
+    raise UsageError(f"no backend {name!r}", _nearest(name, tuple(DEFAULT_MODELS)))
+
+
+def check_soc(soc: str | None, backend: str) -> None:
+    """Raises UsageError for a chip that is not known, or one given to a backend whose programs run on any."""
+    if soc is None:
+        return
+    if soc not in SOCS:
+        raise UsageError(f"no SoC {soc!r}", _nearest(soc, SOCS))
+    if backend != "qnn":
+        raise UsageError(f"--soc {soc} with --backend {backend}: its programs run on any", "leave --soc out")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(names)}"
