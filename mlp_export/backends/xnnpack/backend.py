@@ -69,6 +69,26 @@ class XnnpackBackend:
         return read_weight(path, name, like)
 
 
+def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
+    """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
+    query, key_value = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    shapes = [(query, config.hidden_size), (key_value, config.hidden_size), (key_value, config.hidden_size)]
+    shapes += [(config.hidden_size, query), (config.ffn_size, config.hidden_size), (config.ffn_size, config.hidden_size)]
+    shapes += [(config.hidden_size, config.ffn_size)]
+    scale_bytes = 4 if scheme.group_size is None else 2
+
+    def size(rows: int, columns: int) -> int:
+        return rows * columns * scheme.bits // 8 + rows * scheme.scales_per_row(columns) * scale_bytes
+
+    table = (config.vocab_size, config.hidden_size)
+    shared = config.tied_embeddings and not scheme.learned
+    total = config.num_layers * sum(size(*shape) for shape in shapes) + size(*table) * (1 if shared else 2)
+    if shared and scheme.group_size is not None and options.runtime != "1.5":  # fp16 scales beside the head's bf16
+        total += config.vocab_size * scheme.scales_per_row(config.hidden_size) * 2
+    norms = (2 * config.num_layers + 1) * config.hidden_size * 4
+    return total + norms + 1_000_000  # the program itself, and alignment
+
+
 def _kv(options: BuildOptions) -> KvCacheType:
     if options.kv_cache not in ("int8", "fp32"):
         raise UsageError(f"no KV cache type {options.kv_cache!r}", "Choose int8 or fp32.")

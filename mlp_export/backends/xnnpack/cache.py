@@ -20,12 +20,22 @@ KvCacheType = Literal["int8", "fp32"]
 class CacheTensor:
     """One buffer [num_kv_heads, slots, 1, width] of one layer."""
 
-    name: str
+    part: str  # "k_codes", "v_scales", ...
     layer: int
     is_local: bool
     slots: int
     width: int  # head_dim for keys and values, 1 for scales
     dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """Unique among the program's buffers."""
+        return f"{self.part}_{self.layer}"
+
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """What it shares with the same tensor of other layers: everything but the layer."""
+        return self.part, self.is_local
 
     def shape(self, kv_heads: int) -> tuple[int, int, int, int]:
         return (kv_heads, self.slots, 1, self.width)
@@ -41,6 +51,5 @@ def cache_tensors(config: ModelConfig, context: int, kv_cache: KvCacheType) -> l
             if kv_cache == "fp32":
                 parts = [("values", config.head_dim, torch.float32)]
             for part, width, dtype in parts:
-                name = f"{half}_{part}_{layer}"
-                tensors.append(CacheTensor(name, layer, config.local_layers[layer], slots, width, dtype))
+                tensors.append(CacheTensor(f"{half}_{part}", layer, config.local_layers[layer], slots, width, dtype))
     return tensors

@@ -10,18 +10,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers llama::update_cache_with_indices
 import executorch.kernels.quantized  # noqa: F401  registers quantized_decomposed's out variants
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig, to_edge
+from executorch.exir._serialize._cord import Cord
+from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
 from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
-from executorch.exir.program import ExecutorchProgramManager
+from executorch.exir.schema import Program
 from torch.export import Dim
 
+from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.xnnpack.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.backends.xnnpack.layout import pack_embedding, pack_linear
 from mlp_export.backends.xnnpack.subgraph import Subgraph
@@ -146,29 +149,30 @@ def emit_program(
     kv_cache: KvCacheType,
     embedding: EmbeddingTable,
     subgraph: Subgraph,
-) -> ExecutorchProgramManager:
+) -> Cord:
     """The finished program, ready for `write_to_file`. `chunk` is the most tokens a call takes."""
-    tensors = cache_tensors(config, context, kv_cache)
+    one_of_each = _one_layer_of_each_kind(config)
+    template = cache_tensors(one_of_each, context, kv_cache)
+    payload, named_data = subgraph.serialize()
     with _quiet(), torch.no_grad():
-        payload, named_data = subgraph.serialize()
-        delegate = LoweredBackendModule(
-            _delegate_border(config, context, tensors), BACKEND_ID, payload, [], named_data
-        )
-        program = TextProgram(config, context, kv_cache, embedding, delegate)
-        rows = Dim("rows", min=1, max=chunk)
+        delegate = LoweredBackendModule(_delegate_border(config, context, template), BACKEND_ID, payload, [], None)
+        rows = Dim("rows", min=1, max=chunk) if chunk > 1 else Dim.STATIC
         exported = torch.export.export(
-            program,
-            (torch.ones(1, 2, dtype=torch.long), torch.tensor([0])) if chunk > 1 else _one_token(),
-            dynamic_shapes=({1: rows if chunk > 1 else Dim.STATIC}, {0: Dim.STATIC}),
+            TextProgram(one_of_each, context, kv_cache, embedding, delegate),
+            (torch.ones(1, min(chunk, 2), dtype=torch.long), torch.tensor([0])),
+            dynamic_shapes=({1: rows}, {0: Dim.STATIC}),
             strict=False,
         )
-        edge = to_edge(exported, compile_config=_edge_config(), constant_methods=_runner_metadata(config, context, chunk))
-        del exported, program
-        return _to_executorch(edge)
+        metadata = _runner_metadata(config, context, chunk)
+        program = _to_executorch(to_edge(exported, compile_config=_edge_config(), constant_methods=metadata))
+    caches = cache_tensors(config, context, kv_cache)
+    repeat_layers(program, [tensor.kind for tensor in template], [tensor.kind for tensor in caches])
+    return serialize_pte_binary(PTEFile(program=program, named_data=named_data), extract_delegate_segments=True)
 
 
-def _one_token() -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.ones(1, 1, dtype=torch.long), torch.tensor([0])
+def _one_layer_of_each_kind(config: ModelConfig) -> ModelConfig:
+    kinds = tuple(dict.fromkeys(config.local_layers))
+    return replace(config, num_layers=len(kinds), local_layers=kinds)
 
 
 def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTensor]) -> torch.export.ExportedProgram:
@@ -212,14 +216,15 @@ def _edge_config() -> EdgeCompileConfig:
     return EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
 
 
-def _to_executorch(edge: EdgeProgramManager) -> ExecutorchProgramManager:
-    return edge.to_executorch(
+def _to_executorch(edge: EdgeProgramManager) -> Program:
+    manager = edge.to_executorch(
         ExecutorchBackendConfig(
             extract_delegate_segments=True,
             sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
             memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
         )
     )
+    return manager.executorch_program
 
 
 def _runner_metadata(config: ModelConfig, context: int, chunk: int) -> dict[str, object]:
