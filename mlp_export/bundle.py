@@ -49,10 +49,13 @@ class ModelInfo:
     @staticmethod
     def of(config: ModelConfig, id: str, revision: str | None, license: str | None) -> ModelInfo:
         """The entry for weights of shape `config`."""
-        shape = asdict(config)
-        shape["local_layers"] = list(config.local_layers)
-        shape["eos_ids"] = list(config.eos_ids)
-        return ModelInfo(id, revision, license, config.num_parameters, shape)
+        return ModelInfo(id, revision, license, config.num_parameters, shape_of(config))
+
+
+def shape_of(config: ModelConfig) -> dict[str, Any]:
+    """ModelConfig's fields as JSON has them."""
+    shape: dict[str, Any] = json.loads(json.dumps(asdict(config), allow_nan=False))
+    return shape
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ class Manifest:
     backend: BackendInfo
     context: int
     prefill_chunk: int
-    quantization: dict[str, Any]  # "scheme", "scales", "activations", "kv_cache" and what else the scheme says of itself
+    quantization: dict[
+        str, Any
+    ]  # "scheme", "scales", "activations", "kv_cache" and what else the scheme says of itself
     kv_cache_bytes: int
     kv_scale_bytes: int
     device_ram_bytes: int
@@ -163,7 +168,9 @@ class Bundle:
         """
         if not path.is_dir():
             found = "is a file" if path.exists() else "does not exist"
-            raise InputError(f"{path} {found}, expected the folder of a bundle", "give the folder that the export wrote")
+            raise InputError(
+                f"{path} {found}, expected the folder of a bundle", "give the folder that the export wrote"
+            )
         if not (path / MANIFEST).is_file():
             raise InputError(f"{path} has no {MANIFEST}: it is not a bundle", "give the folder that the export wrote")
         manifest = Manifest.from_json(read_json_object(path / MANIFEST), str(path / MANIFEST))

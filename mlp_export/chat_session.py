@@ -48,7 +48,9 @@ class Conversation:
         if self.ids:
             # compose() of the turn alone would begin the conversation anew
             text = self.chat.assistant_suffix + self.chat.user_prefix
-            text += (message.strip() if self.chat.trim else message) + self.chat.user_suffix + self.chat.assistant_prefix
+            text += (
+                (message.strip() if self.chat.trim else message) + self.chat.user_suffix + self.chat.assistant_prefix
+            )
         else:
             text = self.chat.compose([turn])
         added = self.tokenizer.encode(text, bos=False, special=True)
@@ -116,7 +118,8 @@ def chat_repl(
     chat = bundle.manifest.chat
     if chat is None:
         raise UsageError(
-            f"{bundle.path} has no chat format: its model was not made to chat", "use `mlp-export run`, which continues a text"
+            f"{bundle.path} has no chat format: its model was not made to chat",
+            "use `mlp-export run`, which continues a text",
         )
     conversation = Conversation(
         session or open_session(bundle),

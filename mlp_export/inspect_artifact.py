@@ -54,6 +54,8 @@ class Inspection:
     context: int | None
     prefill_chunk: int | None
     vocab_size: int | None
+    bos_id: int | None
+    eos_ids: list[int] | None
     file_bytes: int
     kv_cache_bytes: int  # codes (int8) or values (fp32), without scales
     kv_scale_bytes: int
@@ -109,6 +111,8 @@ def inspect_artifact(path: Path) -> Inspection:
         context=_constant(methods, "get_max_context_len"),
         prefill_chunk=_constant(methods, "get_max_seq_len"),
         vocab_size=_constant(methods, "get_vocab_size"),
+        bos_id=_constant(methods, "get_bos_id"),
+        eos_ids=_constants(methods, "get_eos_ids"),
         file_bytes=pte.stat().st_size,
         kv_cache_bytes=codes,
         kv_scale_bytes=scales,
@@ -160,12 +164,17 @@ def _calls(plan: ExecutionPlan) -> list[tuple[str, list[int]]]:
     ]
 
 
-def _constant(methods: dict[str, ExecutionPlan], name: str) -> int | None:
+def _constants(methods: dict[str, ExecutionPlan], name: str) -> list[int] | None:
+    """What a constant method returns; None where there is none, or one that returns something else."""
     plan = methods.get(name)
-    if plan is None or len(plan.outputs) != 1:
-        return None
-    value = plan.values[plan.outputs[0]].val
-    return value.int_val if isinstance(value, Int) else None
+    values = [plan.values[index].val for index in plan.outputs] if plan else []
+    numbers = [value.int_val for value in values if isinstance(value, Int)]
+    return numbers if numbers and len(numbers) == len(values) else None
+
+
+def _constant(methods: dict[str, ExecutionPlan], name: str) -> int | None:
+    numbers = _constants(methods, name)
+    return numbers[0] if numbers else None
 
 
 def _caches(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> tuple[int, int, str | None]:
@@ -195,7 +204,7 @@ def _least_runtime(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> d
 
 
 def _segments(program: Program, program_bytes: int) -> list[Segment]:
-    names = {index: "" for index in range(len(program.segments))}
+    names = dict.fromkeys(range(len(program.segments)), "")
     for entry in program.named_data or []:
         names[entry.segment_index] = entry.key
     if program.constant_segment.offsets:

@@ -41,7 +41,9 @@ def push(
     """
     adb = shutil.which("adb")
     if adb is None:
-        raise MissingError("adb is not installed", "install Android's platform-tools (apt install adb, brew install adb)")
+        raise MissingError(
+            "adb is not installed", "install Android's platform-tools (apt install adb, brew install adb)"
+        )
     serial = _device(adb, serial)
     device = [adb, "-s", serial]
     files = [*bundle.manifest.files, MANIFEST]

@@ -1,16 +1,17 @@
 """Integer codes and scales, exactly as the checkpoint's training saw them.
 
-One weight type for all backends: symmetric int8 or int4 codes with a scale a group of columns or a row (output channel). The
-arithmetic is torchao's (`choose_qparams_affine`, `quantize_affine`), put together as its QAT fake-quantizer
-(`IntxFakeQuantizer`, scale precision float32) does it: the scale is computed in the checkpoint's dtype, kept as float32, and
-the division and rounding happen in float32. Its PTQ path rounds in bf16 instead, which flips 1 to 2 codes in 100 of a bf16
-checkpoint. tests/test_quantization.py holds both against the fake-quantizer.
+One weight type for all backends: symmetric int8 or int4 codes with a scale a group of columns or a row (output
+channel). The arithmetic is torchao's (`choose_qparams_affine`, `quantize_affine`), put together as its QAT fake-
+quantizer (`IntxFakeQuantizer`, scale precision float32) does it: the scale is computed in the checkpoint's dtype,
+kept as float32, and the division and rounding happen in float32. Its PTQ path rounds in bf16 instead, which flips 1
+to 2 codes in 100 of a bf16 checkpoint. tests/test_quantization.py holds both against the fake-quantizer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torchao.quantization.quant_primitives import MappingType, choose_qparams_affine, quantize_affine
@@ -35,6 +36,19 @@ class Scheme:
     def name(self) -> str:
         """As the manifest spells it: "int4-g32", "int8-per-channel"."""
         return f"int{self.bits}-" + ("per-channel" if self.group_size is None else f"g{self.group_size}")
+
+    @staticmethod
+    def from_manifest(quantization: Mapping[str, Any]) -> Scheme:
+        """The scheme that `manifest()` described. Raises InputError for one that this release does not know."""
+        name, learned = quantization["scheme"], quantization["scales"] == "learned"
+        for scheme in (Scheme(4, GROUP_SIZE), Scheme(8, None), Scheme(4, None, learned=True)):
+            if (scheme.name, scheme.learned) == (name, learned):
+                return scheme
+        raise InputError(f"no quantization scheme {name!r}", "use the release of mlp-export that wrote the bundle")
+
+    def manifest(self) -> dict[str, str]:
+        """What the manifest says of it."""
+        return {"scheme": self.name, "scales": "learned" if self.learned else "weights"}
 
     def scales_per_row(self, columns: int) -> int:
         """Scales that a row of `columns` weights has."""
@@ -100,10 +114,11 @@ def _scaled(codes: torch.Tensor, scales: torch.Tensor, group_size: int) -> torch
 
 
 def quantize_weight(weight: torch.Tensor, scheme: Scheme, learned_scale: torch.Tensor | None = None) -> QuantizedWeight:
-    """Round `weight` [out, in] (bf16, fp16 or fp32) to `scheme`, with `learned_scale` float32 [out, 1] where it has one.
+    """Round `weight` [out, in] (bf16, fp16 or fp32) to `scheme`, with `learned_scale` float32 [out, 1] where it has
+    one.
 
-    Group-wise scales are bf16 in every runtime: those of a bf16 checkpoint are so by themselves, others are rounded to it
-    before the codes are chosen.
+    Group-wise scales are bf16 in every runtime: those of a bf16 checkpoint are so by themselves, others are rounded
+    to it before the codes are chosen.
     """
     columns = weight.shape[1]
     group = scheme.group_size or columns

@@ -34,6 +34,7 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from mlp_export import demo
 from mlp_export.checkpoint import Kind
+from mlp_export.config import ModelConfig, read_config
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
 
 FAIR_NC = "FAIR Noncommercial Research License"
@@ -172,9 +173,45 @@ def resolve(
             )
         try:
             found = _locate(place, cache)
-        except _Unreachable as error:
+        except _UnreachableError as error:
             return _cached(place, cache, error)
         return _download(found, cache, announce, quiet)
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """What is known of a model before its weights are here."""
+
+    id: str
+    config: ModelConfig
+    quantization: Kind | None  # as in ResolvedModel
+    folder: Path | None  # the checkpoint, where this machine holds it
+
+
+def resolve_config(name: str | None, backend: str = "xnnpack", *, cache: Path | None = None) -> ResolvedConfig:
+    """The config of checkpoint `name`; of a hub model that is not in the cache, its config.json alone is fetched.
+
+    Raises what `resolve` raises, and InputError for a config that is not supported.
+    """
+    place = _parse(name, backend)
+    if isinstance(place, Path):
+        local = _local(place)
+        return ResolvedConfig(local.id, read_config(local.folder), local.quantization, local.folder)
+    with _storage_errors(cache):
+        if place is None:
+            folder = demo.cached_folder(cache)
+            config = ModelConfig.from_json(demo.CONFIG) if folder is None else read_config(folder)
+            return ResolvedConfig(demo.MODEL_ID, config, None, folder)
+        try:
+            found = _locate(place, cache)
+        except _UnreachableError as error:
+            cached = _cached(place, cache, error)
+            return ResolvedConfig(cached.id, read_config(cached.folder), cached.quantization, cached.folder)
+        patterns = [f"{found.subfolder}/{name}".lstrip("/") for name in ("config.json", "generation_config.json")]
+        root = _snapshot(found.repo, patterns, found.revision, cache, offline=False, quiet=True)
+        folder = root / found.subfolder if found.subfolder else root
+        whole = None if found.to_fetch else folder
+        return ResolvedConfig(found.id, read_config(folder), _kind_in_name(found.id), whole)
 
 
 def download_bytes(name: str | None, backend: str = "xnnpack", *, cache: Path | None = None) -> int:
@@ -187,7 +224,7 @@ def download_bytes(name: str | None, backend: str = "xnnpack", *, cache: Path | 
         return demo.download_bytes(cache)
     try:
         return sum(_locate(place, cache).to_fetch.values())
-    except _Unreachable as error:
+    except _UnreachableError as error:
         _cached(place, cache, error)
         return 0
 
@@ -217,7 +254,7 @@ class _Found:
         return f"{self.repo}/{self.subfolder}" if self.subfolder else self.repo
 
 
-class _Unreachable(Exception):
+class _UnreachableError(Exception):
     """The hub did not answer; what the cache holds may still do."""
 
 
@@ -287,7 +324,7 @@ def _locate(place: _Place, cache: Path | None) -> _Found:
             info = HfApi().model_info(repo, revision=place.revision, files_metadata=True)
         except (OfflineModeIsEnabled, httpx2.TransportError, HfHubHTTPError) as error:
             if _is_unreachable(error):
-                raise _Unreachable(f"{type(error).__name__}") from error
+                raise _UnreachableError(f"{type(error).__name__}") from error
             failure = failure or hub_error(error, repo, place.revision)
             if isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
                 continue
@@ -359,15 +396,15 @@ def _download(found: _Found, cache: Path | None, announce: Callable[[str], None]
         free = shutil.disk_usage(target).free
         if free < need:
             raise _no_space(f"{need / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free at {target}")
-    root = _snapshot(found.repo, found.subfolder, found.revision, cache, offline=False, quiet=quiet)
+    root = _snapshot(found.repo, _patterns(found.subfolder), found.revision, cache, offline=False, quiet=quiet)
     return _resolved(root, found.repo, found.subfolder, found.licence_name, found.licence_link)
 
 
-def _cached(place: _Place, cache: Path | None, unreachable: _Unreachable) -> ResolvedModel:
+def _cached(place: _Place, cache: Path | None, unreachable: _UnreachableError) -> ResolvedModel:
     """The checkpoint out of the hub's cache, without network. Raises MissingError where it is not complete there."""
     for repo, subfolder in place.options:
         try:
-            root = _snapshot(repo, subfolder, place.revision, cache, offline=True, quiet=True)
+            root = _snapshot(repo, _patterns(subfolder), place.revision, cache, offline=True, quiet=True)
         except MissingError:
             continue
         if (root / subfolder / "config.json").is_file():
@@ -376,7 +413,7 @@ def _cached(place: _Place, cache: Path | None, unreachable: _Unreachable) -> Res
 
 
 def _snapshot(
-    repo: str, subfolder: str, revision: str | None, cache: Path | None, *, offline: bool, quiet: bool
+    repo: str, patterns: list[str], revision: str | None, cache: Path | None, *, offline: bool, quiet: bool
 ) -> Path:
     try:
         return Path(
@@ -384,7 +421,7 @@ def _snapshot(
                 repo,
                 revision=revision,
                 cache_dir=cache,
-                allow_patterns=_patterns(subfolder),
+                allow_patterns=patterns,
                 local_files_only=offline,
                 tqdm_class=_Silent if quiet else None,
             )
@@ -405,7 +442,7 @@ class _Silent(tqdm):
     """A progress bar that shows nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+        super().__init__(*args, **{**kwargs, "disable": True})
 
 
 def _is_unreachable(error: Exception) -> bool:

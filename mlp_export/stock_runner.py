@@ -124,7 +124,7 @@ class _Muted:
     """Sends what the process's C++ code writes to stdout and stderr into a file, without Python's own output."""
 
     def __enter__(self) -> _Muted:
-        self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
+        self._log: BinaryIO = tempfile.TemporaryFile()
         _flush()
         self._saved = (os.dup(1), os.dup(2))
         self._redirect(self._log.fileno(), self._log.fileno())

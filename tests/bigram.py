@@ -1,6 +1,6 @@
 """A `.pte` that follows the stock runner's contract and answers each token with a chosen next one, exported in seconds.
 
-    pte = write_bigram(tmp_path / "model.pte", {65: 66, 66: 301}, vocab_size=320, eos_ids=[301])
+pte = write_bigram(tmp_path / "model.pte", {65: 66, 66: 301}, vocab_size=320, eos_ids=[301])
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ The model of both is a table "after this token comes that one", so a test spells
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def successors(*texts: str) -> dict[int, int]:
     chain: dict[int, int] = {}
     for text in texts:
         ids = ids_of(text)
-        for token, successor in zip(ids, ids[1:], strict=False):
+        for token, successor in itertools.pairwise(ids):
             assert chain.setdefault(token, successor) == successor, f"{text!r} needs two successors of one token"
     return chain
 

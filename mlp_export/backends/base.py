@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from mlp_export.config import ModelConfig
 from mlp_export.errors import UsageError
@@ -23,8 +23,8 @@ class BuildOptions:
 
     context: int
     prefill_chunk: int
-    kv_cache: str  # "int8" | "fp32"
-    runtime: str  # the least ExecuTorch runtime the file must load on, "1.3" | "1.5"
+    kv_cache: Literal["int8", "fp32"]
+    runtime: Literal["1.3", "1.5"]  # the least ExecuTorch runtime the file must load on
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Artifact:
     tied_weights_stored_once: bool
     compiled_with: dict[str, str]  # package -> version
     least_runtime: dict[str, str]  # runtime -> version
-    notes: dict[str, object] = field(default_factory=dict)
+    quantization: dict[str, str]  # "activations" and "kv_cache", as the manifest spells them
 
 
 class Backend(Protocol):

@@ -1,9 +1,10 @@
 """A program with the KV caches of one layer of each kind, made into the program of all layers.
 
-torch.export and ExecuTorch's passes take a second a layer over caches that differ in nothing but their place in memory. So the
-program around a delegate is traced for one local and one global layer, and this module repeats, in ExecuTorch's own
-`Program` tables, what belongs to a cache: its buffer, the slice of it that the delegate reads, the rows that the delegate
-returns, and the operator that writes them. The delegate takes and returns them in the order of all layers.
+torch.export and ExecuTorch's passes take a second a layer over caches that differ in nothing but their place in
+memory. So the program around a delegate is traced for one local and one global layer, and this module repeats, in
+ExecuTorch's own `Program` tables, what belongs to a cache: its buffer, the slice of it that the delegate reads, the
+rows that the delegate returns, and the operator that writes them. The delegate takes and returns them in the order of
+all layers.
 """
 
 from __future__ import annotations

@@ -7,9 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mlp_export.backends.base import Artifact, BuildOptions, BuildPlan, Requirement
-from mlp_export.backends.xnnpack.cache import KvCacheType, cache_tensors
+from mlp_export.backends.xnnpack.cache import cache_tensors
 from mlp_export.config import ModelConfig
-from mlp_export.errors import UsageError
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
 from mlp_export.session import Session
@@ -35,7 +34,7 @@ class XnnpackBackend:
         return found
 
     def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
-        tensors = cache_tensors(config, options.context, _kv(options))
+        tensors = cache_tensors(config, options.context, options.kv_cache)
         sizes = {t.name: t.slots * config.num_kv_heads * t.width * t.dtype.itemsize for t in tensors}
         scale_bytes = sum(size for name, size in sizes.items() if "scales" in name)
         file_bytes = _file_bytes(config, scheme, options)
@@ -73,7 +72,11 @@ def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> i
     """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
     query, key_value = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     shapes = [(query, config.hidden_size), (key_value, config.hidden_size), (key_value, config.hidden_size)]
-    shapes += [(config.hidden_size, query), (config.ffn_size, config.hidden_size), (config.ffn_size, config.hidden_size)]
+    shapes += [
+        (config.hidden_size, query),
+        (config.ffn_size, config.hidden_size),
+        (config.ffn_size, config.hidden_size),
+    ]
     shapes += [(config.hidden_size, config.ffn_size)]
     scale_bytes = 4 if scheme.group_size is None else 2
 
@@ -87,9 +90,3 @@ def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> i
         total += config.vocab_size * scheme.scales_per_row(config.hidden_size) * 2
     norms = (2 * config.num_layers + 1) * config.hidden_size * 4
     return total + norms + 1_000_000  # the program itself, and alignment
-
-
-def _kv(options: BuildOptions) -> KvCacheType:
-    if options.kv_cache not in ("int8", "fp32"):
-        raise UsageError(f"no KV cache type {options.kv_cache!r}", "Choose int8 or fp32.")
-    return options.kv_cache

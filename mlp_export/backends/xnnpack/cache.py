@@ -1,7 +1,7 @@
 """The KV cache tensors of the program: what they are called, how large they are, who writes them.
 
-A local layer keeps exactly `window` slots and writes token p to slot p mod window; a global layer keeps `context` slots. An int8
-cache holds symmetric codes and one float32 scale a token and KV head.
+A local layer keeps exactly `window` slots and writes token p to slot p mod window; a global layer keeps `context`
+slots. An int8 cache holds symmetric codes and one float32 scale a token and KV head.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class CacheTensor:
 
 
 def cache_tensors(config: ModelConfig, context: int, kv_cache: KvCacheType) -> list[CacheTensor]:
-    """The cache tensors in the order the delegate takes the old and returns the new ones: layer by layer, keys then values."""
+    """The cache tensors in the order the delegate takes the old and returns the new ones: layer by layer, keys
+    then values.
+    """
     tensors = []
     for layer in range(config.num_layers):
         slots = config.cache_slots(layer, context)

@@ -1,12 +1,13 @@
 """The whole decoder, from the embedded tokens to the logits, as ONE XNNPACK subgraph.
 
-What makes one delegate enough is that no layer writes its cache before the next one runs: a layer attends over its cached
-slots and, behind them, the call's own keys and values, which the subgraph returns; the program around it writes
-them after the last layer. So a local layer needs exactly `window` slots, and a chunk of any length is right.
+What makes one delegate enough is that no layer writes its cache before the next one runs: a layer attends over its
+cached slots and, behind them, the call's own keys and values, which the subgraph returns; the program around it
+writes them after the last layer. So a local layer needs exactly `window` slots, and a chunk of any length is right.
 
-Shapes: S rows (the call's tokens), D hidden, H query and K key/value heads of E elements, G = H / K, T cached slots + S.
-int8 caches hold symmetric codes with one scale a token and head; the call's own rows are used in that quantized form too, or
-logits would depend on where a prompt is split. Exactly: scores = (q . codes) * scale, output = (p * scale) @ codes.
+Shapes: S rows (the call's tokens), D hidden, H query and K key/value heads of E elements, G = H / K, T cached slots +
+S. int8 caches hold symmetric codes with one scale a token and head; the call's own rows are used in that quantized
+form too, or logits would depend on where a prompt is split. Exactly: scores = (q . codes) * scale, output = (p *
+scale) @ codes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import torch
 
 from mlp_export.backends.xnnpack.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
-from mlp_export.config import ModelConfig
 from mlp_export.progress import Stage
 from mlp_export.quantization import QuantizedModel
 
-# Added per unit of distance outside the visible range. Finite: XNNPACK's softmax subtracts the maximum, and inf - inf is NaN.
+# Added per unit of distance outside the visible range. Finite: XNNPACK's softmax subtracts the maximum, and inf - inf
+# is NaN.
 _MASK_SLOPE = 1e9
 # Keeps the scale of an all-zero row positive, as in mlp_export.decoder.
 _SMALLEST_SCALE = 1e-12
@@ -37,13 +38,13 @@ class CallInputs:
     query_positions: Value  # [G * S, 1] the positions of the S rows, G times over
     last_position: Value  # [1, 1]
     last_row: Value  # [1, S] one-hot
-    local_key_positions: Value | None  # [1, window + S] of each ring slot, then of the rows; FAR where a slot is not filled
+    local_key_positions: (
+        Value | None
+    )  # [1, window + S] of each ring slot, then of the rows; FAR where a slot is not filled
     global_key_positions: Value | None  # [1, filled + 1 + S]
 
 
-def decoder_subgraph(
-    model: QuantizedModel, context: int, chunk: int, kv_cache: KvCacheType, stage: Stage
-) -> Subgraph:
+def decoder_subgraph(model: QuantizedModel, context: int, chunk: int, kv_cache: KvCacheType, stage: Stage) -> Subgraph:
     """The subgraph of `model` for calls of up to `chunk` tokens. Arguments: CallInputs' fields, then the caches.
 
     Results: logits [1, vocabulary], then the rows to write into each cache, [K, S, 1, width].
@@ -111,7 +112,9 @@ class _Builder:
         return {is_local: keys for is_local, keys in both.items() if keys is not None}
 
     def rotation_matrices(self, inputs: CallInputs) -> Value:
-        """[S, E, E] so that `x @ R` rotates each interleaved pair by its row's angle: RoPE as one matmul, no shuffling."""
+        """[S, E, E] so that `x @ R` rotates each interleaved pair by its row's angle: RoPE as one matmul, no
+        shuffling.
+        """
         size = self.config.head_dim
         swap = torch.zeros(size, size)
         for even in range(0, size, 2):
@@ -123,7 +126,9 @@ class _Builder:
         )
 
     def attention_mask(self, query_positions: Value, key_positions: Value, is_local: bool) -> Value:
-        """[rows, T]: 0 where a key is visible, at most -_MASK_SLOPE where not. A query sees itself and, locally, window - 1 back."""
+        """[rows, T]: 0 where a key is visible, at most -_MASK_SLOPE where not. A query sees itself and, locally,
+        window - 1 back.
+        """
         graph = self.graph
         distance = graph.subtract(query_positions, key_positions)
         if is_local:
@@ -144,9 +149,7 @@ class _Builder:
             normed = graph.matmul(inputs.last_row, normed)
             hidden = graph.matmul(inputs.last_row, hidden)
             flat = graph.reshape(query_rotation, (0, config.head_dim**2))
-            query_rotation = graph.reshape(
-                graph.matmul(inputs.last_row, flat), (1, config.head_dim, config.head_dim)
-            )
+            query_rotation = graph.reshape(graph.matmul(inputs.last_row, flat), (1, config.head_dim, config.head_dim))
             mask = self.attention_mask(inputs.last_position, self.key_positions(inputs)[is_local], is_local)
         (query,) = self.linears(normed, f"{name}.q")
 

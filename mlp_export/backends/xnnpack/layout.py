@@ -1,9 +1,9 @@
 """Quantized weights in the byte layouts of XNNPACK and of ExecuTorch's embedding kernels, and back.
 
-XNNPACK (`xnnpack.h`, `xnn_define_blockwise_quantized_tensor_value`): unsigned nibbles with zero point 8, two to a byte, LOW nibble
-= even column; bf16 scales a group (`qbint4`), fp32 scales a channel (`qcint4`, `qcint8`).
-`quantized_decomposed::embedding_4bit`: the same nibbles, HIGH nibble = even column. So a head and an embedding with equal
-codes differ in nibble order alone: an embedding that reads the head's bytes sees every pair of columns swapped.
+XNNPACK (`xnnpack.h`, `xnn_define_blockwise_quantized_tensor_value`): unsigned nibbles with zero point 8, two to a
+byte, LOW nibble = even column; bf16 scales a group (`qbint4`), fp32 scales a channel (`qcint4`, `qcint8`).
+`quantized_decomposed::embedding_4bit`: the same nibbles, HIGH nibble = even column. So a head and an embedding with
+equal codes differ in nibble order alone: an embedding that reads the head's bytes sees every pair of columns swapped.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from mlp_export.backends.base import Artifact, BuildOptions
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.program import EmbeddingTable, emit_program
 from mlp_export.backends.xnnpack.pte import share_constants
+from mlp_export.decoder import INT8_ACTIVATIONS
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel
 
@@ -30,9 +31,7 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
         embedding = EmbeddingTable.of(weight, scale_dtype, share_with_head=tied)
         del weight
     with progress.stage("write the program"):
-        program = emit_program(
-            config, options.context, options.prefill_chunk, options.kv_cache, embedding, subgraph
-        )
+        program = emit_program(config, options.context, options.prefill_chunk, options.kv_cache, embedding, subgraph)
         del subgraph, embedding
         unshared = path.with_suffix(".unshared.pte") if tied else path
         with unshared.open("wb") as file:
@@ -51,5 +50,5 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
         tied_weights_stored_once="head" in shared,
         compiled_with={package: version(package) for package in packages},
         least_runtime={"executorch": options.runtime},
-        notes={"shared_constants": shared},
+        quantization={"activations": INT8_ACTIVATIONS, "kv_cache": options.kv_cache},
     )

@@ -1,8 +1,8 @@
 """The ExecuTorch program around the delegate: the stock text runner's contract.
 
-`forward(tokens [1, S] int64, input_pos [1] int64) -> logits [1, 1, V]` float32 of the last token. The program looks up the
-embedding, computes what all layers share (rotations, positions), calls the delegate and writes the new cache rows. Only this
-small program goes through torch.export; the delegate's payload is made by `graph`.
+`forward(tokens [1, S] int64, input_pos [1] int64) -> logits [1, 1, V]` float32 of the last token. The program looks
+up the embedding, computes what all layers share (rotations, positions), calls the delegate and writes the new cache
+rows. Only this small program goes through torch.export; the delegate's payload is made by `graph`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers llama::update_cache_with_indices
+import executorch.extension.llm.custom_ops.custom_ops
 import executorch.kernels.quantized  # noqa: F401  registers quantized_decomposed's out variants
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig, to_edge
@@ -39,7 +39,9 @@ _FAR = 1e9
 
 @dataclass(frozen=True)
 class EmbeddingTable:
-    """The embedding as the program stores it. `swapped`: the bytes are the head's, so each pair of columns comes out swapped."""
+    """The embedding as the program stores it. `swapped`: the bytes are the head's, so each pair of columns comes
+    out swapped.
+    """
 
     packed: torch.Tensor
     scales: torch.Tensor
@@ -59,6 +61,10 @@ class EmbeddingTable:
 
 class TextProgram(torch.nn.Module):
     """The contract's `forward` around a delegate that takes `graph.CallInputs` and the caches."""
+
+    frequencies: torch.Tensor
+    ring_slots: torch.Tensor
+    far: torch.Tensor
 
     def __init__(
         self,
@@ -87,7 +93,6 @@ class TextProgram(torch.nn.Module):
         start, rows = input_pos[0].item(), tokens.shape[1]
         torch._check(start >= 0)
         torch._check(start < self.context)
-        torch._check(start + rows <= self.context)
         positions = torch.arange(rows) + input_pos
         float_positions = positions.to(torch.float32)
         angles = float_positions.view(-1, 1, 1) * self.frequencies
@@ -101,7 +106,8 @@ class TextProgram(torch.nn.Module):
             (torch.arange(rows) == rows - 1).to(torch.float32).view(1, -1),
         ]
         if any(config.local_layers):
-            # The newest position before `start` that falls on each slot. Operands of % stay >= 0: the runtime's truncates.
+            # The newest position before `start` that falls on each slot. Operands of % stay >= 0: the runtime's
+            # truncates.
             last = input_pos - 1
             filled = last - (last + config.window - self.ring_slots) % config.window
             cached = torch.where(filled >= 0, filled.to(torch.float32), self.far)
@@ -176,7 +182,9 @@ def _one_layer_of_each_kind(config: ModelConfig) -> ModelConfig:
 
 
 def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTensor]) -> torch.export.ExportedProgram:
-    """A stand-in with the delegate's arguments and result shapes; ExecuTorch takes the border's tensor specs from it."""
+    """A stand-in with the delegate's arguments and result shapes; ExecuTorch takes the border's tensor specs from
+    it.
+    """
     kv_heads = config.num_kv_heads
 
     class Border(torch.nn.Module):

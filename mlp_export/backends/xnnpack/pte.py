@@ -1,8 +1,9 @@
 """The bytes of a finished `.pte`: its segments, its named data and constants, and how two can share one place.
 
-File layout (executorch/exir/_serialize/_program.py): a flatbuffer `Program` with an extended header (magic `eh00`/`eh01` at
-byte 8: header length u32, program size u64, segment base u64, then segment data size u64), followed by segments that the program names by {offset, size}.
-Nothing says that segments may not overlap, and the runtime only ever reads them.
+File layout (executorch/exir/_serialize/_program.py): a flatbuffer `Program` with an extended header (magic
+`eh00`/`eh01` at byte 8: header length u32, program size u64, segment base u64, then segment data size u64), followed
+by segments that the program names by {offset, size}. Nothing says that segments may not overlap, and the runtime only
+ever reads them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _ALIGNMENT = 128
 
 @dataclass(frozen=True)
 class Segment:
-    """A span of the segment area. `offset_field` is where the file keeps the offset (0 if it is left out, being zero)."""
+    """A span of the segment area. `offset_field` is where the file keeps the offset (0 if it is left out, being
+    zero).
+    """
 
     offset: int
     size: int

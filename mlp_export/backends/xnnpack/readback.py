@@ -56,7 +56,11 @@ def _read_embedding(data: memoryview | object, layout: PteLayout, like: Quantize
         raise InputError("the program's embedding is not a constant tensor")
     bits = _EMBEDDING_OPERATORS[operator]
     rows, groups = like.codes.shape[0], like.scales.numel() // like.codes.shape[0]
-    codes = _bytes(data, layout.segment_base + layout.constants[codes_value.data_buffer_idx], rows * like.codes.shape[1] * bits // 8)
+    codes = _bytes(
+        data,
+        layout.segment_base + layout.constants[codes_value.data_buffer_idx],
+        rows * like.codes.shape[1] * bits // 8,
+    )
     scale_dtype = _SCALE_DTYPES[int(scales_value.scalar_type)]
     scale_bytes = rows * groups * scale_dtype.itemsize
     scales = _bytes(data, layout.segment_base + layout.constants[scales_value.data_buffer_idx], scale_bytes)
@@ -72,7 +76,9 @@ def _bytes(data: object, start: int, size: int) -> torch.Tensor:
 
 def _rows(packed: torch.Tensor, like: QuantizedWeight) -> torch.Tensor:
     if packed.numel() * 8 // like.bits != like.codes.numel():
-        raise InputError(f"a weight of {packed.numel()} bytes where {like.codes.numel() * like.bits // 8} were expected")
+        raise InputError(
+            f"a weight of {packed.numel()} bytes where {like.codes.numel() * like.bits // 8} were expected"
+        )
     return packed.view(like.codes.shape[0], -1)
 
 

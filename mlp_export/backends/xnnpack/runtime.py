@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers the llama:: kernels
+import executorch.extension.llm.custom_ops.custom_ops
 import executorch.kernels.quantized  # noqa: F401  registers the embedding kernels
 import torch
 from executorch.runtime import Runtime, Verification

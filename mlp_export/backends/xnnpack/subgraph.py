@@ -1,8 +1,9 @@
 """An XNNPACK subgraph in the serialized form ExecuTorch's XNNPACK delegate loads.
 
-The delegate's payload is a flatbuffer of values and nodes (executorch/backends/xnnpack/serialization/schema.fbs) that the runtime
-replays as `xnn_define_*` calls; constants travel beside it as named data. Writing that graph directly, instead of tracing a
-module and partitioning it, is what makes an export take seconds: no graph pass ever sees the thirty layers.
+The delegate's payload is a flatbuffer of values and nodes (executorch/backends/xnnpack/serialization/schema.fbs) that
+the runtime replays as `xnn_define_*` calls; constants travel beside it as named data. Writing that graph directly,
+instead of tracing a module and partitioning it, is what makes an export take seconds: no graph pass ever sees the
+thirty layers.
 
 Shapes given here are upper bounds. XNNPACK propagates the true ones from the inputs at every call, so a dimension that
 follows the chunk or the position is simply written at its largest.
@@ -10,6 +11,7 @@ follows the chunk or the position is simply written at its largest.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -142,8 +144,11 @@ class Subgraph:
 
     # Nodes
 
-    def _node(self, kind: type, output: Value, *inputs: Value, clamp_min: float | None = None, **fields: object) -> Value:
-        slots = [f for f in kind.__dataclass_fields__ if f.endswith("_id") and f != "output_id"]
+    def _node(
+        self, kind: type, output: Value, *inputs: Value, clamp_min: float | None = None, **fields: object
+    ) -> Value:
+        names = [field.name for field in dataclasses.fields(kind)]
+        slots = [name for name in names if name.endswith("_id") and name != "output_id"]
         ids = [value.id for value in inputs] + [_INVALID] * (len(slots) - len(inputs))
         arguments = dict(zip(slots, ids, strict=True)) | {"output_id": output.id, "flags": 0} | fields
         bounds = None if clamp_min is None else schema.OutputMinMax(clamp_min, "inf")

@@ -1,0 +1,265 @@
+"""The pipeline: the one place that knows the order of the steps.
+
+resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, get_backend
+from mlp_export.bundle import (
+    LICENSE,
+    PTE,
+    BackendInfo,
+    Bundle,
+    BundleWriter,
+    Manifest,
+    ModelInfo,
+    TokenizerInfo,
+    check_target,
+)
+from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
+from mlp_export.checkpoint import read_checkpoint
+from mlp_export.config import ModelConfig
+from mlp_export.decoder import Numerics
+from mlp_export.errors import MissingError, UsageError, VerificationError
+from mlp_export.evaluate import Rounding, measure_rounding
+from mlp_export.progress import Progress, StageRecord
+from mlp_export.quantization import QuantizedModel, Scheme, choose_scheme
+from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
+from mlp_export.resources import human_bytes, require
+from mlp_export.tokenizer import Tokenizer
+from mlp_export.verify import VerificationReport, verify
+
+_OTHER_FILES_BYTES = 40_000_000  # tokenizer and licence
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the person asked for."""
+
+    backend: str
+    model: str | None = None  # None: the checkpoint that was trained for the backend
+    out: Path | None = None  # None: bundles/MODEL-BACKEND
+    context: int = 2048
+    prefill_chunk: int | None = None  # None: the backend's own, or the context where that is shorter
+    weights: Literal["int4", "int8"] | None = None
+    kv_cache: Literal["int8", "fp32"] = "int8"
+    runtime: Literal["1.3", "1.5"] = "1.5"
+    verify: bool = True
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What `--dry-run` tells. Bytes, on this machine unless named otherwise."""
+
+    model: str
+    backend: str
+    out: Path
+    quantization: str
+    context: int
+    prefill_chunk: int
+    parameters: int
+    peak_ram_bytes: int
+    disk_bytes: int
+    download_bytes: int
+    file_bytes: int  # of model.pte
+    kv_cache_bytes: int  # codes alone, as published figures count them
+    kv_scale_bytes: int
+    device_ram_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `--dry-run --json` prints."""
+        return {**asdict(self), "out": str(self.out)}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export made."""
+
+    bundle: Bundle
+    verification: VerificationReport | None
+    rounding: Rounding | None
+    stages: list[StageRecord]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object an export with `--json` prints."""
+        manifest = self.bundle.manifest
+        checked = self.verification
+        return {
+            "bundle": str(self.bundle.path),
+            "model": manifest.model.id,
+            "backend": manifest.backend.name,
+            "quantization": manifest.quantization["scheme"],
+            "context": manifest.context,
+            "prefill_chunk": manifest.prefill_chunk,
+            "file_bytes": manifest.files[PTE].bytes,
+            "kv_cache_bytes": manifest.kv_cache_bytes,
+            "device_ram_bytes": manifest.device_ram_bytes,
+            "least_runtime": manifest.backend.least_runtime,
+            "verified": None if checked is None else checked.passed,
+            "checks": None if checked is None else len(checked.checks),
+            "relative_error": None if checked is None else checked.relative_error,
+            "noise_floor": None if checked is None else checked.noise_floor,
+            "float_perplexity": None if self.rounding is None else self.rounding.float_perplexity,
+            "quantized_perplexity": None if self.rounding is None else self.rounding.quantized_perplexity,
+            "seconds": sum(stage.seconds for stage in self.stages),
+            "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
+        }
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """Options and config put together and checked, before any weight is read."""
+
+    id: str
+    config: ModelConfig
+    scheme: Scheme
+    build: BuildOptions
+    costs: BuildPlan
+    out: Path
+
+
+def plan(options: ExportOptions) -> ExportPlan:
+    """What the export would need and make. Fetches a config.json at most.
+
+    Raises what `export` would raise before it reads weights, but for too little memory or disk.
+    """
+    settled = _settle(options, _check_options(options))
+    return ExportPlan(
+        model=settled.id,
+        backend=options.backend,
+        out=settled.out,
+        quantization=settled.scheme.name,
+        context=settled.build.context,
+        prefill_chunk=settled.build.prefill_chunk,
+        parameters=settled.config.num_parameters,
+        peak_ram_bytes=settled.costs.peak_ram_bytes,
+        disk_bytes=settled.costs.disk_bytes + _OTHER_FILES_BYTES,
+        download_bytes=download_bytes(options.model, options.backend),
+        file_bytes=settled.costs.file_bytes,
+        kv_cache_bytes=settled.costs.kv_cache_bytes,
+        kv_scale_bytes=settled.costs.kv_scale_bytes,
+        device_ram_bytes=settled.costs.device_ram_bytes,
+    )
+
+
+def export(options: ExportOptions, progress: Progress) -> ExportReport:
+    """Make, verify and publish a bundle.
+
+    Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
+    VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
+    """
+    backend = _check_options(options)
+    settled = _settle(options, backend)
+    check_target(settled.out, options.overwrite)
+    require(settled.costs.peak_ram_bytes, settled.costs.disk_bytes + _OTHER_FILES_BYTES, settled.out)
+    progress.note(
+        f"needs {human_bytes(settled.costs.peak_ram_bytes)} of memory and "
+        f"{human_bytes(settled.costs.disk_bytes + _OTHER_FILES_BYTES)} of disk; "
+        f"makes a file of {human_bytes(settled.costs.file_bytes)}"
+    )
+    found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
+    with progress.stage("read the checkpoint"):
+        checkpoint = read_checkpoint(found.folder, found.quantization)
+        # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
+        scheme = choose_scheme(checkpoint.kind, checkpoint.config, options.weights)
+        tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
+        chat = _chat_format(found.folder, checkpoint.config, tokenizer)
+        costs = backend.plan(checkpoint.config, scheme, settled.build)
+    model = QuantizedModel(checkpoint, scheme)
+    with BundleWriter(settled.out, options.overwrite) as writer:
+        artifact = backend.lower(model, settled.build, writer.folder / PTE, progress)
+        (writer.folder / LICENSE).write_text(_licence(found), encoding="utf-8")
+        files = tokenizer.write(writer.folder)
+        quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
+        rounding = None
+        if not checkpoint.qat:
+            numerics = Numerics.from_manifest(quantization)
+            rounding = measure_rounding(model, tokenizer, tokenizer.adds_bos, numerics, progress)
+            progress.note(rounding.summary())
+            quantization["rounding"] = asdict(rounding)
+        manifest = Manifest(
+            model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.licence_name),
+            backend=BackendInfo(options.backend, None, artifact.compiled_with, artifact.least_runtime),
+            context=settled.build.context,
+            prefill_chunk=settled.build.prefill_chunk,
+            quantization=quantization,
+            kv_cache_bytes=costs.kv_cache_bytes,
+            kv_scale_bytes=costs.kv_scale_bytes,
+            device_ram_bytes=costs.device_ram_bytes,
+            tied_weights_stored_once=artifact.tied_weights_stored_once,
+            tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
+            chat=chat,
+        )
+        with progress.stage("hash"):
+            bundle = writer.write_manifest(manifest)
+        report = None
+        if options.verify:
+            report = verify(bundle, model, progress)
+            if not report.passed:
+                failed = [f"{check.name} ({check.detail})" for check in report.checks if not check.passed]
+                raise VerificationError(
+                    f"the artifact is not the model: {'; '.join(failed)}",
+                    "nothing was written; please report it with the model's name. --no-verify writes it all the same",
+                )
+            writer.write_manifest(replace(manifest, verification=report.to_json()))
+        with progress.stage("publish"):
+            published = writer.publish()
+    return ExportReport(published, report, rounding, list(progress.stages))
+
+
+def _check_options(options: ExportOptions) -> Backend:
+    """What can be said without knowing the model."""
+    backend = get_backend(options.backend)
+    missing = [requirement for requirement in backend.requirements() if not requirement.ok]
+    if missing:
+        first = missing[0]
+        raise MissingError(
+            f"the {options.backend} backend needs {first.name} {first.wanted}, found {first.found or 'none'}",
+            first.install,
+        )
+    if options.context < 2:
+        raise UsageError(f"a context of {options.context}", "give --context 2 or more: a prompt and an answer share it")
+    if options.prefill_chunk is not None and not 1 <= options.prefill_chunk <= options.context:
+        raise UsageError(
+            f"a prefill chunk of {options.prefill_chunk} with a context of {options.context}",
+            f"give --prefill-chunk from 1 to {options.context}",
+        )
+    return backend
+
+
+def _settle(options: ExportOptions, backend: Backend) -> _Settled:
+    found = resolve_config(options.model, options.backend)
+    config = found.config
+    if options.context > config.max_positions:
+        raise UsageError(
+            f"a context of {options.context:,}, the model has {config.max_positions:,} positions",
+            f"give --context {config.max_positions} or less",
+        )
+    kind = found.quantization or "float"
+    if found.folder is not None:  # learned scales in the files say what a name may not
+        kind = read_checkpoint(found.folder, found.quantization).kind
+    scheme = choose_scheme(kind, config, options.weights)
+    chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
+    build = BuildOptions(options.context, chunk, options.kv_cache, options.runtime)
+    out = options.out or Path("bundles") / f"{found.id.replace('/', '-').lower()}-{options.backend}"
+    return _Settled(found.id, config, scheme, build, backend.plan(config, scheme, build), out)
+
+
+def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> ChatFormat | None:
+    """The chat template as strings; None where the checkpoint has none, or one that strings cannot say."""
+    template = read_chat_template(folder)
+    if template is None:
+        return None
+    spelled = [tokenizer.token(token) for token in config.eos_ids]
+    return derive_chat_format(template, [text for text in spelled if text is not None])
+
+
+def _licence(found: ResolvedModel) -> str:
+    text = found.licence_text or "The source of these weights states no licence."
+    return f"{found.id}: {found.licence_name or 'licence as follows'}\n\n{text}\n"

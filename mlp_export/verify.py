@@ -1,0 +1,418 @@
+"""`verify`: a bundle proven against the model it came from.
+
+Nothing here knows a backend: the artifact is a Session, its weights are read back through the backend's
+`read_weight`, and what it should answer comes from `mlp_export.decoder` with the same codes, over the same positions.
+
+How close is close enough? Activations are rounded to int8 at each linear, so a difference of one unit in the last
+place somewhere flips roundings and ends, after thirty layers, as a difference of a tenth of the logits' norm. The
+same happens to the reference itself: decoded again with 1e-6 of noise on its embeddings, it differs from itself by
+the same amount, and by the same amount in each run (within 10 %, over 40 positions). That measured floor, times
+`_TOLERANCE`, is the limit, and is recorded.
+
+A rounding floor could hide a small mistake, such as a window of 511 keys. So the likely ones are tested as such: the
+reference is decoded with the mistake made on purpose, and the artifact's deviation from the right reference must not
+point to the wrong one. Noise has no direction, and over thousands of dimensions next to none of it does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlp_export.backends.base import Backend, get_backend
+from mlp_export.bundle import Bundle, shape_of
+from mlp_export.chat import Message
+from mlp_export.checkpoint import read_checkpoint
+from mlp_export.config import ModelConfig
+from mlp_export.decoder import Numerics, Passage, decode
+from mlp_export.errors import InputError
+from mlp_export.evaluate import shipped_text
+from mlp_export.generate import generate
+from mlp_export.inspect_artifact import inspect_artifact
+from mlp_export.progress import Progress
+from mlp_export.quantization import QuantizedModel, Scheme
+from mlp_export.resolve import resolve
+from mlp_export.session import Session, open_session
+from mlp_export.stock_runner import PartialCharacterError, generate_with_stock_runner
+
+_NOISE = 1e-6  # relative; kernels that sum in another order differ by a tenth of it
+_TOLERANCE = (
+    1.5  # times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md)
+)
+# Differences of summation order alone, where no rounding flipped: tiny models have a noise floor of nothing.
+_FLOOR = 1e-4
+_SINGLE_STEPS = 32  # decoded one by one behind the window's edge, and at the end of the context
+_HEAD = 16  # tokens before the gap: models attend to the first ones of a text, and are out of their depth without
+_MOST_NOISE_DRAWS = 8
+_NOISE_WORK = 5e10  # parameters times tokens that the draws may cost: large models need few, their flips are many
+_STOCK_RUNNER_TOKENS = 16
+_QUESTION = "What is the capital of France?"
+_SENTENCE = "The river rises in the hills to the north and is joined by two streams before it comes to the town. "
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, and what was found."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """What was proven. Numbers of the comparison with the model are None where there was no model to compare with."""
+
+    passed: bool
+    tokens: int  # positions whose logits were compared
+    top1_agreement: float | None
+    max_abs_error: float | None
+    mean_kl: float | None  # of the reference's distribution from the artifact's, nats
+    relative_error: float | None  # root mean square over positions of |difference| / |reference|, logits centred
+    noise_floor: float | None  # the same of the reference against itself under 1e-6 of noise, the largest of the draws
+    weights_bit_equal: bool | None
+    checks: list[Check]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `verify --json` prints, and the manifest keeps."""
+        return asdict(self)
+
+
+def verify_bundle(path: Path, model: str | None, progress: Progress) -> VerificationReport:
+    """Verify the bundle in folder `path`, against checkpoint `model` where one is given.
+
+    Raises InputError where the folder is no bundle or the checkpoint is not of the manifest's shape.
+    """
+    with progress.stage("hashes"):
+        bundle = Bundle.open(path)
+    files = Check("files", True, f"{len(bundle.manifest.files)} files have the manifest's sizes and sha256")
+    quantized = None if model is None else _model_of(bundle, model, progress)
+    report = verify(bundle, quantized, progress)
+    return replace(report, checks=[files, *report.checks])
+
+
+def _model_of(bundle: Bundle, model: str, progress: Progress) -> QuantizedModel:
+    found = resolve(model, bundle.manifest.backend.name, announce=progress.note, quiet=progress.quiet)
+    checkpoint = read_checkpoint(found.folder, found.quantization)
+    shape, expected = bundle.manifest.model.shape, shape_of(checkpoint.config)
+    for key, value in expected.items():
+        if shape.get(key) != value:
+            raise InputError(
+                f"{model} has {key} {value}, the bundle's model {shape.get(key)}",
+                f"give the model it came from: {bundle.manifest.model.id}",
+            )
+    return QuantizedModel(checkpoint, Scheme.from_manifest(bundle.manifest.quantization))
+
+
+def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:
+    """Prove `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run."""
+    backend = get_backend(bundle.manifest.backend.name)
+    checks = [_structure(bundle, model)]
+    comparison = None
+    bits = None
+    if model is not None:
+        weights = _weights(bundle, model, backend, progress)
+        bits = weights.passed
+        comparison = _compare(bundle, model, progress)
+        checks += [weights, *comparison.checks]
+    with progress.stage("stock runner"):
+        checks += _stock_runner(bundle)
+    return VerificationReport(
+        passed=all(check.passed for check in checks),
+        tokens=comparison.tokens if comparison else 0,
+        top1_agreement=comparison.top1_agreement if comparison else None,
+        max_abs_error=comparison.max_abs_error if comparison else None,
+        mean_kl=comparison.mean_kl if comparison else None,
+        relative_error=comparison.relative_error if comparison else None,
+        noise_floor=comparison.noise_floor if comparison else None,
+        weights_bit_equal=bits,
+        checks=checks,
+    )
+
+
+def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
+    """What the file itself says against what the manifest, and the model's config, say."""
+    manifest, found = bundle.manifest, inspect_artifact(bundle.path)
+    expected = {
+        "backend": (manifest.backend.name, found.backend),
+        "context": (manifest.context, found.context),
+        "prefill chunk": (manifest.prefill_chunk, found.prefill_chunk),
+        "KV cache bytes": (manifest.kv_cache_bytes, found.kv_cache_bytes),
+        "KV scale bytes": (manifest.kv_scale_bytes, found.kv_scale_bytes),
+        "vocabulary": (manifest.model.shape["vocab_size"], found.vocab_size),
+        "BOS id": (manifest.tokenizer.bos_id, found.bos_id),
+        "stop ids": (list(manifest.tokenizer.eos_ids), found.eos_ids),
+        "delegate calls": (1, sum(found.delegates.values())),
+        "tied weights stored once": (manifest.tied_weights_stored_once, found.tied_weights_stored_once),
+    }
+    if model is not None:
+        value_bytes = 1 if manifest.quantization["kv_cache"] == "int8" else 4
+        by_formula = model.config.kv_cache_bytes(manifest.context, value_bytes)
+        expected["KV cache bytes by the model's shape"] = (by_formula, found.kv_cache_bytes)
+        expected["tied"] = (model.tied, found.tied_weights_stored_once)
+        expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
+    wrong = [f"{name} is {there}, expected {said}" for name, (said, there) in expected.items() if said != there]
+    return Check("structure", not wrong, "; ".join(wrong) or ", ".join(expected) + " are as the manifest says")
+
+
+def _weights(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> Check:
+    """Codes and scales of each weight in the finished file, bit for bit."""
+    names = model.weight_names()
+    unequal = []
+    codes = 0
+    with progress.stage("weights, bit for bit", total=len(names)) as stage:
+        for name in names:
+            weight = model.weight(name)
+            codes += weight.codes.numel()
+            if not weight.equals(backend.read_weight(bundle.pte, name, weight)):
+                unequal.append(name)
+            stage.advance()
+    detail = f"{', '.join(unequal[:5])} differ" if unequal else f"{codes:,} codes and their scales are equal"
+    return Check("weights", not unequal, detail)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    tokens: int
+    top1_agreement: float
+    max_abs_error: float
+    mean_kl: float
+    relative_error: float
+    noise_floor: float
+    checks: list[Check]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a fresh session: `count` tokens at `position`, and why its logits are compared."""
+
+    position: int
+    count: int
+    reason: str
+
+
+def call_plans(config: ModelConfig, context: int, chunk: int) -> list[list[Call]]:
+    """What to run, a list for each session, so that each edge is met.
+
+    The first token; chunks cut short, whole and after each other; the window's edge: the last query that sees every
+    key, the first that does not, and those behind it, step by step; and the last slots of the context, reached step
+    by step and as the end of a whole chunk. These are called behind a gap (see `mlp_export.decoder.Passage`).
+    """
+    window = config.window
+    length = min(context, (window or 2 * chunk) + _SINGLE_STEPS)
+    edge = min(window - 2 if window else length - _SINGLE_STEPS, length)
+    plan: list[Call] = []
+
+    def call(count: int, reason: str, end: int = length) -> None:
+        position = plan[-1].position + plan[-1].count if plan else 0
+        count = min(count, chunk, end - position)
+        if count > 0:
+            plan.append(Call(position, count, reason))
+
+    call(1, "one token")
+    call(1, "one token")
+    call(chunk // 2 + 1, "mid-chunk")
+    call(chunk - 1, "chunk edge")
+    while plan[-1].position + plan[-1].count < edge:
+        call(chunk, "chunk edge", edge)
+    while plan[-1].position + plan[-1].count < length:
+        call(1, "window edge" if window else "decode")
+
+    head = min(chunk, _HEAD, context // 4)
+    plans = [plan]
+    for steps in (0, min(_SINGLE_STEPS // 2, context // 4)):
+        whole = min(chunk, context - steps - head)
+        end = [Call(0, head, "head")] if head else []
+        end += [Call(context - steps - whole, whole, "last slots")] if whole else []
+        end += [Call(position, 1, "last slots") for position in range(context - steps, context)]
+        plans.append(end)
+    return plans
+
+
+def _compare(bundle: Bundle, model: QuantizedModel, progress: Progress) -> _Comparison:
+    manifest, config = bundle.manifest, model.config
+    plans = call_plans(config, manifest.context, manifest.prefill_chunk)
+    words = bundle.tokenizer().encode(shipped_text(), bos=manifest.tokenizer.add_bos, special=False)
+    right = [_passage(plan, words) for plan in plans]
+    work = config.num_parameters * sum(len(passage.tokens) for passage in right)
+    draws = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
+    passages = right + [replace(passage, noise=_NOISE) for _ in range(draws) for passage in right]
+    mistakes = _window_mistakes(config, right[0])
+    with progress.stage("reference", total=config.num_layers) as stage:
+        numerics = Numerics.from_manifest(manifest.quantization)
+        logits = decode(model, [*passages, *mistakes.values()], numerics, stage.advance)
+    wrong = dict(zip(mistakes, logits[len(passages) :], strict=True))
+    comparisons = []
+    with progress.stage("artifact", total=sum(len(plan) for plan in plans)) as stage:
+        for n, (plan, passage) in enumerate(zip(plans, right, strict=True)):
+            session = open_session(bundle)  # its caches are zeros
+            found, at = [], 0
+            for call in plan:
+                found.append(session.forward(passage.tokens[at : at + call.count], call.position))
+                at += call.count
+                stage.advance()
+            del session
+            noisy = [logits[n + len(right) * draw] for draw in range(1, draws + 1)]
+            reasons = [call.reason for call in plan]
+            comparisons.append(compare_logits(logits[n], torch.stack(found), noisy, reasons))
+    checks = [check for comparison in comparisons for check in comparison.checks()]
+    checks += [comparisons[0].not_towards(name, other) for name, other in wrong.items()]
+    return _Comparison(
+        tokens=sum(len(c.errors) for c in comparisons),
+        top1_agreement=float(torch.cat([c.top1 for c in comparisons]).float().mean()),
+        max_abs_error=max(float((c.found - c.reference).abs().max()) for c in comparisons),
+        mean_kl=float(torch.cat([c.kl for c in comparisons]).mean()),
+        relative_error=rms(torch.cat([c.errors for c in comparisons])),
+        noise_floor=max(rms(torch.cat(draw)) for draw in zip(*(c.noise for c in comparisons), strict=True)),
+        checks=checks,
+    )
+
+
+def _passage(plan: Sequence[Call], words: Sequence[int]) -> Passage:
+    """The reference's view of a plan's calls, on the tokens `words`, over and over."""
+    ends = list(itertools.accumulate(call.count for call in plan))
+    tokens = list(itertools.islice(itertools.cycle(words), ends[-1]))
+    head, start = 0, plan[0].position
+    for end, call, following in zip(ends, plan, plan[1:], strict=False):
+        if following.position != call.position + call.count:
+            head, start = end, following.position
+    return Passage(tokens, [end - 1 for end in ends], head, start)
+
+
+def _window_mistakes(config: ModelConfig, passage: Passage) -> dict[str, Passage]:
+    """The passage as a decoder with another window would read it, where it is long enough to tell."""
+    if not config.window or len(passage.tokens) <= config.window + 1:
+        return {}
+    return {
+        f"a window of {config.window + change}": replace(passage, window_change=change)
+        for change in (-1, 1)
+        if config.window + change > 0
+    }
+
+
+@dataclass(frozen=True)
+class LogitComparison:
+    """An artifact's logits beside the reference's: all [n, vocabulary], n calls of one session."""
+
+    reference: torch.Tensor
+    found: torch.Tensor
+    reasons: Sequence[str]
+    errors: torch.Tensor  # [n] |difference| / |reference|, logits centred
+    noise: torch.Tensor  # [draws, n] the same of the reference against itself
+    top1: torch.Tensor  # bool [n]
+    kl: torch.Tensor  # [n] nats
+
+    def checks(self) -> list[Check]:
+        """A check for each reason. Few positions scatter more than many: their limit is the largest noise of any
+        one.
+        """
+        floor = max(rms(draw) for draw in self.noise)
+        limit, most = (max(_TOLERANCE * noise, _FLOOR) for noise in (floor, float(self.noise.max())))
+        checks = [_within(f"logits of {len(self.errors)} calls", self.errors, limit)]
+        for reason in dict.fromkeys(self.reasons):
+            those = self.errors[[i for i, r in enumerate(self.reasons) if r == reason]]
+            checks.append(_within(f"logits: {reason}", those, most))
+        return checks
+
+    def not_towards(self, name: str, wrong: torch.Tensor) -> Check:
+        """The deviation from the reference does not point to `wrong`, which has a mistake: 0 is right, 1 is wrong."""
+        towards = _centred(wrong) - _centred(self.reference)
+        share = float(((_centred(self.found) - _centred(self.reference)) * towards).sum() / towards.pow(2).sum())
+        return Check(f"not {name}", abs(share) < 0.5, f"the deviation goes {share:+.3f} of the way there, limit 0.5")
+
+
+def compare_logits(
+    reference: torch.Tensor, found: torch.Tensor, noisy: Sequence[torch.Tensor], reasons: Sequence[str]
+) -> LogitComparison:
+    """`noisy` are further runs of the reference, each under another draw of noise."""
+    log_reference, log_found = reference.log_softmax(-1), found.log_softmax(-1)
+    return LogitComparison(
+        reference,
+        found,
+        reasons,
+        errors=_relative(found, reference),
+        noise=torch.stack([_relative(other, reference) for other in noisy]),
+        top1=found.argmax(-1) == reference.argmax(-1),
+        kl=(log_reference.exp() * (log_reference - log_found)).sum(-1),
+    )
+
+
+def _within(name: str, errors: torch.Tensor, limit: float) -> Check:
+    error = rms(errors)  # NaN is not within
+    return Check(name, error <= limit, f"relative error {error:.2g}, limit {limit:.2g}")
+
+
+def _centred(logits: torch.Tensor) -> torch.Tensor:
+    """Adding a constant to all logits changes no probability."""
+    return logits - logits.mean(-1, keepdim=True)
+
+
+def _relative(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    reference = _centred(reference)
+    return (_centred(logits) - reference).norm(dim=-1) / reference.norm(dim=-1)
+
+
+def rms(values: torch.Tensor) -> float:
+    """Root mean square."""
+    return float(values.pow(2).mean().sqrt())
+
+
+def _stock_runner(bundle: Bundle) -> list[Check]:
+    """The bundle's files through ExecuTorch's own runner: the same ids as the reference tokenizer, the same greedy
+    text.
+    """
+    from pytorch_tokenizers import CppHFTokenizer
+
+    tokenizer, manifest = bundle.tokenizer(), bundle.manifest
+    bos = manifest.tokenizer.add_bos
+    long = _SENTENCE
+    while len(tokenizer.encode(long, bos=bos, special=True)) <= manifest.prefill_chunk:
+        long += _SENTENCE  # more than one chunk
+    prompts = [(text, bos) for text in ("The", _QUESTION, long)]
+    if manifest.chat:
+        prompts.append((manifest.chat.compose([Message("user", _QUESTION)]), False))
+    theirs = CppHFTokenizer()
+    theirs.load(str(bundle.path / "tokenizer.json"))
+    fitting, unequal = [], []
+    for text, with_bos in prompts:
+        ids = tokenizer.encode(text, bos=with_bos, special=True)
+        if theirs.encode(text, int(with_bos), 0) != ids:
+            unequal.append(text[:40])
+        if len(ids) < manifest.context:
+            fitting.append((text, with_bos))
+    detail = (
+        f"other ids for {unequal}" if unequal else f"the runner's ids for {len(prompts)} prompts are the reference's"
+    )
+    checks = [Check("tokenizer", not unequal, detail)]
+    session = open_session(bundle)
+    answers = [_both_answers(bundle, session, text, with_bos) for text, with_bos in fitting]
+    differing = [f"{ours!r} and {stock!r}" for ours, stock in answers if ours != stock]
+    detail = f"{len(answers)} prompts: the greedy text of TextLLMRunner is that of single steps"
+    checks.append(Check("stock runner", not differing, "; ".join(differing) or detail))
+    return checks
+
+
+def _both_answers(bundle: Bundle, session: Session, text: str, bos: bool) -> tuple[str, str]:
+    """The greedy continuation of `text` by our loop and by the stock runner, as far as the runner's binding can
+    say it.
+    """
+    tokenizer, manifest = bundle.tokenizer(), bundle.manifest
+    ids = tokenizer.encode(text, bos=bos, special=True)
+    new_tokens = min(_STOCK_RUNNER_TOKENS, manifest.context - len(ids))  # the runner may not answer from the last slot
+    ours = generate(
+        session,
+        tokenizer,
+        ids,
+        max_new_tokens=new_tokens,
+        eos_ids=manifest.tokenizer.eos_ids,
+        stop=manifest.chat.stop if manifest.chat else (),
+    ).text
+    try:
+        return ours, generate_with_stock_runner(bundle, text, max_new_tokens=new_tokens, bos=bos).text
+    except PartialCharacterError as error:
+        return ours[: len(error.text)], error.text
