@@ -13,7 +13,7 @@ import torch
 
 from mlp_export.bundle import Bundle
 from mlp_export.decoder import FLOAT, FloatWeights, Numerics, Passage, WeightSource, decode
-from mlp_export.errors import InputError, UsageError
+from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel
 from mlp_export.session import Session, open_session
@@ -66,7 +66,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Perplexity of the artifact itself, a token a call, on the beginning of a text that fits its context.
 
-    Raises UsageError for max_tokens below 2, InputError for a text that cannot be read or has fewer than 2 tokens.
+    Raises UsageError for max_tokens below 2, InputError for a text that cannot be read or has fewer than 2 tokens,
+    VerificationError where the program answers NaN.
     """
     if max_tokens < 2:
         raise UsageError(f"a perplexity over {max_tokens} tokens", "give --max-tokens 2 or more")
@@ -83,6 +84,8 @@ def evaluate(
             logits = session.forward(ids[position : position + 1], position)
             loss -= float(logits.log_softmax(-1)[ids[position + 1]])
             stage.advance()
+    if not math.isfinite(loss):
+        raise VerificationError("the program answered NaN or infinity", "verify the bundle: `mlp-export verify`")
     return EvaluationReport(str(text or ""), len(ids) - 1, math.exp(loss / (len(ids) - 1)))
 
 

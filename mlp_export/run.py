@@ -67,7 +67,8 @@ def check_message(tokenizer: Tokenizer, message: str) -> None:
     plain = tokenizer.encode(message, bos=False, special=False)
     ids = tokenizer.encode(message, bos=False, special=True)
     if ids != plain:
-        special = next((i for i, other in zip(ids, plain, strict=False) if i != other), ids[-1])
+        # decode() leaves out special tokens, and nothing else, where it is not asked to spell them
+        special = next((i for i in ids if tokenizer.decode([i]) != tokenizer.decode([i], special=True)), ids[-1])
         raise InputError(
             f"the prompt spells the special token {tokenizer.token(special)!r}",
             "write it differently, or give the whole text the model shall see with --raw",

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from mlp_export.bundle import Bundle
-from mlp_export.errors import InputError
+from mlp_export.errors import InputError, UsageError
 from mlp_export.generate import Generation, StopReason, StopStrings, check_prompt, check_temperature, rate
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ def generate_with_stock_runner(
 
     The answer has no `token_ids`: the runner does not tell them. Sampling above temperature 0 cannot be seeded.
 
-    Raises InputError for a prompt that is empty or does not fit and for files the runner does not load,
-    PartialCharacterError where the binding cannot say the answer.
+    Raises UsageError for options out of range, InputError for a prompt that is empty or does not fit and for files the
+    runner does not load, PartialCharacterError where the binding cannot say the answer.
     """
+    if max_new_tokens < 1:  # the runner takes -1 for no limit
+        raise UsageError(f"{max_new_tokens} new tokens", "ask for 1 or more")
     check_temperature(temperature)
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
     prompt_tokens = len(tokenizer.encode(prompt, bos=bos, special=True))

@@ -137,7 +137,7 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
 
 def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
     """What the file itself says against what the manifest, and the model's config, say."""
-    manifest, found = bundle.manifest, inspect_artifact(bundle.path)
+    manifest, found = bundle.manifest, inspect_artifact(bundle.pte)
     expected = {
         "backend": (manifest.backend.name, found.backend),
         "context": (manifest.context, found.context),
@@ -377,7 +377,10 @@ def _stock_runner(bundle: Bundle) -> list[Check]:
     if manifest.chat:
         prompts.append((manifest.chat.compose([Message("user", _QUESTION)]), False))
     theirs = CppHFTokenizer()
-    theirs.load(str(bundle.path / "tokenizer.json"))
+    try:
+        theirs.load(str(bundle.path / "tokenizer.json"))
+    except RuntimeError as error:
+        return [Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")]
     fitting, unequal = [], []
     for text, with_bos in prompts:
         ids = tokenizer.encode(text, bos=with_bos, special=True)

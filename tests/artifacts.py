@@ -1,0 +1,34 @@
+"""Exports of small random checkpoints, for tests of what comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from checkpoints import write_checkpoint
+
+from mlp_export.bundle import Bundle
+from mlp_export.checkpoint import read_checkpoint
+from mlp_export.export import ExportOptions, export
+from mlp_export.progress import Progress
+from mlp_export.quantization import QuantizedModel, choose_scheme
+
+QUIET = Progress(quiet=True)
+# Names end like the hub's QAT checkpoints do: those are not measured for what rounding did, which takes a second.
+CPU_NAME = "model-int4-cpu"
+
+
+def small_model(
+    folder: Path, family: Any = "mobilellm-pro", *, weights: Any = None, **checkpoint: Any
+) -> QuantizedModel:
+    """A random checkpoint, as its artifact is quantized."""
+    name = "model" if checkpoint.get("kind") == "int4-accelerator" or weights == "int8" else CPU_NAME
+    kind = "int4-cpu" if name == CPU_NAME else None
+    opened = read_checkpoint(write_checkpoint(folder / name, family, **checkpoint), kind)  # type: ignore[arg-type]
+    return QuantizedModel(opened, choose_scheme(opened.kind, opened.config, weights))
+
+
+def export_model(model: QuantizedModel, out: Path, *, weights: Any = None, **options: Any) -> Bundle:
+    """The bundle of `model`, not verified unless asked for."""
+    asked = {"context": 64, "prefill_chunk": 16, "verify": False, "overwrite": True, "weights": weights, **options}
+    return export(ExportOptions("xnnpack", str(model.checkpoint.path), out, **asked), QUIET).bundle
