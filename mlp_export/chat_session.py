@@ -11,7 +11,7 @@ import torch
 from mlp_export.bundle import Bundle
 from mlp_export.chat import ChatFormat, Message
 from mlp_export.errors import InputError, UsageError
-from mlp_export.generate import Generation, generate
+from mlp_export.generate import Generation, check_answer_options, generate
 from mlp_export.run import check_message
 from mlp_export.session import Session, open_session
 from mlp_export.tokenizer import Tokenizer
@@ -121,6 +121,7 @@ def chat_repl(
             f"{bundle.path} has no chat format: its model was not made to chat",
             "use `mlp-export run`, which continues a text",
         )
+    check_answer_options(max_new_tokens, temperature)
     conversation = Conversation(
         session or open_session(bundle),
         bundle.tokenizer(),

@@ -5,6 +5,7 @@ Modules that load torch are imported inside the commands, so that `--help` answe
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import logging
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
-from mlp_export.errors import MlpExportError, ResourceError
+from mlp_export.errors import MlpExportError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from mlp_export.generate import Generation
@@ -30,6 +32,7 @@ app = typer.Typer(
     help="MobileLLM-Pro and models of its skeleton, from a checkpoint to a proven ExecuTorch bundle for phones.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -284,7 +287,17 @@ def main() -> None:
     logging.disable(logging.WARNING)  # torch and its kin log about themselves
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, _terminate)  # so that unfinished bundles are removed
-    app(prog_name="mlp-export")
+    # Python refuses bytes that are no text in most locales; what is typed is checked where it is used.
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+    try:
+        code = app(prog_name="mlp-export", standalone_mode=False)
+    except TyperException as error:  # a command line that does not parse
+        code = _report(UsageError(error.format_message(), "see `mlp-export --help`"), "--json" in sys.argv)
+    except typer.Abort:
+        code = 130
+    sys.exit(code or 0)
 
 
 def _terminate(number: int, _: object) -> NoReturn:
@@ -321,13 +334,18 @@ def _reporting(as_json: bool) -> Iterator[None]:
 
 
 def _fail(error: MlpExportError, as_json: bool) -> NoReturn:
+    raise typer.Exit(_report(error, as_json))
+
+
+def _report(error: MlpExportError, as_json: bool) -> int:
+    """Tells the person, and returns the exit code."""
     message = " ".join(error.message.split())
     if as_json:
         _show({"error": message, "hint": error.hint, "exit_code": error.exit_code}, as_json)
     _tell(f"error: {message}")
     if error.hint:
         _tell(f"hint: {error.hint}")
-    raise typer.Exit(error.exit_code)
+    return error.exit_code
 
 
 def _tell(line: str) -> None:
@@ -371,6 +389,8 @@ def _text(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}"
+    if isinstance(value, (Mapping, list, tuple)) and not value:
+        return "-"
     if isinstance(value, Mapping):
         return "\n".join(f"{key}: {_text(entry)}" for key, entry in value.items())
     if isinstance(value, (list, tuple)):

@@ -109,9 +109,7 @@ def generate(
     Raises InputError for an empty prompt or one that does not fit, UsageError for options out of range and
     VerificationError where the program answers NaN.
     """
-    if max_new_tokens < 1:
-        raise UsageError(f"{max_new_tokens} new tokens", "ask for 1 or more")
-    check_temperature(temperature)
+    check_answer_options(max_new_tokens, temperature)
     check_prompt(position + len(prompt_ids) if prompt_ids else 0, session.context)
     random = torch.Generator().manual_seed(seed)
     stream, stops = tokenizer.stream(special=True), StopStrings(stop)
@@ -171,8 +169,10 @@ def rate(tokens: int, seconds: float) -> float | None:
     return tokens / seconds if tokens and seconds > 0 else None
 
 
-def check_temperature(temperature: float) -> None:
-    """Raises UsageError outside the stock runner's range, 0 to 1."""
+def check_answer_options(max_new_tokens: int, temperature: float) -> None:
+    """Raises UsageError for an answer of no tokens, or a temperature outside the stock runner's range, 0 to 1."""
+    if max_new_tokens < 1:
+        raise UsageError(f"{max_new_tokens} new tokens", "ask for 1 or more")
     if not 0 <= temperature <= 1:
         raise UsageError(f"temperature {temperature}", "give a number from 0 (the likeliest token) to 1")
 

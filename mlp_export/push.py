@@ -51,26 +51,35 @@ def push(
     target = PurePosixPath(device_folder) / bundle.path.resolve().name
     partial = f"{target}.partial"
     _shell(device, f"rm -rf {shlex.quote(partial)} && mkdir -p {shlex.quote(partial)}")
-    free = _free_bytes(device, partial)
+    try:
+        _copy(bundle, device, files, size, partial, progress)
+    except BaseException:
+        # The transfer broke off, so this may not get through either: the next push removes it then.
+        subprocess.run([*device, "shell", f"rm -rf {shlex.quote(partial)}"], capture_output=True, check=False)
+        raise
+    _shell(device, f"rm -rf {shlex.quote(str(target))} && mv {shlex.quote(partial)} {shlex.quote(str(target))}")
+    return PushReport(serial, str(target), size)
+
+
+def _copy(bundle: Bundle, device: list[str], files: list[str], size: int, folder: str, progress: Progress) -> None:
+    """The files into `folder` of the device, where they are hashed again."""
+    free = _free_bytes(device, folder)
     if free is not None and free < size:
-        _shell(device, f"rm -rf {shlex.quote(partial)}")
         raise ResourceError(
-            f"the bundle has {human_bytes(size)}, {human_bytes(free)} are free at {device_folder} on {serial}",
+            f"the bundle has {human_bytes(size)}, {human_bytes(free)} are free at {folder} on {device[-1]}",
             "free some space on the device",
         )
     with progress.stage("push", total=len(files)) as stage:
         for name in files:
-            _run([*device, "push", str(bundle.path / name), f"{partial}/{name}"])
+            _run([*device, "push", str(bundle.path / name), f"{folder}/{name}"])
             stage.advance()
     with progress.stage("check on the device"):
         hashes = {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
         hashes[MANIFEST] = file_sha256(bundle.path / MANIFEST)
         for name, expected in hashes.items():
-            found = _shell(device, f"sha256sum {shlex.quote(f'{partial}/{name}')}").split()
+            found = _shell(device, f"sha256sum {shlex.quote(f'{folder}/{name}')}").split()
             if found[:1] != [expected]:
-                raise MissingError(f"{name} arrived damaged on {serial}", "try again, with another cable or port")
-    _shell(device, f"rm -rf {shlex.quote(str(target))} && mv {shlex.quote(partial)} {shlex.quote(str(target))}")
-    return PushReport(serial, str(target), size)
+                raise MissingError(f"{name} arrived damaged on {device[-1]}", "try again, with another cable or port")
 
 
 def _device(adb: str, serial: str | None) -> str:

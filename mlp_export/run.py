@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mlp_export.bundle import Bundle
 from mlp_export.chat import Message
 from mlp_export.errors import InputError
-from mlp_export.generate import Generation, generate
+from mlp_export.generate import Generation, check_answer_options, check_prompt, generate
 from mlp_export.session import Session, open_session
 from mlp_export.stock_runner import generate_with_stock_runner
 from mlp_export.tokenizer import Tokenizer
@@ -38,10 +38,13 @@ def run(
         return generate_with_stock_runner(
             bundle, text, max_new_tokens=max_new_tokens, temperature=temperature, bos=bos, on_text=on_text
         )
+    check_answer_options(max_new_tokens, temperature)
+    ids = tokenizer.encode(text, bos=bos, special=True)
+    check_prompt(len(ids), bundle.manifest.context)  # before a large model is loaded
     return generate(
         session or open_session(bundle),
         tokenizer,
-        tokenizer.encode(text, bos=bos, special=True),
+        ids,
         max_new_tokens=max_new_tokens,
         eos_ids=bundle.manifest.tokenizer.eos_ids,
         stop=bundle.manifest.chat.stop if bundle.manifest.chat else (),

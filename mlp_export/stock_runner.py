@@ -11,17 +11,13 @@ It is the code that phones run, with traps of its own, met here:
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from mlp_export.bundle import Bundle
-from mlp_export.errors import InputError, UsageError
-from mlp_export.generate import Generation, StopReason, StopStrings, check_prompt, check_temperature, rate
+from mlp_export.errors import InputError
+from mlp_export.generate import Generation, StopReason, StopStrings, check_answer_options, check_prompt, rate
+from mlp_export.native_output import Muted
 
 if TYPE_CHECKING:
     from executorch.extension.llm.runner import Stats
@@ -54,12 +50,15 @@ def generate_with_stock_runner(
     Raises UsageError for options out of range, InputError for a prompt that is empty or does not fit and for files the
     runner does not load, PartialCharacterError where the binding cannot say the answer.
     """
-    if max_new_tokens < 1:  # the runner takes -1 for no limit
-        raise UsageError(f"{max_new_tokens} new tokens", "ask for 1 or more")
-    check_temperature(temperature)
+    check_answer_options(max_new_tokens, temperature)  # the runner takes -1 for no limit
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
-    prompt_tokens = len(tokenizer.encode(prompt, bos=bos, special=True))
-    check_prompt(prompt_tokens, manifest.context - 1)  # the runner wants room for an answer
+    prompt_tokens = len(tokenizer.encode(prompt, bos=bos, special=True)) if prompt else 0  # it refuses a lone BOS
+    check_prompt(prompt_tokens, manifest.context)
+    if prompt_tokens == manifest.context:
+        raise InputError(
+            f"the prompt fills the context of {manifest.context:,}, and the stock runner wants room for an answer",
+            "shorten the prompt, or run without --stock-runner",
+        )
     # It feeds every token but the last back in, each to a slot of the context.
     room = manifest.context - prompt_tokens + 1
     eos = {spelled for i in manifest.tokenizer.eos_ids if (spelled := tokenizer.token(i)) is not None}
@@ -70,7 +69,7 @@ def generate_with_stock_runner(
     tokens = 0
     ended: Literal["eos", "stop_string"] | None = None
 
-    with _Muted() as muted:
+    with Muted() as muted:
         from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
         from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
         from executorch.kernels import quantized  # noqa: F401  registers the embedding kernels
@@ -120,50 +119,3 @@ def generate_with_stock_runner(
         decode_tok_s=rate(times.num_generated_tokens, (times.inference_end_ms - times.prompt_eval_end_ms) / 1000),
         stop_reason=ended or limit,
     )
-
-
-class _Muted:
-    """Sends what the process's C++ code writes to stdout and stderr into a file, without Python's own output."""
-
-    def __enter__(self) -> _Muted:
-        self._log: BinaryIO = tempfile.TemporaryFile()
-        _flush()
-        self._saved = (os.dup(1), os.dup(2))
-        self._redirect(self._log.fileno(), self._log.fileno())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _flush()
-        self._redirect(*self._saved)
-        for descriptor in self._saved:
-            os.close(descriptor)
-        self._log.close()
-
-    @contextmanager
-    def aloud(self) -> Iterator[None]:
-        """stdout and stderr as they were, for the body."""
-        _flush()
-        self._redirect(*self._saved)
-        try:
-            yield
-        finally:
-            _flush()
-            self._redirect(self._log.fileno(), self._log.fileno())
-
-    def last_line(self) -> str:
-        """The last thing the C++ code had to say."""
-        _flush()
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        self._log.seek(0, os.SEEK_END)
-        return lines[-1] if lines else "it gave no reason"
-
-    def _redirect(self, out: int, err: int) -> None:
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    ctypes.CDLL(None).fflush(None)

@@ -34,6 +34,7 @@ from mlp_export.errors import InputError
 from mlp_export.evaluate import shipped_text
 from mlp_export.generate import generate
 from mlp_export.inspect_artifact import inspect_artifact
+from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, Scheme
 from mlp_export.resolve import resolve
@@ -378,7 +379,8 @@ def _stock_runner(bundle: Bundle) -> list[Check]:
         prompts.append((manifest.chat.compose([Message("user", _QUESTION)]), False))
     theirs = CppHFTokenizer()
     try:
-        theirs.load(str(bundle.path / "tokenizer.json"))
+        with Muted():
+            theirs.load(str(bundle.path / "tokenizer.json"))
     except RuntimeError as error:
         return [Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")]
     fitting, unequal = [], []

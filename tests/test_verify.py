@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from mlp_export.backends.xnnpack import subgraph as subgraph_module
 from mlp_export.backends.xnnpack.pte import mapped, read_layout
 from mlp_export.bundle import Bundle
 from mlp_export.errors import InputError
-from mlp_export.quantization import QuantizedModel, QuantizedWeight
+from mlp_export.quantization import QuantizedModel
 from mlp_export.verify import (
     VerificationReport,
     _stock_runner,
@@ -179,7 +180,7 @@ def with_metadata(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 def test_other_stop_ids_fail(model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner on the phone stops where the file says, so the file must say what the model's config does."""
-    with_metadata(monkeypatch, get_eos_ids=list(range(0, 320)))
+    with_metadata(monkeypatch, get_eos_ids=list(range(320)))
     found = failed(verify(export_model(model, tmp_path / "b"), model, QUIET))
     assert {"structure", "stock runner"} <= found
 
@@ -238,10 +239,10 @@ def test_rotate_half_in_place_of_interleaved_fails(
     assert {"logits: mid-chunk", "logits: window edge"} <= found
 
 
-def test_an_unmasked_empty_slot_fails(
-    model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The slice of a global cache has a slot more than is filled: if it counted, a lone token would attend to nothing."""
+def test_an_unmasked_empty_slot_fails(model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slice of a global cache has a slot more than is filled: if it counted, a lone token would attend to
+    nothing.
+    """
     monkeypatch.setattr(program_module, "_FAR", 0.0)
     found = failed(verify(export_model(model, tmp_path / "b"), model, QUIET))
     assert "logits: one token" in found
@@ -268,9 +269,7 @@ def test_caches_that_overlap_at_their_end_fail(
     assert not {"logits: one token", "logits: mid-chunk", "logits: window edge"} & found
 
 
-def test_a_forgotten_value_scale_fails(
-    model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forgotten_value_scale_fails(model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = broken(model, tmp_path, monkeypatch, graph_module, "_SMALLEST_SCALE", 1.0)
     assert "logits: mid-chunk" in found
 
@@ -332,7 +331,7 @@ def test_call_plans_stay_in_the_context(model: QuantizedModel, context: int, chu
     for config in (model.config, replace(model.config, window=0, local_layers=(False,) * 5)):
         for plan in call_plans(config, context, min(chunk, context)):
             assert all(1 <= call.count <= min(chunk, context) for call in plan)
-            assert all(a.position + a.count <= b.position for a, b in zip(plan, plan[1:], strict=False))
+            assert all(a.position + a.count <= b.position for a, b in itertools.pairwise(plan))
             assert plan[-1].position + plan[-1].count <= context
 
 

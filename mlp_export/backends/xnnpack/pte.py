@@ -84,7 +84,7 @@ def _integer(table: Table, slot: int, code: str) -> int:
 
 def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteLayout:
     """Parse the header and the tables that name segments. Raises InputError where `data` is no `.pte` with segments."""
-    hint = "Export it again, or fetch the whole file again."
+    hint = "export it again, or copy the whole file again"
     try:
         magic, length, program_size, base, segment_bytes = _HEADER.unpack_from(data, _HEADER_AT)
         if magic[:3] != b"eh0" or bytes(data[4:6]) != b"ET":
@@ -129,7 +129,7 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}", "Export it again.") from error
+        raise InputError(f"{path} cannot be read: {error}", "export it again") from error
 
 
 def share_constants(source: Path, destination: Path, names: list[str]) -> list[str]:

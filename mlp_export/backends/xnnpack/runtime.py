@@ -12,6 +12,7 @@ from executorch.runtime import Runtime, Verification
 
 from mlp_export.backends.xnnpack.pte import mapped, read_layout
 from mlp_export.errors import InputError
+from mlp_export.native_output import Muted
 
 
 class ExecutorchSession:
@@ -22,16 +23,23 @@ class ExecutorchSession:
         with mapped(path) as data:
             read_layout(data, str(path))  # says "cut short" where the runtime only has a number to say
         try:
-            self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
-            methods = self._program.method_names
-            if "forward" not in methods or "get_max_seq_len" not in methods:
-                raise InputError(f"{path} is not a text model: its methods are {', '.join(sorted(methods))}")
-            self._forward = self._program.load_method("forward")
-            self.prefill_chunk = self._constant("get_max_seq_len")
-            self.context = self._constant("get_max_context_len")
-            self.vocab_size = self._constant("get_vocab_size")
+            with Muted() as muted:
+                self._load(path)
         except RuntimeError as error:
-            raise InputError(f"ExecuTorch cannot load {path}: {error}", "Export it again.") from error
+            raise InputError(f"ExecuTorch cannot load {path}: {error} ({muted.said})", "export it again") from error
+
+    def _load(self, path: Path) -> None:
+        self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
+        methods = self._program.method_names
+        if "forward" not in methods or "get_max_seq_len" not in methods:
+            raise InputError(
+                f"{path} is not a text model: its methods are {', '.join(sorted(methods))}",
+                "give a .pte with the methods of the stock text runner",
+            )
+        self._forward = self._program.load_method("forward")
+        self.prefill_chunk = self._constant("get_max_seq_len")
+        self.context = self._constant("get_max_context_len")
+        self.vocab_size = self._constant("get_vocab_size")
 
     def _constant(self, name: str) -> int:
         method = self._program.load_method(name)

@@ -1,0 +1,532 @@
+"""The small verbs: bench, eval, doctor, models, push, and what they share: progress and resources."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+from checkpoints import BOS_ID, VOCAB_SIZE
+from fake_backend import FakeSession, ids_of, successors, write_bundle
+
+import mlp_export.backends.xnnpack.backend as xnnpack_backend
+import mlp_export.doctor as doctor_module
+import mlp_export.resources as resources_module
+from mlp_export.backends.base import BACKENDS, Requirement
+from mlp_export.bench import bench
+from mlp_export.bundle import Bundle
+from mlp_export.doctor import doctor
+from mlp_export.errors import InputError, MissingError, ResourceError, UsageError, VerificationError
+from mlp_export.evaluate import evaluate, shipped_text
+from mlp_export.models import list_models
+from mlp_export.progress import Progress, peak_rss_bytes
+from mlp_export.push import DEVICE_FOLDER, push
+from mlp_export.resolve import DEFAULT_MODELS
+from mlp_export.resources import free_disk_bytes, human_bytes, require
+
+QUIET = Progress(quiet=True)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return write_bundle(tmp_path / "my bundle")
+
+
+# bench
+
+
+def test_bench_measures_what_it_says(bundle: Bundle) -> None:
+    session = FakeSession({})
+    report = bench(bundle, QUIET, prompt_tokens=20, new_tokens=5, repetitions=3, session=session)
+    once = [(8, 0), (8, 8), (4, 16), *((1, position) for position in range(20, 25))]
+    assert session.calls == once * 3
+    assert (report.prefill_tokens, report.decode_position, report.decode_tokens) == (20, 20, 5)
+    assert len(report.prefill_runs_tok_s) == len(report.decode_runs_tok_s) == 3
+    assert report.prefill_tok_s == sorted(report.prefill_runs_tok_s)[1]
+    assert report.decode_tok_s == sorted(report.decode_runs_tok_s)[1]
+    assert report.decay == report.decode_runs_tok_s[2] / report.decode_runs_tok_s[0]
+    assert report.first_token_s > report.load_s >= 0
+    assert report.threads >= 1 and report.peak_rss_bytes > 10_000_000
+
+
+def test_bench_feeds_the_same_tokens_each_time(bundle: Bundle) -> None:
+    first, second = FakeSession({}), FakeSession({})
+    for session in (first, second):
+        bench(bundle, QUIET, prompt_tokens=20, new_tokens=5, repetitions=1, session=session)
+    assert first.fed == second.fed and len(set(first.fed)) > 10
+    assert min(first.fed) >= 0 and max(first.fed) < VOCAB_SIZE
+
+
+def test_bench_json(bundle: Bundle) -> None:
+    values = bench(bundle, QUIET, prompt_tokens=2, new_tokens=2, session=FakeSession({})).to_json()
+    keys = "prefill_tokens prefill_tok_s decode_position decode_tok_s load_s peak_rss_bytes threads".split()
+    assert set(keys) <= set(values)
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+
+
+def test_bench_may_fill_the_context(bundle: Bundle) -> None:
+    session = FakeSession({})
+    bench(bundle, QUIET, prompt_tokens=60, new_tokens=4, repetitions=1, session=session)
+    assert len(session.fed) == 64
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "new_tokens", "repetitions", "said"),
+    [
+        (61, 4, 1, "do not fit the context of 64"),
+        (512, 64, 3, "do not fit"),
+        (0, 4, 1, "no tokens"),
+        (4, 0, 1, "no tokens"),
+        (4, 4, 0, "no repetitions"),
+        (-1, 4, 1, "no tokens"),
+    ],
+)
+def test_bench_counts_out_of_range(
+    bundle: Bundle, prompt_tokens: int, new_tokens: int, repetitions: int, said: str
+) -> None:
+    session = FakeSession({})
+    with pytest.raises(UsageError, match=said):
+        bench(
+            bundle,
+            QUIET,
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+            repetitions=repetitions,
+            session=session,
+        )
+    assert session.calls == []
+
+
+# eval
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_perplexity_by_hand(bundle: Bundle, tmp_path: Path) -> None:
+    """Tokens: BOS, Hello, " world". After BOS all 320 are as likely, after Hello " world" is e^10 to 319."""
+    session = FakeSession(successors("Hello world"))
+    report = evaluate(bundle, QUIET, text=write(tmp_path / "t", "Hello world"), session=session)
+    likely = math.e**10 / (math.e**10 + 319)
+    assert report.tokens == 2
+    assert report.perplexity == pytest.approx((320 * (1 / likely)) ** 0.5, rel=1e-5)
+    assert session.fed == [BOS_ID, ids_of("Hello")[0]]  # the last token has nothing to predict
+    assert report.to_json() == {"text": str(tmp_path / "t"), "tokens": 2, "perplexity": report.perplexity}
+
+
+def test_perplexity_of_a_model_that_expects_something_else(bundle: Bundle, tmp_path: Path) -> None:
+    session = FakeSession({BOS_ID: ids_of("A")[0]})
+    report = evaluate(bundle, QUIET, text=write(tmp_path / "t", "B"), session=session)
+    assert report.perplexity == pytest.approx(math.e**10 + 319, rel=1e-5)
+
+
+def test_a_text_longer_than_asked_for_or_than_the_context(bundle: Bundle, tmp_path: Path) -> None:
+    text = write(tmp_path / "t", "x" * 500)
+    for max_tokens, predicted in ((10, 9), (2, 1), (64, 63), (1024, 63)):
+        session = FakeSession({})
+        report = evaluate(bundle, QUIET, text=text, max_tokens=max_tokens, session=session)
+        assert report.tokens == predicted
+        assert session.calls == [(1, position) for position in range(predicted)]
+        assert report.perplexity == pytest.approx(320, rel=1e-5)
+
+
+def test_special_tokens_in_a_text_are_text(bundle: Bundle, tmp_path: Path) -> None:
+    session = FakeSession({})
+    evaluate(bundle, QUIET, text=write(tmp_path / "t", "a<|eot|>b"), session=session)
+    assert session.fed == [BOS_ID, *ids_of("a"), *ids_of("<|"), *ids_of("eot"), *ids_of("|>")]
+
+
+def test_a_bundle_without_bos(tmp_path: Path) -> None:
+    values = json.loads((write_bundle(tmp_path / "b").path / "manifest.json").read_text())
+    values["tokenizer"]["add_bos"] = False
+    write(tmp_path / "b" / "manifest.json", json.dumps(values))
+    session = FakeSession({})
+    evaluate(Bundle.open(tmp_path / "b"), QUIET, text=write(tmp_path / "t", "AB"), session=session)
+    assert session.fed == ids_of("A")
+
+
+def test_the_text_that_ships(bundle: Bundle) -> None:
+    report = evaluate(bundle, QUIET, max_tokens=16, session=FakeSession({}))
+    assert (report.text, report.tokens) == ("", 15)
+    assert len(shipped_text().split()) > 300
+
+
+def test_texts_that_cannot_be_measured(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "latin1").write_bytes("Gr\xfc\xdfe".encode("latin-1"))
+    for path, said in (
+        (tmp_path / "none", "No such file"),
+        (tmp_path, "cannot read"),
+        (tmp_path / "latin1", r"not UTF-8 text \(byte 2\)"),
+        (write(tmp_path / "empty", ""), "has 1 tokens, expected 2 or more"),
+    ):
+        with pytest.raises(InputError, match=said):
+            evaluate(bundle, QUIET, text=path, session=FakeSession({}))
+    with pytest.raises(UsageError, match="perplexity over 1 tokens"):
+        evaluate(bundle, QUIET, max_tokens=1, session=FakeSession({}))
+
+
+def test_a_program_that_answers_nan_has_no_perplexity(bundle: Bundle) -> None:
+    class NanSession(FakeSession):
+        def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
+            return super().forward(tokens, position) * math.nan
+
+    with pytest.raises(VerificationError, match="NaN"):
+        evaluate(bundle, QUIET, session=NanSession({}))
+
+
+# doctor
+
+
+def test_doctor_looks_at_python_and_each_backend(tmp_path: Path) -> None:
+    report = doctor(folder=tmp_path / "not" / "there" / "yet")
+    assert list(report.requirements) == ["python", *BACKENDS]
+    assert {entry.name for entry in report.requirements["xnnpack"]} >= {"torch", "executorch", "torchao"}
+    assert report.ok == all(entry.ok for group in report.requirements.values() for entry in group)
+    assert report.ok, "this very environment"
+    assert report.cores >= 1 and report.available_ram_bytes > 0 and report.free_disk_bytes > 0
+    assert report.packages["tokenizers"] and report.packages["numpy"]
+
+
+def test_doctor_json() -> None:
+    values = doctor("xnnpack").to_json()
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert set(values["requirements"]["python"][0]) == {"name", "found", "wanted", "install", "ok"}
+
+
+def test_doctor_tells_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        if package == "torchao":
+            raise PackageNotFoundError(package)
+        return {"torch": "2.13.0+cpu", "executorch": "1.0.0"}[package]
+
+    monkeypatch.setattr(xnnpack_backend, "version", version)
+    report = doctor("xnnpack")
+    found = {entry.name: entry for entry in report.requirements["xnnpack"]}
+    assert not report.ok
+    assert found["torch"].ok
+    assert not found["executorch"].ok and found["executorch"].found == "1.0.0"
+    assert found["torchao"] == Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
+
+
+def test_doctor_on_a_python_without_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, ok in (((3, 10, 9), False), ((3, 11, 0), True), ((3, 13, 5), True), ((3, 14, 0), False)):
+        monkeypatch.setattr(doctor_module, "sys", SimpleNamespace(version_info=version))
+        report = doctor("xnnpack")
+        assert report.requirements["python"][0].ok == report.ok == ok
+
+
+def test_doctor_of_an_unknown_backend() -> None:
+    with pytest.raises(UsageError, match="no backend 'qqq'"):
+        doctor("qqq")
+
+
+# models
+
+
+def test_models() -> None:
+    rows = list_models()
+    aliases = [row.alias for row in rows]
+    assert len(set(aliases)) == len(aliases) and aliases[0] == "demo"
+    assert all(row.description and row.licence for row in rows)
+    assert {backend: row.alias for row in rows for backend in row.default_of} == DEFAULT_MODELS
+    assert all(row.source.count("/") == 1 for row in rows if row.alias != "demo")
+    assert json.loads(json.dumps([row.to_json() for row in rows]))[0]["source"] == ""
+
+
+# push
+
+# The device's files are a folder here. ADB_* variables say what is wrong with it.
+ADB = r"""#!/bin/sh
+echo "$*" >> "$ADB_LOG"
+if [ "$1" = devices ]; then
+    printf 'List of devices attached\n'
+    printf "$ADB_DEVICES"
+    printf '\n'
+    exit
+fi
+[ "$1" = -s ] || exit 9
+shift 2
+case $1 in
+push)
+    case $3 in
+    */"$ADB_FAIL") echo "adb: error: failed to copy: $ADB_REASON" >&2; exit 1;;
+    esac
+    cp "$2" "$3" || exit 1
+    case $3 in
+    */"$ADB_DAMAGE") printf x >> "$3";;
+    esac
+    ;;
+shell)
+    if [ "$ADB_SHELL" = closed ]; then echo 'error: closed' >&2; exit 1; fi
+    case $2 in
+    df*) printf 'Filesystem 1K-blocks Used Available Use%% Mounted on\n%s\n' "$ADB_DF";;
+    *) sh -c "$2";;
+    esac
+    ;;
+esac
+"""
+ONE_DEVICE = r"R58\tdevice\n"
+BIG_DISK = "/dev/block/dm-9 107 7 9999999 8% /data"
+
+
+class Phone:
+    """A device behind a fake adb, the first on PATH."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder / "device"
+        self.log = folder / "adb.log"
+        self.monkeypatch = monkeypatch
+        (folder / "bin").mkdir()
+        write(folder / "bin" / "adb", ADB).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setenv("ADB_LOG", str(self.log))
+        self.set(DEVICES=ONE_DEVICE, DF=BIG_DISK, FAIL="-", DAMAGE="-", REASON="-", SHELL="open")
+
+    def set(self, **values: str) -> None:
+        for name, value in values.items():
+            self.monkeypatch.setenv(f"ADB_{name}", value)
+
+    def push(self, bundle: Bundle, serial: str | None = None) -> str:
+        return push(bundle, QUIET, serial=serial, device_folder=str(self.folder)).path
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
+
+
+@pytest.fixture
+def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
+    (tmp_path / "phone").mkdir()
+    return Phone(tmp_path / "phone", monkeypatch)
+
+
+def test_push_copies_the_whole_bundle(bundle: Bundle, phone: Phone) -> None:
+    report = push(bundle, QUIET, device_folder=str(phone.folder))
+    assert (report.serial, report.path) == ("R58", f"{phone.folder}/my bundle")
+    copied = Bundle.open(Path(report.path))  # hashes and all
+    assert copied.manifest == bundle.manifest
+    assert report.bytes == sum(path.stat().st_size for path in bundle.path.iterdir())
+    assert phone.names() == ["my bundle"]
+    assert report.to_json() == {"serial": "R58", "path": report.path, "bytes": report.bytes}
+
+
+def test_push_leaves_other_files_of_the_folder_at_home(bundle: Bundle, phone: Phone) -> None:
+    (bundle.path / "notes.txt").write_text("mine")
+    assert not (Path(phone.push(bundle)) / "notes.txt").exists()
+
+
+def test_push_goes_below_tmp_by_default(bundle: Bundle, phone: Phone) -> None:
+    phone.set(SHELL="closed")
+    with pytest.raises(MissingError, match="error: closed"):
+        push(bundle, QUIET)
+    assert f"mkdir -p '{DEVICE_FOLDER}/my bundle.partial'" in phone.log.read_text()
+
+
+def test_push_replaces_an_older_copy(bundle: Bundle, phone: Phone, tmp_path: Path) -> None:
+    phone.push(bundle)
+    newer = write_bundle(bundle.path, b"another program", overwrite=True)
+    (phone.folder / "my bundle" / "stale").touch()
+    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == b"another program"
+    assert not (phone.folder / "my bundle" / "stale").exists()
+
+
+@pytest.mark.parametrize("name", ["model.pte", "tokenizer.json", "manifest.json"])
+@pytest.mark.parametrize("older", [False, True])
+def test_a_push_that_breaks_off_changes_nothing(bundle: Bundle, phone: Phone, name: str, older: bool) -> None:
+    if older:
+        phone.push(bundle)
+    newer = write_bundle(bundle.path, b"another program", overwrite=True)
+    phone.set(FAIL=name, REASON="device offline")
+    with pytest.raises(MissingError, match="device offline"):
+        phone.push(newer)
+    assert [found for found in phone.names() if not found.endswith(".partial")] == (["my bundle"] if older else [])
+    if older:
+        assert Bundle.open(phone.folder / "my bundle").pte.read_bytes() == b"a program"
+    phone.set(FAIL="-")
+    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == b"another program"
+    assert phone.names() == ["my bundle"]
+
+
+@pytest.mark.parametrize("name", ["model.pte", "manifest.json"])
+def test_a_file_that_arrives_damaged(bundle: Bundle, phone: Phone, name: str) -> None:
+    phone.set(DAMAGE=name)
+    with pytest.raises(MissingError, match=f"{name} arrived damaged on R58"):
+        phone.push(bundle)
+    assert "my bundle" not in phone.names()
+
+
+def test_too_little_space_is_seen_before_anything_is_copied(bundle: Bundle, phone: Phone) -> None:
+    phone.set(DF="/dev/block/dm-9 107 7 1 99% /data")
+    with pytest.raises(ResourceError, match="1 kB are free"):
+        phone.push(bundle)
+    assert phone.names() == [] and " push " not in phone.log.read_text()
+
+
+def test_a_device_that_fills_up_meanwhile(bundle: Bundle, phone: Phone) -> None:
+    phone.set(FAIL="model.pte", REASON="remote write failed: No space left on device")
+    with pytest.raises(ResourceError, match="No space left"):
+        phone.push(bundle)
+    assert "my bundle" not in phone.names()
+
+
+def test_a_df_of_another_form_is_no_obstacle(bundle: Bundle, phone: Phone) -> None:
+    phone.set(DF="df: unknown")
+    assert Bundle.open(Path(phone.push(bundle))).manifest == bundle.manifest
+
+
+@pytest.mark.parametrize(
+    ("devices", "serial", "kind", "said"),
+    [
+        ("", None, MissingError, "adb sees no device"),
+        (r"R58\tunauthorized\n", None, MissingError, "R58 does not trust this machine"),
+        (r"R58\toffline\n", None, MissingError, "R58 is offline"),
+        (r"R58\tdevice\nemulator-5554\tdevice\n", None, UsageError, "2 devices: R58, emulator-5554"),
+        (r"R58\tdevice\nemulator-5554\tunauthorized\n", "emulator-5554", MissingError, "does not trust"),
+        (ONE_DEVICE, "R59", MissingError, "no device R59"),
+    ],
+)
+def test_devices_that_cannot_be_used(
+    bundle: Bundle, phone: Phone, devices: str, serial: str | None, kind: type[Exception], said: str
+) -> None:
+    phone.set(DEVICES=devices)
+    with pytest.raises(kind, match=said):
+        phone.push(bundle, serial)
+    assert phone.log.read_text() == "devices\n"
+
+
+def test_one_of_several_devices(bundle: Bundle, phone: Phone) -> None:
+    phone.set(DEVICES=r"R58\tdevice\nR59\tdevice\n")
+    phone.push(bundle, "R59")
+    commands = phone.log.read_text().splitlines()[1:]
+    assert commands and all(command.startswith("-s R59 ") for command in commands)
+
+
+def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="adb is not installed") as caught:
+        push(bundle, QUIET)
+    assert "apt install adb" in caught.value.hint
+
+
+# progress
+
+
+@pytest.fixture
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_quiet_shows_nothing_and_keeps_records(capfd: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(quiet=True)
+    with progress.stage("load", total=2) as stage:
+        stage.advance()
+    progress.note("a note")
+    assert capfd.readouterr() == ("", "")
+    assert [record.name for record in progress.stages] == ["load"]
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_without_a_terminal_each_finished_stage_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    with progress.stage("outer", total=2) as stage:
+        stage.advance(2)
+        with progress.stage("inner"):
+            pass
+    progress.note("[bold]a note[/bold] of " + "many words " * 20)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == "" and len(lines) == 3
+    assert lines[0].startswith("inner: 0.0 s, peak memory ") and lines[1].startswith("outer: ")
+    assert lines[2].startswith("[bold]a note[/bold] of many")
+    assert [record.name for record in progress.stages] == ["inner", "outer"]
+    assert progress.stages[1].seconds >= progress.stages[0].seconds >= 0
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_a_stage_that_fails_is_no_finished_one(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    with pytest.raises(ValueError, match="boom"), progress.stage("load"):
+        raise ValueError("boom")
+    assert progress.stages == [] and capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_stages_are_bars_that_end_with_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    progress = Progress()
+    for fails in (True, False):
+        try:
+            with progress.stage("load", total=3) as stage:
+                stage.advance(3)
+                if fails:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            pass
+    out, err = capsys.readouterr()
+    assert out == "" and "load" in err and "3/3" in err and "peak memory" not in err
+    assert [record.name for record in progress.stages] == ["load"]
+
+
+def test_peak_memory_is_in_bytes_and_never_falls() -> None:
+    before = peak_rss_bytes()
+    block = torch.zeros(50_000_000)
+    block += 1
+    assert peak_rss_bytes() >= before
+    assert peak_rss_bytes() >= psutil.Process().memory_info().rss * 0.9
+
+
+# resources
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+        (612_000_000, "612 MB"),
+        (999_500_000, "1.00 GB"),
+        (-1500, "-2 kB"),
+        (12_345_000_000, "12.35 GB"),
+    ],
+)
+def test_human_bytes(count: int, text: str) -> None:
+    assert human_bytes(count) == text
+
+
+def test_require(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "not" / "there"
+    monkeypatch.setattr(resources_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=2_000_000_000))
+    monkeypatch.setattr(resources_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000_000))
+    require(2_000_000_000, 500_000_000, folder)
+    with pytest.raises(ResourceError, match=r"needs 3.00 GB of memory, 2.00 GB are available") as caught:
+        require(3_000_000_000, 0, folder)
+    assert "--context" in caught.value.hint and caught.value.exit_code == 5
+    with pytest.raises(ResourceError, match=r"needs 501 MB of disk, 500 MB are free at .*/not/there") as caught:
+        require(0, 501_000_000, folder)
+    assert "--out" in caught.value.hint
+
+
+def test_free_space_is_that_of_the_nearest_folder_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def usage(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=7)
+
+    monkeypatch.setattr(resources_module.shutil, "disk_usage", usage)
+    monkeypatch.chdir(tmp_path)
+    assert free_disk_bytes(tmp_path / "a" / "b") == free_disk_bytes(Path("c")) == 7
+    assert asked == [tmp_path, tmp_path]
