@@ -71,10 +71,11 @@ def export_command(
 ) -> None:
     """Export a model: mlp-export --backend xnnpack --model demo --out build/demo."""
     if context.invoked_subcommand is not None:
-        if backend is not None or model is not None or out is not None:
-            raise typer.BadParameter(
-                f"options of an export stand before {context.invoked_subcommand!r}: put them after it"
-            )
+        sources = {p.opts[0]: context.get_parameter_source(p.name or "") for p in context.command.params}
+        given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+        if given:
+            verb = context.invoked_subcommand
+            raise typer.BadParameter(f"{', '.join(given)} before {verb!r} would be lost: put it after {verb}")
         return
     if backend is None:
         raise typer.BadParameter("give --backend xnnpack", param_hint="--backend")
@@ -120,7 +121,9 @@ def run(
     with _reporting(as_json):
         from mlp_export.bundle import Bundle
         from mlp_export.run import run as run_bundle
+        from mlp_export.session import leave_cores_to_the_runtime
 
+        leave_cores_to_the_runtime()
         answer = run_bundle(
             Bundle.open(bundle),
             prompt,
@@ -149,7 +152,9 @@ def chat(
     with _reporting(False):
         from mlp_export.bundle import Bundle
         from mlp_export.chat_session import chat_repl
+        from mlp_export.session import leave_cores_to_the_runtime
 
+        leave_cores_to_the_runtime()
         chat_repl(
             Bundle.open(bundle),
             max_new_tokens=max_new_tokens,
@@ -202,7 +207,9 @@ def bench(
         from mlp_export.bench import bench as bench_bundle
         from mlp_export.bundle import Bundle
         from mlp_export.progress import Progress
+        from mlp_export.session import leave_cores_to_the_runtime
 
+        leave_cores_to_the_runtime()
         report = bench_bundle(
             Bundle.open(bundle),
             Progress(quiet=quiet or as_json),
@@ -226,7 +233,9 @@ def evaluate(
         from mlp_export.bundle import Bundle
         from mlp_export.evaluate import evaluate as evaluate_bundle
         from mlp_export.progress import Progress
+        from mlp_export.session import leave_cores_to_the_runtime
 
+        leave_cores_to_the_runtime()
         report = evaluate_bundle(
             Bundle.open(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens
         )

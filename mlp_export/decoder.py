@@ -105,7 +105,6 @@ class Passage:
     newer ones are due, and takes them for those (see `seen_at`).
 
     `noise` multiplies each embedded value by 1 + noise * N(0, 1): how far rounding carries a difference that small.
-    `window_change` widens the window of local layers: what a decoder with that mistake would answer.
     """
 
     tokens: Sequence[int]
@@ -113,7 +112,6 @@ class Passage:
     head: int = 0
     start: int = 0
     noise: float = 0.0
-    window_change: int = 0
 
     def positions(self) -> torch.Tensor:
         """int64 [n]"""
@@ -274,7 +272,7 @@ class _Layer:
                 distance[behind, len(gap) : len(gap) + head] = seen
             visible = distance >= 0
             if self.is_local:
-                visible &= distance < config.window + passage.window_change
+                visible &= distance < config.window
             scores = queries[:, :, part] @ keys.unsqueeze(1).transpose(-1, -2) * size**-0.5
             scores.masked_fill_(~visible, float("-inf"))
             attended[:, :, part] = torch.softmax(scores, -1) @ values.unsqueeze(1)

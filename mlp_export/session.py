@@ -28,6 +28,13 @@ class Session(Protocol):
         ...
 
 
+def leave_cores_to_the_runtime() -> None:
+    """For commands that run programs and nothing else: torch's OpenMP pool spins after each call, beside the
+    runtime's own.
+    """
+    torch.set_num_threads(1)
+
+
 def open_session(bundle: Bundle) -> Session:
     """The bundle's `.pte`, loaded by the backend that its manifest names.
 

@@ -458,3 +458,16 @@ def test_sigterm_ends_an_export_and_leaves_nothing(tmp_path: Path) -> None:
         watchdog.cancel()
         export.kill()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("given", [["--json"], ["--context", "4096"], ["--backend", "xnnpack"]])
+def test_options_before_a_verb_are_not_lost_in_silence(given: list[str]) -> None:
+    done = run(*given, "models")
+    said = " ".join(done.err.replace("│", " ").split())  # typer draws a box around it
+    assert done.code == 2 and given[0] in said and "after models" in said
+
+
+def test_the_reference_in_the_docs_is_current() -> None:
+    script = Path(__file__).parent.parent / "docs" / "make_cli_reference.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -20,7 +20,7 @@ from mlp_export.cli import app
 from mlp_export.errors import InputError
 from mlp_export.inspect_artifact import inspect_artifact
 
-# What scripts rely on (docs/design.md, section 3)
+# What scripts rely on
 KEYS = """
     backend target context prefill_chunk file_bytes kv_cache_bytes kv_scale_bytes tied_weights_stored_once methods
     delegates operators quantization

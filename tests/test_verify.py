@@ -72,8 +72,8 @@ def test_a_right_artifact_passes_every_check(bundle: Bundle, model: QuantizedMod
         "logits: chunk edge",
         "logits: window edge",
         "logits: last slots",
-        "not a window of 7",
-        "not a window of 9",
+        "stale slot",
+        "window",
         "tokenizer",
         "stock runner",
     } <= names
@@ -85,7 +85,8 @@ def test_a_right_artifact_passes_every_check(bundle: Bundle, model: QuantizedMod
 def test_without_the_model_structure_and_a_smoke_run(bundle: Bundle) -> None:
     report = verify_bundle(bundle.path, None, QUIET)
     assert report.passed and report.weights_bit_equal is None and report.tokens == 0
-    assert {check.name for check in report.checks} == {"files", "structure", "tokenizer", "stock runner"}
+    names = {check.name for check in report.checks}
+    assert names == {"files", "structure", "stale slot", "window", "tokenizer", "stock runner"}
 
 
 def test_against_another_model(bundle: Bundle, tmp_path: Path) -> None:
@@ -212,10 +213,7 @@ def test_a_window_off_by_one_fails(
         return mask
 
     found = broken(model, tmp_path, monkeypatch, graph_module._Builder, "attention_mask", wrong)
-    if change < 0:
-        assert {"not a window of 7", "logits: window edge"} <= found
-    else:  # a ring of 8 slots has no ninth key: only a chunk sees its own rows further back
-        assert "logits: chunk edge" in found
+    assert "window" in found and "stale slot" not in found
 
 
 def test_no_mask_fails(model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +243,7 @@ def test_an_unmasked_empty_slot_fails(model: QuantizedModel, tmp_path: Path, mon
     """
     monkeypatch.setattr(program_module, "_FAR", 0.0)
     found = failed(verify(export_model(model, tmp_path / "b"), model, QUIET))
-    assert "logits: one token" in found
+    assert {"logits: one token", "stale slot"} <= found
 
 
 def test_caches_that_overlap_at_their_end_fail(
@@ -352,15 +350,3 @@ def test_the_limit_is_the_noise() -> None:
 
     assert all(check.passed for check in compare_logits(reference, away(0.1), [away(0.1)], ["a"] * 40).checks())
     assert not any(check.passed for check in compare_logits(reference, away(0.2), [away(0.1)], ["a"] * 40).checks())
-
-
-def test_a_mistake_below_the_noise_is_seen_by_its_direction() -> None:
-    generator = torch.Generator().manual_seed(0)
-    reference = torch.randn(32, 2000, generator=generator)
-    wrong = reference + 0.01 * torch.randn(reference.shape, generator=generator)
-    noise = 0.05 * torch.randn(reference.shape, generator=generator)
-    right = compare_logits(reference, reference + noise, [reference + noise], ["a"] * 32)
-    mistaken = compare_logits(reference, wrong + noise, [reference + noise], ["a"] * 32)
-    assert all(check.passed for check in mistaken.checks())  # the floor hides it
-    assert right.not_towards("it", wrong).passed
-    assert not mistaken.not_towards("it", wrong).passed
