@@ -338,24 +338,23 @@ def slot_checks(session: Session, window: int) -> list[Check]:
     """
     one, other, query = 1, 2, 3  # any ids
 
-    def answers(position: int, *asked: int) -> list[bool]:
-        """Whether the query at each position of `asked` tells which token was fed at `position`."""
-        found = []
+    def tells(position: int, at: int) -> bool:
+        """Whether a query at `at` answers otherwise when another token was fed at `position` just before."""
+        answers = []
         for token in (one, other):
             session.forward([token], position)
-            found.append([session.forward([query], at) for at in asked])
-        return [not torch.equal(a, b) for a, b in zip(*found, strict=True)]
+            answers.append(session.forward([query], at))
+        return not torch.equal(*answers)
 
-    checks = []
     stale = min(5, session.context - 1)
-    (seen,) = answers(stale, stale)
+    seen = tells(stale, stale)
     told = f"a query at {stale} {'sees' if seen else 'does not see'} what its own slot held before"
-    checks.append(Check("stale slot", not seen, told))
-    first = 1
-    if window and first + window < session.context:
-        inside, outside = answers(first + window, first + window - 1, first + window)
-        detail = f"of {window} keys the farthest is {'seen' if inside else 'not seen'}, "
-        checks.append(Check("window", inside and not outside, detail + f"the next {'too' if outside else 'not'}"))
+    checks = [Check("stale slot", not seen, told)]
+    if window and window + 1 < session.context:
+        later = window + 1  # where the key of position 1 is due
+        farthest, next_one = tells(later, window), tells(later, window + 1)
+        told = f"of {window} keys the farthest is {'seen' if farthest else 'not seen'}, "
+        checks.append(Check("window", farthest and not next_one, told + f"the next {'too' if next_one else 'not'}"))
     return checks
 
 
