@@ -20,6 +20,9 @@ What is compared, and what is not the same:
 * "first token" is the wall time of a whole llama-bench process that loads the model and runs one token without a
   warm-up: start of the process, mapping and repacking of the weights, a context for one token, one `llama_decode`,
   exit. The file is read once before, so that it is in the page cache.
+
+llama.cpp's threads wait for each other in busy loops: with as many threads as cores, one other busy process halves the
+prefill and makes decoding several times slower. The report's `others_share` says whether there was one.
 """
 
 from __future__ import annotations
