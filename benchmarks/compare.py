@@ -4,7 +4,7 @@
 
 Exports the checkpoint at context 2048 with an int8 and with an fp32 KV cache, makes llama.cpp's Q4_0 of it, and
 measures the three in turn. `--export-llm` is the report of executorch_export_llm.py, whose export takes half an hour
-and is not repeated here; its program is measured once. The machine has to be idle: `others` says whether it was.
+and is not repeated here. The machine has to be idle: the row of others' CPU time says whether it was.
 """
 
 from __future__ import annotations
