@@ -166,22 +166,10 @@ class Bundle:
 
         Raises InputError where the folder is no bundle or a file is missing or is not the one the manifest names.
         """
-        if not path.is_dir():
-            found = "is a file" if path.exists() else "does not exist"
-            raise InputError(
-                f"{path} {found}, expected the folder of a bundle", "give the folder that the export wrote"
-            )
-        if not (path / MANIFEST).is_file():
-            raise InputError(f"{path} has no {MANIFEST}: it is not a bundle", "give the folder that the export wrote")
-        manifest = Manifest.from_json(read_json_object(path / MANIFEST), str(path / MANIFEST))
-        for name in manifest.tokenizer.files:
-            if name not in manifest.files:
-                raise InputError(
-                    f"{path / MANIFEST}: tokenizer file {name!r} is not among its files", "export it again"
-                )
-        for name, entry in manifest.files.items():
-            _check_file(path / name, entry, hashes)
-        return Bundle(path, manifest)
+        try:
+            return _open(path, hashes)
+        except OSError as error:  # a folder that may not be entered, a name that is too long
+            raise InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
 
     @property
     def pte(self) -> Path:
@@ -191,6 +179,21 @@ class Bundle:
     def tokenizer(self) -> Tokenizer:
         """The bundle's own tokenizer. Raises InputError where it is damaged or does not fit the model's vocabulary."""
         return Tokenizer.from_folder(self.path, self.manifest.model.shape["vocab_size"])
+
+
+def _open(path: Path, hashes: bool) -> Bundle:
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {found}, expected the folder of a bundle", "give the folder that the export wrote")
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path} has no {MANIFEST}: it is not a bundle", "give the folder that the export wrote")
+    manifest = Manifest.from_json(read_json_object(path / MANIFEST), str(path / MANIFEST))
+    for name in manifest.tokenizer.files:
+        if name not in manifest.files:
+            raise InputError(f"{path / MANIFEST}: tokenizer file {name!r} is not among its files", "export it again")
+    for name, entry in manifest.files.items():
+        _check_file(path / name, entry, hashes)
+    return Bundle(path, manifest)
 
 
 def _check_file(path: Path, entry: FileInfo, hashes: bool) -> None:
@@ -305,16 +308,22 @@ class BundleWriter:
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Raises UsageError where a bundle cannot be written to `target`. A folder that is no bundle is never replaced."""
-    if target.is_dir():
-        if not any(target.iterdir()):
-            return
-        if not (target / MANIFEST).is_file():
-            raise UsageError(f"{target} is a folder of other things, not a bundle", "give another --out")
-        if not overwrite:
-            raise UsageError(f"{target} exists already", "give --overwrite to replace it, or another --out")
-    elif target.exists() or target.is_symlink():
-        raise UsageError(f"{target} is a file, expected a folder", "give another --out")
+    """Raises UsageError where a bundle cannot be written to `target`, MissingError where it may not be looked at.
+
+    A folder that is no bundle is never replaced.
+    """
+    try:
+        if target.is_dir():
+            if not any(target.iterdir()):
+                return
+            if not (target / MANIFEST).is_file():
+                raise UsageError(f"{target} is a folder of other things, not a bundle", "give another --out")
+            if not overwrite:
+                raise UsageError(f"{target} exists already", "give --overwrite to replace it, or another --out")
+        elif target.exists() or target.is_symlink():
+            raise UsageError(f"{target} is a file, expected a folder", "give another --out")
+    except OSError as error:
+        raise _storage_error(error, target) or error from error
 
 
 def _clean_up(target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def inspect_artifact(path: Path) -> Inspection:
 
     Raises InputError for a file that is empty, cut short, no ExecuTorch program or not one of a text model.
     """
-    bundle = Bundle.open(path) if path.is_dir() or path.name == MANIFEST else None
+    bundle = Bundle.open(path) if os.path.isdir(path) or path.name == MANIFEST else None
     pte = bundle.pte if bundle else path
     program, program_bytes = _read_program(pte)
     methods = {plan.name: plan for plan in program.execution_plan}

@@ -8,6 +8,7 @@ are not fetched.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -269,9 +270,10 @@ def _parse(name: str | None, backend: str) -> _Place | Path | None:
     for model in MODELS:
         if name.lower() == model.alias:
             return _Place(model.places, None, model.licence)
-    if name and Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
-    if name and Path(name).expanduser().exists():
+    path = Path(os.path.expanduser(name))  # Path's own methods raise for names that are too long or of no user
+    if name and os.path.isdir(path):
+        return path
+    if name and os.path.exists(path):
         raise InputError(f"{name} is a file, expected a checkpoint folder", "give the folder that holds config.json")
     match = _HUB_ID.fullmatch(name)
     if match is None or name.startswith((".", "/", "~")):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import resource
@@ -10,12 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jsonschema
 import psutil
@@ -42,6 +43,8 @@ import mlp_export.bundle as bundle_module
 from mlp_export import demo
 from mlp_export import export as export_module
 from mlp_export.backends.xnnpack import graph as graph_module
+from mlp_export.backends.xnnpack import lower as lower_module
+from mlp_export.backends.xnnpack.pte import read_layout
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import SCALE_SUFFIX, Checkpoint
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
@@ -132,13 +135,49 @@ def cpu(folders: dict[str, Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reports(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportReport]:
+def reports(
+    folders: dict[str, Path], emitted: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, ExportReport]:
     """Verified exports of the checkpoints trained for CPUs and for nothing."""
-    out = tmp_path_factory.mktemp("bundles")
-    return {
-        name: export(options(folders[name], out / name, verify=True, overwrite=True), Progress(quiet=True))
-        for name in ("cpu", "float")
-    }
+    out, made = tmp_path_factory.mktemp("bundles"), {}
+    emit = lower_module.emit_program
+
+    def keep(*arguments: Any) -> Any:
+        program = emit(*arguments)
+        file = io.BytesIO()
+        program.write_to_file(file)
+        emitted[name] = file.getvalue()
+        return program
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lower_module, "emit_program", keep)
+        for name in ("cpu", "float"):
+            asked = options(folders[name], out / name, verify=True, overwrite=True)
+            made[name] = export(asked, Progress(quiet=True))
+    return made
+
+
+@pytest.fixture(scope="module")
+def emitted() -> dict[str, bytes]:
+    """The programs of `reports`, as `emit_program` made them: filled there."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """What `emit_program` returns, from bytes."""
+
+    data: bytes
+
+    def write_to_file(self, file: BinaryIO) -> None:
+        file.write(self.data)
+
+
+@pytest.fixture
+def quick(reports: dict[str, ExportReport], emitted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Exports of the checkpoint trained for CPUs take the program from an earlier one: in tenths of a second."""
+    monkeypatch.setattr(lower_module, "emit_program", lambda *_: Emitted(emitted["cpu"]))
+    return emitted["cpu"]
 
 
 # What an export leaves
@@ -424,7 +463,7 @@ def test_groups_that_do_not_divide(changes: dict[str, int], said: str, tmp_path:
     assert plan(options(folder, tmp_path / "b", weights="int8")).quantization == "int8-per-channel"
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "./none", "", "a/b/../c", "x" * 300])
+@pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "./none", "", "~no-such-user/x", "x" * 300])
 def test_no_such_model(name: str, tmp_path: Path) -> None:
     refused(InputError, options(name, tmp_path / "b"), "no folder, alias or hub id", planned=True)
 
@@ -591,27 +630,24 @@ def test_a_tokenizer_that_is_damaged(text: str, damaged: Path, tmp_path: Path, n
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ messages.nothing() }}", "{{ raise_exception('no') }}", "{{ messages|length }}"]
+    "template", ["{{ messages.nothing() }}", "{{ raise_exception('no') }}", "{{ messages|length }}", "{% for %}"]
 )
-def test_a_chat_template_that_strings_cannot_say_is_left_out(template: str, damaged: Path, tmp_path: Path) -> None:
-    with_template(damaged, template)
-    assert export(options(damaged, tmp_path / "b"), QUIET).bundle.manifest.chat is None
-
-
-def test_a_chat_template_that_is_none_is_refused(damaged: Path, tmp_path: Path, no_weights: None) -> None:
-    with_template(damaged, "{% for %}")
-    refused(InputError, options(damaged, tmp_path / "b"), "chat template")
-
-
-def with_template(folder: Path, template: str) -> None:
+def test_a_chat_template_that_strings_cannot_say_is_left_out(
+    template: str, cpu: Path, tmp_path: Path, quick: bytes
+) -> None:
+    folder = tmp_path / "source" / CPU_NAME
+    shutil.copytree(cpu, folder)
     values = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**values, "chat_template": template}))
+    assert export(options(folder, tmp_path / "b"), QUIET).bundle.manifest.chat is None
 
 
 # Targets
 
 
-def test_an_existing_bundle_is_not_overwritten(cpu: Path, reports: dict[str, ExportReport], tmp_path: Path) -> None:
+def test_an_existing_bundle_is_not_overwritten(
+    cpu: Path, reports: dict[str, ExportReport], tmp_path: Path, quick: bytes
+) -> None:
     shutil.copytree(reports["float"].bundle.path, tmp_path / "b")
     before = digest(tmp_path / "b")
     refused(UsageError, options(cpu, tmp_path / "b"), "exists already", "--overwrite", planned=False)
@@ -627,6 +663,29 @@ def test_a_folder_of_other_things_is_never_overwritten(cpu: Path, tmp_path: Path
     refused(UsageError, options(cpu, tmp_path / "b", overwrite=True), "other things", "--out")
     refused(UsageError, options(cpu, tmp_path / "b" / "thesis.txt", overwrite=True), "is a file", "--out")
     assert (tmp_path / "b" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_target_whose_name_is_too_long(cpu: Path, tmp_path: Path, no_weights: None) -> None:
+    target = tmp_path / ("b" * 300)
+    refused(UsageError, options(cpu, target), "name too long", "--out")
+    for use in (Bundle.open, inspect_artifact):
+        with pytest.raises(InputError, match="name too long"):
+            use(target)
+
+
+def test_a_target_that_may_not_be_looked_at(
+    cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_weights: None
+) -> None:
+    """In a folder without the right to enter: root has it everywhere, so the system's answer is made up."""
+    looked_at = Path.stat
+
+    def stat(self: Path, **how: Any) -> os.stat_result:
+        if self == tmp_path / "b":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return looked_at(self, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    refused(MissingError, options(cpu, tmp_path / "b"), "Permission denied", "--out")
 
 
 def test_a_parent_that_is_a_file(cpu: Path, tmp_path: Path) -> None:
@@ -692,29 +751,40 @@ def test_what_the_plan_asks_for_suffices(cpu: Path, tmp_path: Path, monkeypatch:
         Bundle.open(export(replace(asked, out=disk / "b"), QUIET).bundle.path)
 
 
-@pytest.mark.parametrize("room", [0, 8_192, 131_072, 262_144, 466_944])
-def test_a_disk_that_fills_up(room: int, cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the first byte, in the program, where it is stored again, and at what comes after it."""
+@pytest.fixture
+def large_tokenizer(cpu: Path, tmp_path: Path) -> Path:
+    """A checkpoint with a tokenizer.model of 600 kB, which is copied when the program is there."""
+    folder = tmp_path / "source" / CPU_NAME
+    shutil.copytree(cpu, folder)
+    (folder / "tokenizer.model").write_bytes(bytes(600_000))
+    return folder
+
+
+@pytest.mark.parametrize("room", [0, 8_192, 131_072, 262_144, 655_360])
+def test_a_disk_that_fills_up(
+    room: int, large_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bytes
+) -> None:
+    """At the first byte, in the program, where it is stored again, and in what comes after it."""
     monkeypatch.setattr(export_module, "require", lambda *_: None)
     with file_system(tmp_path / "disk", f"size={room or 4096}") as disk:
         if not room:
             (disk / "ballast").write_bytes(b"x" * 4096)
-        refused(ResourceError, options(cpu, disk / "b"), "no space left", "--out")
+        refused(ResourceError, options(large_tokenizer, disk / "b"), "no space left", "--out")
         assert left_in(disk) == ([] if room else ["ballast"])
 
 
-@pytest.mark.parametrize("limit", [20_000, 100_000, 225_000])
-def test_a_file_that_may_not_grow(limit: int, cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RLIMIT_FSIZE ends a write as a full disk does, and needs no rights."""
+@pytest.mark.parametrize("limit", [20_000, -20_000, -5_000, 500_000])
+def test_a_file_that_may_not_grow(limit: int, large_tokenizer: Path, tmp_path: Path, quick: bytes) -> None:
+    """RLIMIT_FSIZE ends a write as a full disk does, and needs no rights: in the program, and in the tokenizer."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit if limit > 0 else len(quick) + limit, before[1]))
     try:
-        refused(ResourceError, options(cpu, tmp_path / "b"), "no space left", "--out")
+        refused(ResourceError, options(large_tokenizer, tmp_path / "b"), "no space left", "--out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, previous)
-    assert left_in(tmp_path) == []
+    assert left_in(tmp_path) == ["source"]
 
 
 # Artifacts that are not the model
@@ -730,19 +800,24 @@ def test_a_failed_verification_leaves_nothing(cpu: Path, tmp_path: Path, monkeyp
 
 
 def test_a_failed_verification_leaves_the_old_bundle(
-    cpu: Path, reports: dict[str, ExportReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpu: Path, reports: dict[str, ExportReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bytes
 ) -> None:
+    """One bit of one code, on its way into the file."""
     shutil.copytree(reports["cpu"].bundle.path, tmp_path / "b")
     before = digest(tmp_path / "b")
-    monkeypatch.setattr(graph_module, "_MASK_SLOPE", 0.0)
-    refused(VerificationError, options(cpu, tmp_path / "b", verify=True, overwrite=True), "not the model")
+    start, _ = read_layout(quick).named_span("layers.3.up")
+    wrong = bytearray(quick)
+    wrong[start + 100] ^= 1
+    monkeypatch.setattr(lower_module, "emit_program", lambda *_: Emitted(bytes(wrong)))
+    asked = options(cpu, tmp_path / "b", verify=True, overwrite=True)
+    refused(VerificationError, asked, "not the model", "layers.3.up")
     assert digest(tmp_path / "b") == before
     Bundle.open(tmp_path / "b")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), MemoryError(), RuntimeError("a bug")])
 def test_whatever_is_raised_leaves_nothing(
-    error: BaseException, cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bytes
 ) -> None:
     """In the last moment before the bundle is put in its place."""
 
@@ -782,7 +857,15 @@ class Deadly(Progress):
         if "after " + name == self.moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-model, out = sys.argv[1:]
+class Emitted:  # a program that was emitted before: a run without torch.export takes a second
+    def __init__(self, data):
+        self.data = data
+
+    def write_to_file(self, file):
+        file.write(self.data)
+
+model, out, program = sys.argv[1:]
+lower.emit_program = lambda *_: Emitted(Path(program).read_bytes())
 print("ready", flush=True)
 for line in sys.stdin:
     moment, overwrite, check = json.loads(line)
@@ -802,10 +885,10 @@ for line in sys.stdin:
 class Runs:
     """Exports of `model` to `out`, each a process that is killed at a moment, if it comes to it."""
 
-    def __init__(self, model: Path, out: Path) -> None:
+    def __init__(self, model: Path, out: Path, program: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(_RUNS), str(model), str(out)],
+            [sys.executable, "-c", _RUNS, str(model), str(out), str(program)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -857,9 +940,13 @@ MOMENTS = [
 ]
 
 
-def test_kill_9_at_many_moments(cpu: Path, tmp_path: Path) -> None:
+def test_kill_9_at_many_moments(
+    cpu: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, quick: bytes
+) -> None:
     """Nothing at the target looks whole; what lies beside it is hidden, and gone after the next run."""
-    with Runs(cpu, tmp_path / "b") as runs:
+    program = tmp_path_factory.mktemp("program") / "emitted.pte"
+    program.write_bytes(quick)
+    with Runs(cpu, tmp_path / "b", program) as runs:
         for moment, check in MOMENTS:
             assert runs.killed(moment, check=check), moment
             left = left_in(tmp_path)

@@ -126,10 +126,12 @@ def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteL
 def mapped(path: Path) -> Iterator[mmap.mmap]:
     """The file's bytes, read-only. Raises InputError where it is empty or cannot be read."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}", "export it again") from error
+    with data:  # what the body raises is its own: a disk that is full where it writes, for one
+        yield data
 
 
 def share_constants(source: Path, destination: Path, names: list[str]) -> list[str]:
