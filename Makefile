@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread a test process: the kernels of four processes with a pool each are slower than four single threads.
+# A file stays in one process, whose exports its tests share.
 JOBS ?= 2
 
 .PHONY: demo test lint types venv clean
@@ -10,7 +11,7 @@ demo: venv
 	$(BIN)/mlp-export run build/demo --prompt 'What is the capital of France?' --stock-runner
 
 test: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: venv
 	$(BIN)/ruff check .

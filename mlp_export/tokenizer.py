@@ -123,7 +123,8 @@ class Tokenizer:
     def write(self, folder: Path) -> tuple[str, ...]:
         """Writes `tokenizer.json`, and `tokenizer.model` where the source has one, into a bundle. Returns the names."""
         if self._source is None or self._source.name != "tokenizer.json":
-            self._tokenizer.save(str(folder / "tokenizer.json"))
+            # Its own `save` raises a bare Exception where the disk is full.
+            (folder / "tokenizer.json").write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
         else:
             shutil.copyfile(self._source, folder / "tokenizer.json")
         model = None if self._source is None else self._source.parent / "tokenizer.model"

@@ -44,17 +44,19 @@ from mlp_export import demo
 from mlp_export import export as export_module
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import lower as lower_module
+from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack.pte import read_layout
-from mlp_export.bundle import Bundle
+from mlp_export.bundle import Bundle, BundleWriter
 from mlp_export.checkpoint import SCALE_SUFFIX, Checkpoint
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
 from mlp_export.export import ExportOptions, ExportReport, export, plan
 from mlp_export.inspect_artifact import inspect_artifact
 from mlp_export.progress import Progress
 from mlp_export.run import run
+from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import verify_bundle
 
-# docs/design.md, section 2
+# What a plan has to say
 EXIT_CODES = {VerificationError: 1, UsageError: 2, InputError: 3, MissingError: 4, ResourceError: 5}
 # docs/design.md, section 3: what scripts read of a dry run
 PLAN_KEYS = {"peak_ram_bytes", "disk_bytes", "file_bytes", "kv_cache_bytes", "download_bytes"}
@@ -140,7 +142,7 @@ def reports(
 ) -> dict[str, ExportReport]:
     """Verified exports of the checkpoints trained for CPUs and for nothing."""
     out, made = tmp_path_factory.mktemp("bundles"), {}
-    emit = lower_module.emit_program
+    emit = program_module.emit_program
 
     def keep(*arguments: Any) -> Any:
         program = emit(*arguments)
@@ -773,18 +775,32 @@ def test_a_disk_that_fills_up(
         assert left_in(disk) == ([] if room else ["ballast"])
 
 
-@pytest.mark.parametrize("limit", [20_000, -20_000, -5_000, 500_000])
-def test_a_file_that_may_not_grow(limit: int, large_tokenizer: Path, tmp_path: Path, quick: bytes) -> None:
-    """RLIMIT_FSIZE ends a write as a full disk does, and needs no rights: in the program, and in the tokenizer."""
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """RLIMIT_FSIZE ends a write as a full disk does, and needs no rights."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit if limit > 0 else len(quick) + limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        refused(ResourceError, options(large_tokenizer, tmp_path / "b"), "no space left", "--out")
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, previous)
+
+
+@pytest.mark.parametrize("limit", [20_000, -20_000, -5_000, 500_000])
+def test_a_file_that_may_not_grow(limit: int, large_tokenizer: Path, tmp_path: Path, quick: bytes) -> None:
+    """In the program, as it is written and as it is stored again, and in the tokenizer."""
+    with files_up_to(limit if limit > 0 else len(quick) + limit):
+        refused(ResourceError, options(large_tokenizer, tmp_path / "b"), "no space left", "--out")
     assert left_in(tmp_path) == ["source"]
+
+
+def test_a_disk_that_fills_up_under_a_tokenizer_that_is_built(tmp_path: Path) -> None:
+    """One that comes from a tokenizer.model alone is written, not copied."""
+    with files_up_to(1000), pytest.raises(ResourceError), BundleWriter(tmp_path / "b") as writer:
+        Tokenizer(small_tokenizer()).write(writer.folder)
+    assert left_in(tmp_path) == []
 
 
 # Artifacts that are not the model
