@@ -56,9 +56,9 @@ from mlp_export.run import run
 from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import verify_bundle
 
-# What a plan has to say
+# The documented exit codes
 EXIT_CODES = {VerificationError: 1, UsageError: 2, InputError: 3, MissingError: 4, ResourceError: 5}
-# docs/design.md, section 3: what scripts read of a dry run
+# What scripts read of a dry run
 PLAN_KEYS = {"peak_ram_bytes", "disk_bytes", "file_bytes", "kv_cache_bytes", "download_bytes"}
 LICENCE = "Licence of the weights.\n\nDo as you like, in 3 §§."
 Q = "model.layers.0.self_attn.q_proj.weight"
