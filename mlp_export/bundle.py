@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import functools
+import glob
 import hashlib
 import importlib.resources
 import json
@@ -328,7 +329,7 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 def _clean_up(target: Path) -> None:
     """Remove what killed runs left beside `target`, and put back an old bundle that one had moved away."""
-    for leftover in target.parent.glob(f".{_glob_escape(target.name)}.*-*"):
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
         match = re.fullmatch(r"\.(tmp|old)-\d+-[0-9a-f]{8}", leftover.name[1 + len(target.name) :])
         if match is None or not leftover.is_dir():
             continue
@@ -342,10 +343,6 @@ def _clean_up(target: Path) -> None:
                 shutil.rmtree(leftover)
         finally:
             os.close(lock)
-
-
-def _glob_escape(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def _try_lock(folder: Path) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -12,28 +11,16 @@ from typing import Any
 from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
 from executorch.exir._serialize._program import _get_extended_header
 from executorch.exir.scalar_type import ScalarType
-from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, KernelCall, Program, Tensor
+from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, Program, Tensor
 
 from mlp_export.bundle import MANIFEST, Bundle
 from mlp_export.errors import InputError
+from mlp_export.program_tables import EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
 
 # Delegate id in the file -> backend
 _BACKENDS = {"XnnpackBackend": "xnnpack", "QnnBackend": "qnn", "CoreMLBackend": "coreml"}
-_ITEM_BYTES = {
-    ScalarType.BYTE: 1,
-    ScalarType.CHAR: 1,
-    ScalarType.BOOL: 1,
-    ScalarType.SHORT: 2,
-    ScalarType.HALF: 2,
-    ScalarType.BFLOAT16: 2,
-    ScalarType.INT: 4,
-    ScalarType.FLOAT: 4,
-    ScalarType.LONG: 8,
-    ScalarType.DOUBLE: 8,
-}
 # Operators that write a KV cache, with the index of the argument that is the cache.
 _CACHE_WRITERS = {"llama::update_cache": 1, "llama::update_cache_with_indices": 1}
-_EMBEDDINGS = {"quantized_decomposed::embedding_4bit": "int4", "quantized_decomposed::embedding_byte": "int8"}
 
 
 @dataclass(frozen=True)
@@ -96,9 +83,9 @@ def inspect_artifact(path: Path) -> Inspection:
             f"{pte} is not a text model: its methods are {', '.join(sorted(methods)) or 'none'}",
             "give a .pte with the methods of the stock text runner",
         )
-    calls = _calls(forward)
+    calls = kernel_calls(forward)
     delegates = Counter(
-        forward.delegates[call.delegate_index].id for call in _instructions(forward) if isinstance(call, DelegateCall)
+        forward.delegates[call.delegate_index].id for call in instructions(forward) if isinstance(call, DelegateCall)
     )
     codes, scales, cache_type = _caches(forward, calls)
     segments = _segments(program, program_bytes)
@@ -154,17 +141,6 @@ def _read_program(path: Path) -> tuple[Program, int]:
         raise InputError(f"{path} is damaged: {type(error).__name__} in its tables", hint) from error
 
 
-def _instructions(plan: ExecutionPlan) -> list[object]:
-    return [instruction.instr_args for chain in plan.chains for instruction in chain.instructions]
-
-
-def _calls(plan: ExecutionPlan) -> list[tuple[str, list[int]]]:
-    """Operators in order of execution, each with its arguments' indices into the plan's values."""
-    return [
-        (plan.operators[call.op_index].name, call.args) for call in _instructions(plan) if isinstance(call, KernelCall)
-    ]
-
-
 def _constants(methods: dict[str, ExecutionPlan], name: str) -> list[int] | None:
     """What a constant method returns; None where there is none, or one that returns something else."""
     plan = methods.get(name)
@@ -185,7 +161,7 @@ def _caches(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> tuple[in
     int8 = any(cache.scalar_type == ScalarType.CHAR for cache in caches)
     codes = scales = 0
     for cache in caches:
-        size = math.prod(cache.sizes) * _ITEM_BYTES[cache.scalar_type]
+        size = planned_bytes(cache)
         if int8 and cache.scalar_type != ScalarType.CHAR:
             scales += size
         else:
@@ -194,12 +170,12 @@ def _caches(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> tuple[in
 
 
 def _embedding_type(calls: list[tuple[str, list[int]]]) -> str | None:
-    return next((_EMBEDDINGS[name] for name, _ in calls if name in _EMBEDDINGS), None)
+    return next((f"int{EMBEDDING_BITS[name]}" for name, _ in calls if name in EMBEDDING_BITS), None)
 
 
 def _least_runtime(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> dict[str, str]:
     """Runtimes before 1.5 abort on an embedding with bf16 scales; else 1.3 has all that mlp-export writes."""
-    scales = [plan.values[arguments[1]].val for name, arguments in calls if name in _EMBEDDINGS]
+    scales = [plan.values[arguments[1]].val for name, arguments in calls if name in EMBEDDING_BITS]
     bf16 = any(isinstance(value, Tensor) and value.scalar_type == ScalarType.BFLOAT16 for value in scales)
     return {"executorch": "1.5" if bf16 else "1.3"}
 

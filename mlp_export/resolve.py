@@ -37,6 +37,7 @@ from mlp_export import demo
 from mlp_export.checkpoint import Kind
 from mlp_export.config import ModelConfig, read_config
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
+from mlp_export.resources import existing_parent
 
 FAIR_NC = "FAIR Noncommercial Research License"
 _PRO = "facebook/MobileLLM-Pro"
@@ -394,7 +395,7 @@ def _download(found: _Found, cache: Path | None, announce: Callable[[str], None]
         licence = found.licence_name or "no stated licence"
         announce(f"{found.id} is under: {licence} ({found.licence_link}). Downloading it is accepting that.")
         announce(f"downloading {need / 1e6:,.0f} MB (resumes where it was interrupted)")
-        target = _existing_parent(cache or Path(constants.HF_HUB_CACHE))
+        target = existing_parent(cache or Path(constants.HF_HUB_CACHE))
         free = shutil.disk_usage(target).free
         if free < need:
             raise _no_space(f"{need / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free at {target}")
@@ -533,7 +534,3 @@ def _no_space(message: str) -> ResourceError:
         message,
         "free some space, or set HF_HOME and XDG_CACHE_HOME to a folder on a larger disk; a finished part is kept",
     )
-
-
-def _existing_parent(path: Path) -> Path:
-    return next(parent for parent in (path, *path.parents) if parent.exists())

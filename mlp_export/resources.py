@@ -27,8 +27,12 @@ def available_ram_bytes() -> int:
 
 def free_disk_bytes(folder: Path) -> int:
     """Free space where `folder` is or will be."""
-    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(existing_parent(folder)).free
+
+
+def existing_parent(path: Path) -> Path:
+    """`path` itself where it exists, else the nearest folder above it that does."""
+    return next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
 
 
 def require(peak_ram_bytes: int, disk_bytes: int, folder: Path) -> None:

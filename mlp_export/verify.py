@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_tokenizers import CppHFTokenizer
 
 from mlp_export.backends.base import Backend, get_backend
 from mlp_export.bundle import Bundle, shape_of
@@ -40,11 +41,11 @@ from mlp_export.quantization import QuantizedModel, Scheme
 from mlp_export.resolve import resolve
 from mlp_export.session import Session, open_session
 from mlp_export.stock_runner import PartialCharacterError, generate_with_stock_runner
+from mlp_export.tokenizer import Tokenizer
 
 _NOISE = 1e-6  # relative; kernels that sum in another order differ by a tenth of it
-_TOLERANCE = (
-    1.5  # times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md)
-)
+# Times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md).
+_TOLERANCE = 1.5
 # Differences of summation order alone, where no rounding flipped: tiny models have a noise floor of nothing.
 _FLOOR = 1e-4
 _SINGLE_STEPS = 32  # decoded one by one behind the window's edge, and at the end of the context
@@ -121,10 +122,7 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
         bits = weights.passed
         comparison = _compare(bundle, model, progress)
         checks += [weights, *comparison.checks]
-    with progress.stage("which slots count"):
-        checks += slot_checks(open_session(bundle), bundle.manifest.model.shape["window"])
-    with progress.stage("stock runner"):
-        checks += _stock_runner(bundle)
+    checks += _in_the_runtime(bundle, progress)
     return VerificationReport(
         passed=all(check.passed for check in checks),
         tokens=comparison.tokens if comparison else 0,
@@ -373,74 +371,78 @@ def rms(values: torch.Tensor) -> float:
     return float(values.pow(2).mean().sqrt())
 
 
-def _stock_runner(bundle: Bundle) -> list[Check]:
-    """The bundle's files through ExecuTorch's own runner: the same ids as the reference tokenizer, the same greedy
-    text.
-    """
-    from pytorch_tokenizers import CppHFTokenizer
+@dataclass(frozen=True)
+class _Prompt:
+    text: str
+    bos: bool  # whether the tokenizer puts BOS before it
+    ids: list[int]
 
+    def new_tokens(self, context: int) -> int:
+        """Tokens of the answer to compare: the runner may not answer from the last slot."""
+        return min(_STOCK_RUNNER_TOKENS, context - len(self.ids))
+
+
+def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
+    """Which slots count; and the bundle's files through ExecuTorch's own runner: the ids, the greedy text."""
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
-    bos = manifest.tokenizer.add_bos
-    long = _SENTENCE
-    while len(tokenizer.encode(long, bos=bos, special=True)) <= manifest.prefill_chunk:
-        long += _SENTENCE  # more than one chunk
-    prompts = [(text, bos) for text in ("The", _QUESTION, long)]
-    if manifest.chat:
-        prompts.append((manifest.chat.compose([Message("user", _QUESTION)]), False))
-    theirs = CppHFTokenizer()
-    try:
-        with Muted():
-            theirs.load(str(bundle.path / "tokenizer.json"))
-    except RuntimeError as error:
-        return [Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")]
-    fitting, unequal = [], []
-    for text, with_bos in prompts:
-        ids = tokenizer.encode(text, bos=with_bos, special=True)
-        if theirs.encode(text, int(with_bos), 0) != ids:
-            unequal.append(text[:40])
-        if len(ids) < manifest.context:
-            fitting.append((text, with_bos))
-    detail = (
-        f"other ids for {unequal}" if unequal else f"the runner's ids for {len(prompts)} prompts are the reference's"
-    )
-    checks = [Check("tokenizer", not unequal, detail)]
-    # One after the other: each holds the program in memory.
-    ours = _own_answers(bundle, fitting)
-    answers = [_as_the_runner(bundle, prompt, answer) for prompt, answer in zip(fitting, ours, strict=True)]
-    differing = [f"{ours!r} and {stock!r}" for ours, stock in answers if ours != stock]
-    detail = f"{len(answers)} prompts: the greedy text of TextLLMRunner is that of single steps"
-    checks.append(Check("stock runner", not differing, "; ".join(differing) or detail))
+    prompts = _prompts(bundle, tokenizer)
+    with progress.stage("which slots count"):
+        session = open_session(bundle)
+        checks = slot_checks(session, manifest.model.shape["window"])
+    with progress.stage("stock runner"):
+        runners = CppHFTokenizer()
+        try:
+            with Muted():
+                runners.load(str(bundle.path / "tokenizer.json"))
+        except RuntimeError as error:
+            return [*checks, Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")]
+        unequal = [p.text[:40] for p in prompts if runners.encode(p.text, int(p.bos), 0) != p.ids]
+        equal = f"the runner's ids for {len(prompts)} prompts are the reference's"
+        checks.append(Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal))
+        fitting = [prompt for prompt in prompts if len(prompt.ids) < manifest.context]
+        ours = [_own_answer(bundle, session, tokenizer, prompt) for prompt in fitting]
+        del session  # before the runner comes: each holds the program in memory
+        answers = [_as_the_runner(bundle, prompt, answer) for prompt, answer in zip(fitting, ours, strict=True)]
+        differing = [f"{ours!r} and {stock!r}" for ours, stock in answers if ours != stock]
+        same = f"{len(answers)} prompts: the greedy text of TextLLMRunner is that of single steps"
+        checks.append(Check("stock runner", not differing, "; ".join(differing) or same))
     return checks
 
 
-def _own_answers(bundle: Bundle, prompts: Sequence[tuple[str, bool]]) -> list[str]:
-    """The greedy continuation of each (text, BOS before it) by our loop."""
-    session, tokenizer, manifest = open_session(bundle), bundle.tokenizer(), bundle.manifest
-    answers = []
-    for text, bos in prompts:
-        ids = tokenizer.encode(text, bos=bos, special=True)
-        answer = generate(
-            session,
-            tokenizer,
-            ids,
-            max_new_tokens=_new_tokens(bundle, len(ids)),
-            eos_ids=manifest.tokenizer.eos_ids,
-            stop=manifest.chat.stop if manifest.chat else (),
-        )
-        answers.append(answer.text)
-    return answers
+def _prompts(bundle: Bundle, tokenizer: Tokenizer) -> list[_Prompt]:
+    """A word, a question, more than a chunk, and a chat where the model has one."""
+    manifest = bundle.manifest
+
+    def prompt(text: str, bos: bool) -> _Prompt:
+        return _Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True))
+
+    long = prompt(_SENTENCE, manifest.tokenizer.add_bos)
+    while len(long.ids) <= manifest.prefill_chunk:
+        long = prompt(long.text + _SENTENCE, long.bos)
+    prompts = [prompt("The", long.bos), prompt(_QUESTION, long.bos), long]
+    if manifest.chat:
+        prompts.append(prompt(manifest.chat.compose([Message("user", _QUESTION)]), False))
+    return prompts
 
 
-def _as_the_runner(bundle: Bundle, prompt: tuple[str, bool], answer: str) -> tuple[str, str]:
+def _own_answer(bundle: Bundle, session: Session, tokenizer: Tokenizer, prompt: _Prompt) -> str:
+    """The greedy continuation by our loop."""
+    manifest = bundle.manifest
+    return generate(
+        session,
+        tokenizer,
+        prompt.ids,
+        max_new_tokens=prompt.new_tokens(manifest.context),
+        eos_ids=manifest.tokenizer.eos_ids,
+        stop=manifest.chat.stop if manifest.chat else (),
+    ).text
+
+
+def _as_the_runner(bundle: Bundle, prompt: _Prompt, answer: str) -> tuple[str, str]:
     """`answer` and the stock runner's, both as far as the runner's binding can say it."""
-    text, bos = prompt
-    new_tokens = _new_tokens(bundle, len(bundle.tokenizer().encode(text, bos=bos, special=True)))
+    new_tokens = prompt.new_tokens(bundle.manifest.context)
     try:
-        return answer, generate_with_stock_runner(bundle, text, max_new_tokens=new_tokens, bos=bos).text
+        found = generate_with_stock_runner(bundle, prompt.text, max_new_tokens=new_tokens, bos=prompt.bos)
     except PartialCharacterError as error:
         return answer[: len(error.text)], error.text
-
-
-def _new_tokens(bundle: Bundle, prompt_tokens: int) -> int:
-    """Tokens to compare: the runner may not answer from the last slot."""
-    return min(_STOCK_RUNNER_TOKENS, bundle.manifest.context - prompt_tokens)
+    return answer, found.text

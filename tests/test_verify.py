@@ -23,7 +23,7 @@ from mlp_export.errors import InputError
 from mlp_export.quantization import QuantizedModel
 from mlp_export.verify import (
     VerificationReport,
-    _stock_runner,
+    _in_the_runtime,
     _structure,
     call_plans,
     compare_logits,
@@ -295,7 +295,7 @@ def test_a_tokenizer_that_the_runner_reads_otherwise_fails(bundle: Bundle, tmp_p
         {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [*truncating, right["pre_tokenizer"]]}},
     ):
         file.write_text(json.dumps({**right, **wrong}))
-        checks = _stock_runner(replace(bundle, path=file.parent))
+        checks = _in_the_runtime(replace(bundle, path=file.parent), QUIET)
         assert "tokenizer" in {check.name for check in checks if not check.passed}
 
 

@@ -19,14 +19,14 @@ from executorch.exir.schema import (
     Instruction,
     KernelCall,
     Program,
-    ScalarType,
     Tensor,
 )
+
+from mlp_export.program_tables import planned_bytes
 
 _WRITER = "llama::update_cache_with_indices"  # (new rows, cache, start, slots, out)
 _READER = "aten::slice_copy"  # (cache, dim, start, end, step, out)
 _ALIGNMENT = 64
-_ITEM_BYTES = {ScalarType.CHAR: 1, ScalarType.BYTE: 1, ScalarType.HALF: 2, ScalarType.FLOAT: 4}
 
 
 def repeat_layers(program: Program, template: Sequence[Hashable], caches: Sequence[Hashable]) -> None:
@@ -108,12 +108,9 @@ class _Repetition:
             raise ValueError(f"value {index} is not a tensor with planned memory")
         tensor = copy.deepcopy(tensor)
         place = tensor.allocation_info
-        size = _ITEM_BYTES[tensor.scalar_type]
-        for length in tensor.sizes:
-            size *= length
         arenas = self.plan.non_const_buffer_sizes
         offset = -(-arenas[place.memory_id] // _ALIGNMENT) * _ALIGNMENT
-        arenas[place.memory_id] = offset + size
+        arenas[place.memory_id] = offset + planned_bytes(tensor)
         place.memory_offset_high, place.memory_offset_low = divmod(offset, 1 << 32)
         self.plan.values.append(EValue(tensor))
         return len(self.plan.values) - 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlp_export.backends.base import Artifact, BuildOptions, BuildPlan, Requirement
 from mlp_export.backends.xnnpack.cache import cache_tensors
+from mlp_export.checkpoint import parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
@@ -72,23 +73,17 @@ class XnnpackBackend:
 
 def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
     """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
-    query, key_value = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    shapes = [(query, config.hidden_size), (key_value, config.hidden_size), (key_value, config.hidden_size)]
-    shapes += [
-        (config.hidden_size, query),
-        (config.ffn_size, config.hidden_size),
-        (config.ffn_size, config.hidden_size),
-    ]
-    shapes += [(config.hidden_size, config.ffn_size)]
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
     scale_bytes = 4 if scheme.group_size is None else 2
 
     def size(rows: int, columns: int) -> int:
         return rows * columns * scheme.bits // 8 + rows * scheme.scales_per_row(columns) * scale_bytes
 
-    table = (config.vocab_size, config.hidden_size)
     shared = config.tied_embeddings and not scheme.learned
-    total = config.num_layers * sum(size(*shape) for shape in shapes) + size(*table) * (1 if shared else 2)
+    if config.tied_embeddings and not shared:  # codes of its own
+        shapes["head"] = shapes["embed"]
+    total = sum(size(*shape) for shape in shapes.values() if len(shape) == 2)
     if shared and scheme.group_size is not None and options.runtime != "1.5":  # fp16 scales beside the head's bf16
         total += config.vocab_size * scheme.scales_per_row(config.hidden_size) * 2
-    norms = (2 * config.num_layers + 1) * config.hidden_size * 4
+    norms = sum(4 * shape[0] for shape in shapes.values() if len(shape) == 1)
     return total + norms + 1_000_000  # the program itself, and alignment

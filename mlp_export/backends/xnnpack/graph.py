@@ -4,10 +4,12 @@ What makes one delegate enough is that no layer writes its cache before the next
 cached slots and, behind them, the call's own keys and values, which the subgraph returns; the program around it
 writes them after the last layer. So a local layer needs exactly `window` slots, and a chunk of any length is right.
 
-Shapes: S rows (the call's tokens), D hidden, H query and K key/value heads of E elements, G = H / K, T cached slots +
-S. int8 caches hold symmetric codes with one scale a token and head; the call's own rows are used in that quantized
-form too, or logits would depend on where a prompt is split. Exactly: scores = (q . codes) * scale, output = (p *
-scale) @ codes.
+Shapes: S rows (the call's tokens), D hidden, H query and K key/value heads of E elements, G = H / K,
+T cached slots + S.
+
+int8 caches hold symmetric codes with one scale a token and head; the call's own rows are used in that quantized form
+too, or logits would depend on where a prompt is split. Exactly: scores = (q . codes) * scale, output = (p * scale) @
+codes.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ import torch
 
 from mlp_export.backends.xnnpack.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
+from mlp_export.decoder import SMALLEST_KV_SCALE
 from mlp_export.progress import Stage
 from mlp_export.quantization import QuantizedModel
 
 # Added per unit of distance outside the visible range. Finite: XNNPACK's softmax subtracts the maximum, and inf - inf
 # is NaN.
 _MASK_SLOPE = 1e9
-# Keeps the scale of an all-zero row positive, as in mlp_export.decoder.
-_SMALLEST_SCALE = 1e-12
+_SMALLEST_SCALE = SMALLEST_KV_SCALE
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,8 @@ class CallInputs:
     query_positions: Value  # [G * S, 1] the positions of the S rows, G times over
     last_position: Value  # [1, 1]
     last_row: Value  # [1, S] one-hot
-    local_key_positions: (
-        Value | None
-    )  # [1, window + S] of each ring slot, then of the rows; FAR where a slot is not filled
+    # [1, window + S] of each ring slot, then of the rows; FAR where a slot is not filled
+    local_key_positions: Value | None
     global_key_positions: Value | None  # [1, filled + 1 + S]
 
 

@@ -124,9 +124,9 @@ class TextProgram(torch.nn.Module):
             for tensor, cache in zip(self.tensors, caches, strict=True)
         ]
         logits, *new_rows = self.delegate(*shared, *filled_caches)
-        by_head = [1] * config.num_kv_heads  # the operator wants the slots once a KV head
-        global_slots = torch.cat([positions.view(1, -1) for _ in by_head], 0)
-        ring_slots = torch.cat([(positions % max(config.window, 1)).view(1, -1) for _ in by_head], 0)
+        # The operator wants the slots once a KV head.
+        global_slots = torch.cat([positions.view(1, -1)] * config.num_kv_heads, 0)
+        ring_slots = torch.cat([(positions % max(config.window, 1)).view(1, -1)] * config.num_kv_heads, 0)
         for tensor, cache, new in zip(self.tensors, caches, new_rows, strict=True):
             slots = ring_slots if tensor.is_local else global_slots
             torch.ops.llama.update_cache_with_indices(new, cache, 0, slots)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 from executorch.exir._serialize._program import _flatbuffer_to_program
-from executorch.exir.schema import KernelCall, Tensor
+from executorch.exir.schema import Tensor
 
 from mlp_export.backends.xnnpack.layout import unpack_embedding, unpack_linear
 from mlp_export.backends.xnnpack.pte import PteLayout, mapped, read_layout
 from mlp_export.errors import InputError
+from mlp_export.program_tables import EMBEDDING_BITS, kernel_calls
 from mlp_export.quantization import QuantizedWeight
 
-_EMBEDDING_OPERATORS = {"quantized_decomposed::embedding_4bit": 4, "quantized_decomposed::embedding_byte": 8}
 _FLIP = "aten::flip"
 # executorch/exir/scalar_type.py
 _SCALE_DTYPES = {5: torch.float16, 6: torch.float32, 15: torch.bfloat16}
@@ -39,22 +39,16 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight
 def _read_embedding(data: memoryview | object, layout: PteLayout, like: QuantizedWeight) -> QuantizedWeight:
     program = _flatbuffer_to_program(bytes(data[: layout.segment_base]))  # type: ignore[index]
     plan = next(plan for plan in program.execution_plan if plan.name == "forward")
-    operators = [operator.name for operator in plan.operators]
-    calls = [
-        (operators[instruction.instr_args.op_index], instruction.instr_args.args)
-        for chain in plan.chains
-        for instruction in chain.instructions
-        if isinstance(instruction.instr_args, KernelCall)
-    ]
+    calls = kernel_calls(plan)
     for operator, arguments in calls:
-        if operator in _EMBEDDING_OPERATORS:
+        if operator in EMBEDDING_BITS:
             codes_value, scales_value = (plan.values[index].val for index in arguments[:2])
             break
     else:
         raise InputError("the program looks up no quantized embedding")
     if not isinstance(codes_value, Tensor) or not isinstance(scales_value, Tensor):
         raise InputError("the program's embedding is not a constant tensor")
-    bits = _EMBEDDING_OPERATORS[operator]
+    bits = EMBEDDING_BITS[operator]
     rows, groups = like.codes.shape[0], like.scales.numel() // like.codes.shape[0]
     codes = _bytes(
         data,

@@ -53,7 +53,7 @@ class Subgraph:
         self._quantization: dict[int, schema.XNNQuantParams] = {}
         self._nodes: list[schema.XNode] = []
         self._constants = [schema.ConstantDataOffset(0, 0)]  # index 0 means "not constant"
-        self._constant_values: dict[tuple[float, ...], Value] = {}
+        self._scalars: dict[float, Value] = {}
         self._store = NamedDataStore()
         self._inputs = 0
         self._outputs: list[int] = []
@@ -111,10 +111,9 @@ class Subgraph:
 
     def scalar(self, number: float) -> Value:
         """A float32 constant of one element; equal ones are stored once."""
-        if (number,) not in self._constant_values:
-            name = f"scalar.{len(self._constant_values)}"
-            self._constant_values[(number,)] = self.constant(name, torch.tensor([number]))
-        return self._constant_values[(number,)]
+        if number not in self._scalars:
+            self._scalars[number] = self.constant(f"scalar.{len(self._scalars)}", torch.tensor([number]))
+        return self._scalars[number]
 
     def weight(self, name: str, weight: QuantizedWeight) -> Value:
         """A quantized [out, in] weight, stored as `NAME` (codes) and `NAME.scales`."""

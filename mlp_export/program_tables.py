@@ -1,0 +1,40 @@
+"""What the tables of an ExecuTorch program say, for whoever reads or rewrites them."""
+
+from __future__ import annotations
+
+import math
+
+from executorch.exir.scalar_type import ScalarType
+from executorch.exir.schema import ExecutionPlan, InstructionArguments, KernelCall, Tensor
+
+# Operators that look up the embedding, with the bits of its codes. Their first arguments are codes and scales.
+EMBEDDING_BITS = {"quantized_decomposed::embedding_4bit": 4, "quantized_decomposed::embedding_byte": 8}
+_ITEM_BYTES = {
+    ScalarType.BYTE: 1,
+    ScalarType.CHAR: 1,
+    ScalarType.BOOL: 1,
+    ScalarType.SHORT: 2,
+    ScalarType.HALF: 2,
+    ScalarType.BFLOAT16: 2,
+    ScalarType.INT: 4,
+    ScalarType.FLOAT: 4,
+    ScalarType.LONG: 8,
+    ScalarType.DOUBLE: 8,
+}
+
+
+def instructions(plan: ExecutionPlan) -> list[InstructionArguments]:
+    """What a method does, in order."""
+    return [instruction.instr_args for chain in plan.chains for instruction in chain.instructions]
+
+
+def kernel_calls(plan: ExecutionPlan) -> list[tuple[str, list[int]]]:
+    """Operators in order of execution, each with its arguments' indices into the plan's values."""
+    return [
+        (plan.operators[call.op_index].name, call.args) for call in instructions(plan) if isinstance(call, KernelCall)
+    ]
+
+
+def planned_bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor at its largest shape. Raises KeyError for a dtype that no program of ours has."""
+    return math.prod(tensor.sizes) * _ITEM_BYTES[tensor.scalar_type]
