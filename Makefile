@@ -4,11 +4,17 @@ BIN := .venv/bin
 # A file stays in one process, whose exports its tests share.
 JOBS ?= 2
 
-.PHONY: demo test lint types venv clean
+.PHONY: demo demo-qnn test lint types venv qnn clean
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
 	$(BIN)/mlp-export run build/demo --prompt 'What is the capital of France?' --stock-runner
+
+# On Qualcomm's simulator, some seconds a token.
+demo-qnn: qnn
+	@test -f build/demo-qnn/manifest.json || \
+		$(BIN)/mlp-export --backend qnn --soc sm8750 --model demo --context 512 --out build/demo-qnn
+	$(BIN)/mlp-export run build/demo-qnn --prompt 'What is the capital of France?' --max-new-tokens 16
 
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
@@ -27,6 +33,14 @@ venv: .venv/stamp
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Qualcomm's compiler and simulator. ExecuTorch 1.5.1 takes exactly this build; its dependencies are not needed.
+qnn: .venv/qnn-stamp
+
+.venv/qnn-stamp: .venv/stamp
+	@echo 'onnxruntime-qnn holds libraries under the licence of Qualcomm: see Qualcomm_LICENSE.pdf in the package'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps onnxruntime-qnn==2.5.0
 	@touch $@
 
 clean:

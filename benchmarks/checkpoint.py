@@ -1,6 +1,6 @@
 """A random checkpoint of MobileLLM-Pro's exact shape: what the export and its peers are measured on.
 
-    python benchmarks/checkpoint.py OUT [--layers 30] [--all-global]
+    python benchmarks/checkpoint.py OUT [--layers 30] [--all-global] [--learned-scales]
 
 The real weights are gated and change no number here: sizes and speeds follow from the shape alone. OUT becomes a folder
 as on the Hugging Face hub (`config.json`, `model.safetensors`, `tokenizer.json`) that `mlp-export` and both peers
@@ -9,6 +9,7 @@ written some rows at a time, so the peak memory stays below a gigabyte and the f
 
 `--all-global` gives every layer full attention. llama.cpp's `llama` architecture and export_llm's plain cache compute
 just that, so this is the like-for-like comparison; without it the checkpoint has the published 3:1 pattern.
+`--learned-scales` adds a scale an output channel, as the checkpoint for accelerators has it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from mlp_export.checkpoint import parameter_keys, read_checkpoint
+from mlp_export.checkpoint import SCALE_SUFFIX, parameter_keys, read_checkpoint
 from mlp_export.config import ModelConfig
 
 LAYERS = 30
@@ -49,6 +50,7 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt %}{{- '<|header_start|>assistant<|header_end|>\n\n' }}{%- endif %}"
 )
 _STANDARD_DEVIATION = 0.02
+_LEARNED_SCALE = 3.5 * _STANDARD_DEVIATION / 7.5  # about the range of a row
 _CHUNK = 1 << 24  # values drawn at a time
 
 
@@ -96,12 +98,14 @@ def config_json(layers: int = LAYERS, all_global: bool = False) -> dict[str, Any
     }
 
 
-def write_checkpoint(folder: Path, layers: int = LAYERS, all_global: bool = False, seed: int = 0) -> Path:
+def write_checkpoint(
+    folder: Path, layers: int = LAYERS, all_global: bool = False, learned_scales: bool = False, seed: int = 0
+) -> Path:
     """Writes the checkpoint folder and returns it. `config.json` comes last: a folder that has one is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     values = config_json(layers, all_global)
     write_tokenizer(folder)
-    _write_safetensors(folder / "model.safetensors", ModelConfig.from_json(values), seed)
+    _write_safetensors(folder / "model.safetensors", ModelConfig.from_json(values), learned_scales, seed)
     (folder / "config.json").write_text(json.dumps(values, indent=2))
     return folder
 
@@ -128,21 +132,31 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))
 
 
-def _write_safetensors(file: Path, config: ModelConfig, seed: int) -> None:
+def _write_safetensors(file: Path, config: ModelConfig, learned_scales: bool, seed: int) -> None:
     """Writes the file front to back. The format: length of the header as u64, the header as JSON, the tensors."""
     shapes = {spellings[0]: shape for spellings, shape in parameter_keys(config).values()}
+    if learned_scales:
+        scales = {key: (shape[0], 1) for key, shape in shapes.items() if len(shape) == 2}
+        if config.tied_embeddings:  # the head's ranges are its own
+            scales["lm_head.weight"] = (config.vocab_size, 1)
+        shapes |= {key + SCALE_SUFFIX: shape for key, shape in scales.items()}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for key, shape in shapes.items():
-        end = offset + 2 * math.prod(shape)
-        header[key] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, end]}
+        dtype, size = ("F32", 4) if key.endswith(SCALE_SUFFIX) else ("BF16", 2)
+        end = offset + size * math.prod(shape)
+        header[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # the tensors start aligned
     generator = torch.Generator().manual_seed(seed)
     with file.open("wb") as out:
         out.write(len(encoded).to_bytes(8, "little") + encoded)
-        for shape in shapes.values():
+        for key, shape in shapes.items():
+            if key.endswith(SCALE_SUFFIX):
+                factors = 0.8 + 0.4 * torch.rand(shape, generator=generator)
+                out.write((_LEARNED_SCALE * factors).view(torch.uint8).numpy().data)
+                continue
             for values in _values(shape, generator):
                 out.write(values.to(torch.bfloat16).view(torch.uint8).numpy().data)
 
@@ -161,8 +175,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--layers", type=int, default=LAYERS, help="fewer make a quick trial (default: %(default)s)")
     parser.add_argument("--all-global", action="store_true", help="full attention in every layer")
+    parser.add_argument("--learned-scales", action="store_true", help="as the checkpoint for accelerators has them")
     arguments = parser.parse_args()
-    folder = write_checkpoint(arguments.out, arguments.layers, arguments.all_global)
+    folder = write_checkpoint(arguments.out, arguments.layers, arguments.all_global, arguments.learned_scales)
     config = read_checkpoint(folder).config
     if arguments.layers == LAYERS and config.num_parameters != PARAMETERS:
         raise SystemExit(f"{folder} has {config.num_parameters:,} parameters, expected {PARAMETERS:,}")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from compare import export_ours
 
-from mlp_export.backends.xnnpack.runtime import ExecutorchSession
+from mlp_export.backends.executorch_session import ExecutorchSession
 from mlp_export.inspect_artifact import inspect_artifact
 
 CONTEXT = 8192

@@ -35,6 +35,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 PTE = "model.pte"
 LICENSE = "LICENSE"
+ENCODINGS = "encodings.json"  # static scales, by the names of the decoder's results; where a backend has them
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from typer.exceptions import TyperException
 from mlp_export.errors import MlpExportError, ResourceError, UsageError
 
 if TYPE_CHECKING:
+    from mlp_export.bundle import Bundle
     from mlp_export.generate import Generation
 
 app = typer.Typer(
@@ -52,8 +53,9 @@ def export_command(
     context: typer.Context,
     backend: Annotated[str | None, typer.Option(help="xnnpack, qnn or coreml.")] = None,
     model: ModelOption = None,
-    soc: Annotated[
-        str | None, typer.Option(help="Chip to build for, where the backend needs one: sm8650, sm8750.")
+    socs: Annotated[
+        list[str] | None,
+        typer.Option("--soc", help="Chip to build for, where the backend needs one: sm8650, sm8750. May be repeated."),
     ] = None,
     context_length: Annotated[int, typer.Option("--context", help="Tokens of prompt and answer together.")] = 2048,
     prefill_chunk: Annotated[int | None, typer.Option(help="Most tokens of a prompt that one call takes.")] = None,
@@ -63,6 +65,9 @@ def export_command(
         Literal["int4", "int8"] | None, typer.Option(help="int8 is for checkpoints that were not trained for int4.")
     ] = None,
     kv_cache: Annotated[Literal["int8", "fp32"], typer.Option(help="fp32 is there to compare.")] = "int8",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Text for static scales; the one that ships if not given.", metavar="FILE")
+    ] = None,
     runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Oldest ExecuTorch that must run it.")] = "1.5",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the export needs and makes, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
@@ -83,8 +88,10 @@ def export_command(
         from mlp_export.progress import Progress
         from mlp_export.targets import check_backend, check_soc
 
-        check_soc(soc, check_backend(backend))
-        from mlp_export.export import ExportOptions, export, plan
+        check_backend(backend)
+        for soc in socs or ():
+            check_soc(soc, backend)
+        from mlp_export.export import ExportOptions, export, export_for_each, plan
 
         options = ExportOptions(
             backend=backend,
@@ -95,11 +102,32 @@ def export_command(
             weights=weights,
             kv_cache=kv_cache,
             runtime=runtime,
+            soc=socs[0] if socs else None,
+            calibration=calibration,
             verify=verify,
             overwrite=overwrite,
         )
-        result = plan(options) if dry_run else export(options, Progress(quiet=quiet or as_json))
-        _show(result.to_json(), as_json)
+        progress = Progress(quiet=quiet or as_json)
+        if dry_run:
+            _show(plan(options).to_json(), as_json)
+        elif socs and len(socs) > 1:
+            reports = export_for_each(options, socs, progress)
+            _show({"exports": [report.to_json() for report in reports]}, as_json)
+        else:
+            _show(export(options, progress).to_json(), as_json)
+
+
+def _to_run(path: Path) -> Bundle:
+    """The bundle in folder `path`, for a command that runs it and nothing else."""
+    from mlp_export.backends.base import get_backend
+    from mlp_export.bundle import Bundle
+    from mlp_export.session import leave_cores_to_the_runtime
+
+    bundle = Bundle.open(path)
+    leave_cores_to_the_runtime()
+    if told := get_backend(bundle.manifest.backend.name).runs_here:
+        _tell(f"note: {told}")
+    return bundle
 
 
 @app.command()
@@ -119,13 +147,10 @@ def run(
 ) -> None:
     """Answer one prompt. A model made to chat gets it as a user's message, unless --raw is given."""
     with _reporting(as_json):
-        from mlp_export.bundle import Bundle
         from mlp_export.run import run as run_bundle
-        from mlp_export.session import leave_cores_to_the_runtime
 
-        leave_cores_to_the_runtime()
         answer = run_bundle(
-            Bundle.open(bundle),
+            _to_run(bundle),
             prompt,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -150,13 +175,10 @@ def chat(
 ) -> None:
     """Talk with a bundle. /reset starts anew, /exit ends, Ctrl-C stops an answer."""
     with _reporting(False):
-        from mlp_export.bundle import Bundle
         from mlp_export.chat_session import chat_repl
-        from mlp_export.session import leave_cores_to_the_runtime
 
-        leave_cores_to_the_runtime()
         chat_repl(
-            Bundle.open(bundle),
+            _to_run(bundle),
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
@@ -205,13 +227,10 @@ def bench(
     """Measure prefill and decode speed, load time and memory on this machine."""
     with _reporting(as_json):
         from mlp_export.bench import bench as bench_bundle
-        from mlp_export.bundle import Bundle
         from mlp_export.progress import Progress
-        from mlp_export.session import leave_cores_to_the_runtime
 
-        leave_cores_to_the_runtime()
         report = bench_bundle(
-            Bundle.open(bundle),
+            _to_run(bundle),
             Progress(quiet=quiet or as_json),
             prompt_tokens=prompt_tokens,
             new_tokens=new_tokens,
@@ -230,15 +249,10 @@ def evaluate(
 ) -> None:
     """Measure the artifact's perplexity on a text; without --text on the short one that ships."""
     with _reporting(as_json):
-        from mlp_export.bundle import Bundle
         from mlp_export.evaluate import evaluate as evaluate_bundle
         from mlp_export.progress import Progress
-        from mlp_export.session import leave_cores_to_the_runtime
 
-        leave_cores_to_the_runtime()
-        report = evaluate_bundle(
-            Bundle.open(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens
-        )
+        report = evaluate_bundle(_to_run(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens)
         _show(report.to_json(), as_json)
 
 

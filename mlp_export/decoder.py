@@ -7,9 +7,9 @@ and value of a sequence is there, and a mask says which a query sees.
 Semantics: transformers' Llama4TextModel (dense, RoPE in every layer) and LlamaModel. RoPE turns interleaved pairs; the
 QK norm has no weight and comes after RoPE; query i of a local layer sees keys j with 0 <= i - j < window.
 
-`Numerics` says what is rounded on the way, exactly as an artifact rounds it: activations of linears to int8,
-asymmetric, a scale and zero point a token (torchao's `Int8DynamicActivationIntxWeightConfig`); keys after RoPE and
-values to int8, symmetric, a scale a token and head.
+`Numerics` says what is rounded on the way, exactly as an artifact rounds it. `DynamicNumerics`: activations of linears
+to int8, asymmetric, a scale and zero point a token (torchao's `Int8DynamicActivationIntxWeightConfig`); keys after RoPE
+and values to int8, symmetric, a scale a token and head. Delegates with static scales round every result on the way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from torch.nn.functional import silu
 from torchao.quantization.quant_primitives import (
     MappingType,
     choose_qparams_affine,
@@ -37,23 +36,73 @@ _SCORES_BYTES = 256_000_000
 _HEAD_ROWS = 16384  # of 202,048, each 5 kB: the head is computed in blocks
 
 
+class Numerics(Protocol):
+    """What is rounded while the decoder computes; weights are rounded, or not, by their source.
+
+    Each method returns its values as an artifact has them. Names say where in the model a value stands.
+    """
+
+    def linear_input(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows [n, features] that a linear takes."""
+        ...
+
+    def cached(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        """Keys after RoPE or values [n, heads, head_dim]: "layers.3.k", "layers.3.v"."""
+        ...
+
+    def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """Any other result: "layers.3.gate", "cos", "head"."""
+        ...
+
+
 @dataclass(frozen=True)
-class Numerics:
-    """What is rounded while the decoder computes; weights are rounded, or not, by their source."""
+class DynamicNumerics:
+    """Scales are found in the values: a scale a token for linears, a scale a token and head for the cache."""
 
     activations: Literal["int8", "float"]
     kv_cache: Literal["int8", "fp32"]
 
     @staticmethod
-    def from_manifest(quantization: Mapping[str, Any]) -> Numerics:
+    def from_manifest(quantization: Mapping[str, Any]) -> DynamicNumerics:
         """What an artifact with this entry in its manifest rounds."""
-        return Numerics(
+        return DynamicNumerics(
             "int8" if quantization["activations"] == INT8_ACTIVATIONS else "float", quantization["kv_cache"]
         )
 
+    def linear_input(self, rows: torch.Tensor) -> torch.Tensor:
+        return fake_quantize_tokens(rows) if self.activations == "int8" else rows
+
+    def cached(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        return fake_quantize_kv(rows) if self.kv_cache == "int8" else rows
+
+    def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        return values
+
 
 INT8_ACTIVATIONS = "int8-dynamic-per-token"  # as the manifest spells them
-FLOAT = Numerics("float", "fp32")
+FLOAT = DynamicNumerics("float", "fp32")
+
+
+@dataclass(frozen=True)
+class EmbeddingNoise:
+    """`numerics`, with each embedded value multiplied by 1 + noise * N(0, 1): how far rounding carries a difference
+    that small.
+    """
+
+    numerics: Numerics
+    noise: float
+    generator: torch.Generator
+
+    def linear_input(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.numerics.linear_input(rows)
+
+    def cached(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        return self.numerics.cached(name, rows)
+
+    def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        if name == "embed":
+            values = values * (1 + self.noise * torch.randn(values.shape, generator=self.generator))
+        return self.numerics.point(name, values)
 
 
 class WeightSource(Protocol):
@@ -103,15 +152,12 @@ class Passage:
     them it is what a cache answers whose slots in between were never written and hold zeros. So the end of a long
     context can be looked at without filling it. A ring of `window` slots then holds the head's keys and values where
     newer ones are due, and takes them for those (see `seen_at`).
-
-    `noise` multiplies each embedded value by 1 + noise * N(0, 1): how far rounding carries a difference that small.
     """
 
     tokens: Sequence[int]
     wanted: Sequence[int]
     head: int = 0
     start: int = 0
-    noise: float = 0.0
 
     def positions(self) -> torch.Tensor:
         """int64 [n]"""
@@ -168,39 +214,43 @@ def decode(
     passages: Sequence[Passage],
     numerics: Numerics,
     on_layer: Callable[[], object] = lambda: None,
-    seed: int = 0,
 ) -> list[torch.Tensor]:
-    """Logits float32 [len(wanted), vocabulary] of each passage. `on_layer` is called after each layer.
+    """Logits float32 [len(wanted), vocabulary] of each passage. `on_layer` is called after each layer."""
+    return decode_each(weights, [(passage, numerics) for passage in passages], on_layer)
+
+
+def decode_each(
+    weights: WeightSource,
+    runs: Sequence[tuple[Passage, Numerics]],
+    on_layer: Callable[[], object] = lambda: None,
+) -> list[torch.Tensor]:
+    """The same for passages that are rounded each in its own way.
 
     Each weight is asked for once, whatever the number of passages. Memory: a layer's weights, the head, and for
     each token a few rows of the FFN's width.
     """
     config = weights.config
     frequencies = rope_frequencies(config)
-    generator = torch.Generator().manual_seed(seed)
-    hidden = []
-    for passage in passages:
-        rows = weights.rows("embed", torch.tensor(passage.tokens))
-        if passage.noise:
-            rows = rows * (1 + passage.noise * torch.randn(rows.shape, generator=generator))
-        hidden.append(rows)
+    hidden = [
+        numerics.point("embed", weights.rows("embed", torch.tensor(passage.tokens))) for passage, numerics in runs
+    ]
     with torch.no_grad():
         for layer in range(config.num_layers):
-            block = _Layer(weights, layer, numerics, frequencies)
-            hidden = [block.forward(rows, passage) for rows, passage in zip(hidden, passages, strict=True)]
+            block = _Layer(weights, layer, frequencies)
+            hidden = [block.forward(rows, *run) for rows, run in zip(hidden, runs, strict=True)]
             del block
             on_layer()
         norm = weights.norm("norm")
         normed = [
-            rms_norm(rows[list(passage.wanted)], norm, config.norm_eps)
-            for rows, passage in zip(hidden, passages, strict=True)
+            numerics.point("norm", rms_norm(rows[list(passage.wanted)], norm, config.norm_eps))
+            for rows, (passage, numerics) in zip(hidden, runs, strict=True)
         ]
         logits = [torch.empty(len(rows), config.vocab_size) for rows in normed]
         for ids in torch.arange(config.vocab_size).split(_HEAD_ROWS):
             head = weights.rows("head", ids)
-            for rows, out in zip(normed, logits, strict=True):
-                out[:, ids] = _linear(rows, head, numerics)
-        return logits
+            for rows, out, (_, numerics) in zip(normed, logits, runs, strict=True):
+                out[:, ids] = numerics.linear_input(rows) @ head.T
+        return [numerics.point("head", rows) for rows, (_, numerics) in zip(logits, runs, strict=True)]
 
 
 def rms_norm(rows: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
@@ -209,19 +259,22 @@ def rms_norm(rows: torch.Tensor, weight: torch.Tensor | None, eps: float) -> tor
     return unit if weight is None else unit * weight
 
 
-def rotate(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate(
+    rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, numerics: Numerics = FLOAT, name: str = ""
+) -> torch.Tensor:
     """Interleaved RoPE: rows [n, heads, head_dim], cos and sin [n, 1, head_dim / 2]."""
-    even, odd = rows[..., 0::2], rows[..., 1::2]
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+    swapped = torch.stack([rows[..., 1::2], rows[..., 0::2]], dim=-1).flatten(-2)
+    along = numerics.point(f"{name}.cos", rows * cos.repeat_interleave(2, -1))
+    across = numerics.point(f"{name}.sin", swapped * torch.stack([-sin, sin], dim=-1).flatten(-2))
+    return numerics.point(f"{name}.rotated", along + across)
 
 
 class _Layer:
     """One layer with its weights loaded."""
 
-    def __init__(self, weights: WeightSource, layer: int, numerics: Numerics, frequencies: torch.Tensor) -> None:
-        name = f"layers.{layer}"
+    def __init__(self, weights: WeightSource, layer: int, frequencies: torch.Tensor) -> None:
+        name = self.name = f"layers.{layer}"
         self.config = weights.config
-        self.numerics = numerics
         self.frequencies = frequencies
         self.is_local = self.config.local_layers[layer]
         self.attention_norm = weights.norm(f"{name}.attention_norm")
@@ -229,29 +282,43 @@ class _Layer:
         self.q, self.k, self.v, self.o = (weights.matrix(f"{name}.{part}") for part in "qkvo")
         self.gate, self.up, self.down = (weights.matrix(f"{name}.{part}") for part in ("gate", "up", "down"))
 
-    def forward(self, hidden: torch.Tensor, passage: Passage) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, passage: Passage, numerics: Numerics) -> torch.Tensor:
         """[n, hidden_size] to the same, for the tokens of `passage`."""
-        config, numerics = self.config, self.numerics
-        normed = rms_norm(hidden, self.attention_norm, config.norm_eps)
-        hidden = hidden + _linear(self.attention(normed, passage), self.o, numerics)
-        normed = rms_norm(hidden, self.ffn_norm, config.norm_eps)
-        activated = silu(_linear(normed, self.gate, numerics)) * _linear(normed, self.up, numerics)
-        return hidden + _linear(activated, self.down, numerics)
+        eps = self.config.norm_eps
 
-    def attention(self, normed: torch.Tensor, passage: Passage) -> torch.Tensor:
-        """[n, hidden_size] to [n, num_heads * head_dim]"""
-        config, rows, head = self.config, len(normed), passage.head
+        def point(name: str, values: torch.Tensor) -> torch.Tensor:
+            return numerics.point(f"{self.name}.{name}", values)
+
+        def linear(name: str, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            return point(name, numerics.linear_input(rows) @ weight.T)
+
+        normed = point("attention_norm", rms_norm(hidden, self.attention_norm, eps))
+        query, key, value = linear("q", normed, self.q), linear("k", normed, self.k), linear("v", normed, self.v)
+        attended = self.attention(query, key, value, passage, numerics)
+        hidden = point("attention_sum", hidden + linear("o", attended, self.o))
+        normed = point("ffn_norm", rms_norm(hidden, self.ffn_norm, eps))
+        gate = linear("gate", normed, self.gate)
+        silu = point("silu", gate * point("sigmoid", torch.sigmoid(gate)))
+        activated = point("activated", silu * linear("up", normed, self.up))
+        return point("ffn_sum", hidden + linear("down", activated, self.down))
+
+    def attention(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, passage: Passage, numerics: Numerics
+    ) -> torch.Tensor:
+        """Projections [n, heads * head_dim] and [n, kv_heads * head_dim] to [n, heads * head_dim]."""
+        config, rows, head, name = self.config, len(query), passage.head, self.name
         size, kv_heads, groups = config.head_dim, config.num_kv_heads, config.num_heads // config.num_kv_heads
         positions = passage.positions()
         angles = positions.float().view(-1, 1, 1) * self.frequencies
-        cos, sin = angles.cos(), angles.sin()
-        query = rotate(_linear(normed, self.q, self.numerics).view(rows, config.num_heads, size), cos, sin)
-        key = rotate(_linear(normed, self.k, self.numerics).view(rows, kv_heads, size), cos, sin)
-        value = _linear(normed, self.v, self.numerics).view(rows, kv_heads, size)
+        cos, sin = numerics.point("cos", angles.cos()), numerics.point("sin", angles.sin())
+        query = rotate(query.view(rows, config.num_heads, size), cos, sin, numerics, f"{name}.q")
+        key = rotate(key.view(rows, kv_heads, size), cos, sin, numerics, f"{name}.k")
+        value = value.view(rows, kv_heads, size)
         if config.qk_norm:
-            query, key = (rms_norm(x, None, config.norm_eps) for x in (query, key))
-        if self.numerics.kv_cache == "int8":
-            key, value = fake_quantize_kv(key), fake_quantize_kv(value)
+            query = numerics.point(f"{name}.q.normed", rms_norm(query, None, config.norm_eps))
+            key = numerics.point(f"{name}.k.normed", rms_norm(key, None, config.norm_eps))
+        query = numerics.point(f"{name}.q.scaled", query * size**-0.5)
+        key, value = numerics.cached(f"{name}.k", key), numerics.cached(f"{name}.v", value)
         key_positions = positions
         gap = self.unwritten(passage)
         if len(gap):
@@ -273,9 +340,12 @@ class _Layer:
             visible = distance >= 0
             if self.is_local:
                 visible &= distance < config.window
-            scores = queries[:, :, part] @ keys.unsqueeze(1).transpose(-1, -2) * size**-0.5
-            scores.masked_fill_(~visible, float("-inf"))
-            attended[:, :, part] = torch.softmax(scores, -1) @ values.unsqueeze(1)
+            scores = queries[:, :, part] @ keys.unsqueeze(1).transpose(-1, -2)
+            # What is not seen stands for nothing: zeros widen no range.
+            scores = numerics.point(f"{name}.scores", scores.masked_fill_(~visible, 0.0))
+            masked = numerics.point(f"{name}.masked", scores).masked_fill(~visible, float("-inf"))
+            shares = numerics.point(f"{name}.shares", torch.softmax(masked, -1))
+            attended[:, :, part] = numerics.point(f"{name}.attended", shares @ values.unsqueeze(1))
         return attended.permute(2, 0, 1, 3).reshape(rows, -1)
 
     def unwritten(self, passage: Passage) -> torch.Tensor:
@@ -286,9 +356,3 @@ class _Layer:
         taken = passage.seen_at(window) if passage.head < start else torch.arange(start)
         recent = torch.arange(max(start - window, 0), start)
         return recent[~torch.isin(recent, taken)]
-
-
-def _linear(rows: torch.Tensor, weight: torch.Tensor, numerics: Numerics) -> torch.Tensor:
-    if numerics.activations == "int8":
-        rows = fake_quantize_tokens(rows)
-    return rows @ weight.T

@@ -20,7 +20,7 @@ _PACKAGES = ("mlp-export", "transformers", "huggingface_hub", "tokenizers", "saf
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What was found. `ok`: nothing that an export needs is missing."""
+    """What was found. `ok`: nothing is missing for the backend that was asked for; of all, for one of them."""
 
     ok: bool
     system: str
@@ -41,19 +41,22 @@ def doctor(backend: str | None = None, folder: Path = Path()) -> DoctorReport:
 
     Raises UsageError for an unknown backend.
     """
-    requirements = {"python": [_python()]}
-    for name in [backend] if backend else BACKENDS:
-        requirements[name] = list(get_backend(name).requirements())
+    python = [_python()]
+    backends = {name: list(get_backend(name).requirements()) for name in ([backend] if backend else BACKENDS)}
     return DoctorReport(
-        ok=all(requirement.ok for group in requirements.values() for requirement in group),
+        ok=_complete(python) and any(_complete(group) for group in backends.values()),
         system=f"{platform.system()} {platform.machine()}",
         cores=os.cpu_count() or 1,
         available_ram_bytes=available_ram_bytes(),
         free_disk_bytes=free_disk_bytes(folder),
         packages={package: _version(package) for package in _PACKAGES},
         adb=shutil.which("adb") or "",
-        requirements=requirements,
+        requirements={"python": python, **backends},
     )
+
+
+def _complete(group: list[Requirement]) -> bool:
+    return all(requirement.ok for requirement in group)
 
 
 def _python() -> Requirement:

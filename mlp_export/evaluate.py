@@ -71,7 +71,7 @@ def evaluate(
     """
     if max_tokens < 2:
         raise UsageError(f"a perplexity over {max_tokens} tokens", "give --max-tokens 2 or more")
-    words = shipped_text() if text is None else _read(text)
+    words = shipped_text() if text is None else read_text(text)
     ids = bundle.tokenizer().encode(words, bos=bundle.manifest.tokenizer.add_bos, special=False)
     ids = ids[: min(max_tokens, bundle.manifest.context)]
     if len(ids) < 2:
@@ -108,7 +108,8 @@ def eager_perplexity(
     return float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:])).exp())
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A UTF-8 file. Raises InputError where it cannot be read, or is something else."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

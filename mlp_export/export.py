@@ -5,12 +5,15 @@ resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, get_backend
+from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, get_backend
 from mlp_export.bundle import (
+    ENCODINGS,
     LICENSE,
     PTE,
     BackendInfo,
@@ -24,16 +27,16 @@ from mlp_export.bundle import (
 from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Numerics
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluate import Rounding, measure_rounding
+from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
-from mlp_export.quantization import QuantizedModel, Scheme, choose_scheme
+from mlp_export.quantization import QuantizedModel, Scheme
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
 from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import VerificationReport, verify
 
+_CALIBRATION_TOKENS = 2048
 _OTHER_FILES_BYTES = 40_000_000  # tokenizer and licence
 
 
@@ -49,6 +52,9 @@ class ExportOptions:
     weights: Literal["int4", "int8"] | None = None
     kv_cache: Literal["int8", "fp32"] = "int8"
     runtime: Literal["1.3", "1.5"] = "1.5"
+    soc: str | None = None  # None: the first that the backend names, if any
+    calibration: Path | None = None  # a text; None: the one that ships
+    encodings: Path | None = None  # what another export of the same model for another chip found on that text
     verify: bool = True
     overwrite: bool = False
 
@@ -167,25 +173,26 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     with progress.stage("read the checkpoint"):
         checkpoint = read_checkpoint(found.folder, found.quantization)
         # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
-        scheme = choose_scheme(checkpoint.kind, checkpoint.config, options.weights)
+        scheme = backend.scheme(checkpoint.kind, checkpoint.config, options.weights)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
     model = QuantizedModel(checkpoint, scheme)
     with BundleWriter(settled.out, options.overwrite) as writer:
-        artifact = backend.lower(model, settled.build, writer.folder / PTE, progress)
+        text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None
+        artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
         (writer.folder / LICENSE).write_text(_licence(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
         rounding = None
         if not checkpoint.qat:
-            numerics = Numerics.from_manifest(quantization)
+            numerics = backend.numerics(writer.folder, quantization)
             rounding = measure_rounding(model, tokenizer, tokenizer.adds_bos, numerics, progress)
             progress.note(rounding.summary())
             quantization["rounding"] = asdict(rounding)
         manifest = Manifest(
             model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.licence_name),
-            backend=BackendInfo(options.backend, None, artifact.compiled_with, artifact.least_runtime),
+            backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.least_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
             quantization=quantization,
@@ -213,6 +220,20 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     return ExportReport(published, report, rounding, list(progress.stages))
 
 
+def export_for_each(options: ExportOptions, socs: Sequence[str], progress: Progress) -> list[ExportReport]:
+    """A bundle for each chip, in `options.out`-CHIP; what is found on the calibration text is found once.
+
+    Raises what `export` raises; bundles that were published before stay.
+    """
+    reports: list[ExportReport] = []
+    for soc in socs:
+        progress.note(f"for {soc}")
+        out = None if options.out is None else options.out.with_name(f"{options.out.name}-{soc}")
+        found = reports[0].bundle.path / ENCODINGS if reports else None
+        reports.append(export(replace(options, soc=soc, out=out, encodings=found), progress))
+    return reports
+
+
 def _check_options(options: ExportOptions) -> Backend:
     """What can be said without knowing the model."""
     backend = get_backend(options.backend)
@@ -223,6 +244,10 @@ def _check_options(options: ExportOptions) -> Backend:
             f"the {options.backend} backend needs {first.name} {first.wanted}, found {first.found or 'none'}",
             first.install,
         )
+    if options.soc is not None and options.soc not in backend.socs:
+        raise UsageError(f"no SoC {options.soc!r} for {options.backend}", f"choose one of: {', '.join(backend.socs)}")
+    if options.calibration is not None and not backend.calibrates:
+        raise UsageError(f"--calibration with --backend {options.backend}", "its scales are found as the program runs")
     if options.context < 2:
         raise UsageError(f"a context of {options.context}", "give --context 2 or more: a prompt and an answer share it")
     if options.prefill_chunk is not None and not 1 <= options.prefill_chunk <= options.context:
@@ -244,10 +269,12 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
     kind = found.quantization or "float"
     if found.folder is not None:  # learned scales in the files say what a name may not
         kind = read_checkpoint(found.folder, found.quantization).kind
-    scheme = choose_scheme(kind, config, options.weights)
+    scheme = backend.scheme(kind, config, options.weights)
     chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
-    build = BuildOptions(options.context, chunk, options.kv_cache, options.runtime)
-    out = options.out or Path("bundles") / f"{found.id.replace('/', '-').lower()}-{options.backend}"
+    soc = options.soc or next(iter(backend.socs), None)
+    build = BuildOptions(options.context, chunk, options.kv_cache, options.runtime, soc, options.encodings)
+    name = "-".join(part for part in (found.id.replace("/", "-").lower(), options.backend, soc) if part)
+    out = options.out or Path("bundles") / name
     return _Settled(found.id, config, scheme, build, backend.plan(config, scheme, build), out)
 
 
@@ -258,6 +285,12 @@ def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> Cha
         return None
     spelled = [tokenizer.token(token) for token in config.eos_ids]
     return derive_chat_format(template, [text for text in spelled if text is not None])
+
+
+def _calibration_text(path: Path | None, tokenizer: Tokenizer) -> CalibrationText:
+    text = shipped_text() if path is None else read_text(path)
+    ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_CALIBRATION_TOKENS]
+    return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
 
 
 def _licence(found: ResolvedModel) -> str:

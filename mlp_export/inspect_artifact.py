@@ -13,14 +13,13 @@ from executorch.exir._serialize._program import _get_extended_header
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, Program, Tensor
 
+from mlp_export.backends.base import BACKENDS, get_backend
 from mlp_export.bundle import MANIFEST, Bundle
 from mlp_export.errors import InputError
-from mlp_export.program_tables import EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
+from mlp_export.program_tables import CACHE_WRITERS, EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
 
 # Delegate id in the file -> backend
 _BACKENDS = {"XnnpackBackend": "xnnpack", "QnnBackend": "qnn", "CoreMLBackend": "coreml"}
-# Operators that write a KV cache, with the index of the argument that is the cache.
-_CACHE_WRITERS = {"llama::update_cache": 1, "llama::update_cache_with_indices": 1}
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class Inspection:
     tied_weights_stored_once: bool
     methods: list[str]
     delegates: dict[str, int]  # id -> calls in forward
+    compiled_for: dict[str, str]  # what the delegate's own binary says: soc, htp_arch, qairt
     operators: list[str]  # of forward, outside delegates
     quantization: dict[str, Any]
     runtimes: dict[str, str]  # runtime -> least version that runs it
@@ -92,10 +92,11 @@ def inspect_artifact(path: Path) -> Inspection:
     quantization: dict[str, Any] = {"embedding": _embedding_type(calls), "kv_cache": cache_type}
     manifest = bundle.manifest if bundle else None
     known = [_BACKENDS[id] for id in delegates if id in _BACKENDS]
+    compiled_for = dict(get_backend(known[0]).describe(pte)) if known and known[0] in BACKENDS else {}
     return Inspection(
         path=str(path),
         backend=manifest.backend.name if manifest else known[0] if known else None,
-        target=manifest.backend.target if manifest else None,
+        target=manifest.backend.target if manifest else compiled_for.get("soc"),
         context=_constant(methods, "get_max_context_len"),
         prefill_chunk=_constant(methods, "get_max_seq_len"),
         vocab_size=_constant(methods, "get_vocab_size"),
@@ -107,6 +108,7 @@ def inspect_artifact(path: Path) -> Inspection:
         tied_weights_stored_once=any(segment.shared for segment in segments),
         methods=sorted(methods),
         delegates=dict(delegates),
+        compiled_for=compiled_for,
         operators=sorted({name for name, _ in calls}),
         quantization={**quantization, **manifest.quantization} if manifest else quantization,
         runtimes=manifest.backend.least_runtime if manifest else _least_runtime(forward, calls),
@@ -156,7 +158,7 @@ def _constant(methods: dict[str, ExecutionPlan], name: str) -> int | None:
 
 def _caches(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> tuple[int, int, str | None]:
     """Bytes of codes (or values), bytes of scales, and the type of the caches that the plan writes."""
-    written = {arguments[_CACHE_WRITERS[name]] for name, arguments in calls if name in _CACHE_WRITERS}
+    written = {arguments[CACHE_WRITERS[name]] for name, arguments in calls if name in CACHE_WRITERS}
     caches = [value for index in written if isinstance(value := plan.values[index].val, Tensor)]
     int8 = any(cache.scalar_type == ScalarType.CHAR for cache in caches)
     codes = scales = 0

@@ -9,6 +9,8 @@ from executorch.exir.schema import ExecutionPlan, InstructionArguments, KernelCa
 
 # Operators that look up the embedding, with the bits of its codes. Their first arguments are codes and scales.
 EMBEDDING_BITS = {"quantized_decomposed::embedding_4bit": 4, "quantized_decomposed::embedding_byte": 8}
+# Operators that write a KV cache, with the index of the argument that is the cache.
+CACHE_WRITERS = {"llama::update_cache": 1, "llama::update_cache_with_indices": 1}
 _ITEM_BYTES = {
     ScalarType.BYTE: 1,
     ScalarType.CHAR: 1,

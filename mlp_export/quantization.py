@@ -41,7 +41,7 @@ class Scheme:
     def from_manifest(quantization: Mapping[str, Any]) -> Scheme:
         """The scheme that `manifest()` described. Raises InputError for one that this release does not know."""
         name, learned = quantization["scheme"], quantization["scales"] == "learned"
-        for scheme in (Scheme(4, GROUP_SIZE), Scheme(8, None), Scheme(4, None, learned=True)):
+        for scheme in (Scheme(4, GROUP_SIZE), Scheme(8, None), Scheme(4, None), Scheme(4, None, learned=True)):
             if (scheme.name, scheme.learned) == (name, learned):
                 return scheme
         raise InputError(f"no quantization scheme {name!r}", "use the release of mlp-export that wrote the bundle")
@@ -55,16 +55,12 @@ class Scheme:
         return 1 if self.group_size is None else columns // self.group_size
 
 
-def choose_scheme(kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
-    """The scheme for a checkpoint of `kind`: what it was trained for, else `weights` (None: int4 in groups).
+def group_scheme(kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
+    """For delegates that have scales a group: what a checkpoint of `kind` was trained for, else `weights` (None: int4).
 
     Raises UsageError where `weights` contradicts the training, InputError where groups do not divide the model's rows.
     """
-    if kind != "float" and weights == "int8":
-        raise UsageError(
-            f"--weights int8 for a checkpoint trained for int4 ({kind})",
-            "leave --weights out, or give the checkpoint that was not trained for int4",
-        )
+    _check_weights(kind, weights)
     if kind == "int4-accelerator":
         return Scheme(4, None, learned=True)
     if weights == "int8":
@@ -80,6 +76,31 @@ def choose_scheme(kind: Kind, config: ModelConfig, weights: Literal["int4", "int
                 "give --weights int8, which has a scale an output channel",
             )
     return Scheme(4, GROUP_SIZE)
+
+
+def channel_scheme(kind: Kind, weights: Literal["int4", "int8"] | None) -> Scheme:
+    """For delegates that have a scale an output channel: what the checkpoint was trained for, else `weights` (None:
+    int8, since int4 without training leaves little of a model).
+
+    Raises UsageError where `weights` contradicts the training, InputError for a checkpoint trained in groups.
+    """
+    _check_weights(kind, weights)
+    if kind == "int4-cpu":
+        raise InputError(
+            f"this checkpoint was trained for int4 in groups of {GROUP_SIZE}, the NPU has one scale an output channel",
+            "give the int4-accelerator checkpoint, or --backend xnnpack",
+        )
+    if kind == "int4-accelerator":
+        return Scheme(4, None, learned=True)
+    return Scheme(4, None) if weights == "int4" else Scheme(8, None)
+
+
+def _check_weights(kind: Kind, weights: Literal["int4", "int8"] | None) -> None:
+    if kind != "float" and weights == "int8":
+        raise UsageError(
+            f"--weights int8 for a checkpoint trained for int4 ({kind})",
+            "leave --weights out, or give the checkpoint that was not trained for int4",
+        )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+from mlp_export.backends.base import get_backend
 from mlp_export.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.generate import Generation, StopReason, StopStrings, check_answer_options, check_prompt, rate
@@ -69,6 +70,7 @@ def generate_with_stock_runner(
     tokens = 0
     ended: Literal["eos", "stop_string"] | None = None
 
+    get_backend(manifest.backend.name).ready()
     with Muted() as muted:
         from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
         from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner

@@ -5,11 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from mlp_export.backends.base import BACKENDS
+from mlp_export.backends.base import BACKENDS, get_backend
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.resolve import DEFAULT_MODELS
-
-SOCS = ("sm8650", "sm8750")
 
 
 def check_backend(name: str) -> str:
@@ -23,12 +21,12 @@ def check_backend(name: str) -> str:
 
 def check_soc(soc: str | None, backend: str) -> None:
     """Raises UsageError for a chip that is not known, or one given to a backend whose programs run on any."""
-    if soc is None:
+    known = get_backend(backend).socs
+    if soc is None or soc in known:
         return
-    if soc not in SOCS:
-        raise UsageError(f"no SoC {soc!r}", _nearest(soc, SOCS))
-    if backend != "qnn":
+    if not known:
         raise UsageError(f"--soc {soc} with --backend {backend}: its programs run on any", "leave --soc out")
+    raise UsageError(f"no SoC {soc!r} for {backend}", _nearest(soc, known))
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:

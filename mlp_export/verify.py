@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_tokenizers import CppHFTokenizer
 
-from mlp_export.backends.base import Backend, get_backend
+from mlp_export.backends.base import Backend, Effort, get_backend
 from mlp_export.bundle import Bundle, shape_of
 from mlp_export.chat import Message
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Numerics, Passage, decode
+from mlp_export.decoder import Passage, decode_each
 from mlp_export.errors import InputError
 from mlp_export.evaluate import shipped_text
 from mlp_export.generate import generate
@@ -43,16 +42,14 @@ from mlp_export.session import Session, open_session
 from mlp_export.stock_runner import PartialCharacterError, generate_with_stock_runner
 from mlp_export.tokenizer import Tokenizer
 
-_NOISE = 1e-6  # relative; kernels that sum in another order differ by a tenth of it
 # Times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md).
 _TOLERANCE = 1.5
+_EFFORT = Effort()
 # Differences of summation order alone, where no rounding flipped: tiny models have a noise floor of nothing.
 _FLOOR = 1e-4
-_SINGLE_STEPS = 32  # decoded one by one behind the window's edge, and at the end of the context
 _HEAD = 16  # tokens before the gap: models attend to the first ones of a text, and are out of their depth without
 _MOST_NOISE_DRAWS = 8
 _NOISE_WORK = 5e10  # parameters times tokens that the draws may cost: large models need few, their flips are many
-_STOCK_RUNNER_TOKENS = 16
 _QUESTION = "What is the capital of France?"
 _SENTENCE = "The river rises in the hills to the north and is joined by two streams before it comes to the town. "
 
@@ -114,13 +111,15 @@ def _model_of(bundle: Bundle, model: str, progress: Progress) -> QuantizedModel:
 def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:
     """Prove `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run."""
     backend = get_backend(bundle.manifest.backend.name)
+    if backend.runs_here:
+        progress.note(backend.runs_here)
     checks = [_structure(bundle, model)]
     comparison = None
     bits = None
     if model is not None:
         weights = _weights(bundle, model, backend, progress)
         bits = weights.passed
-        comparison = _compare(bundle, model, progress)
+        comparison = _compare(bundle, model, backend, progress)
         checks += [weights, *comparison.checks]
     checks += _in_the_runtime(bundle, progress)
     return VerificationReport(
@@ -151,11 +150,16 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
         "delegate calls": (1, sum(found.delegates.values())),
         "tied weights stored once": (manifest.tied_weights_stored_once, found.tied_weights_stored_once),
     }
+    if "soc" in found.compiled_for:
+        expected["target"] = (manifest.backend.target, found.compiled_for["soc"])
     if model is not None:
         value_bytes = 1 if manifest.quantization["kv_cache"] == "int8" else 4
         by_formula = model.config.kv_cache_bytes(manifest.context, value_bytes)
         expected["KV cache bytes by the model's shape"] = (by_formula, found.kv_cache_bytes)
-        expected["tied"] = (model.tied, found.tied_weights_stored_once)
+        expected["tied"] = (
+            model.tied and get_backend(manifest.backend.name).shares_tied_weights,
+            found.tied_weights_stored_once,
+        )
         expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
     wrong = [f"{name} is {there}, expected {said}" for name, (said, there) in expected.items() if said != there]
     return Check("structure", not wrong, "; ".join(wrong) or ", ".join(expected) + " are as the manifest says")
@@ -197,16 +201,16 @@ class Call:
     reason: str
 
 
-def call_plans(config: ModelConfig, context: int, chunk: int) -> list[list[Call]]:
+def call_plans(config: ModelConfig, context: int, chunk: int, effort: Effort = _EFFORT) -> list[list[Call]]:
     """What to run, a list for each session, so that each edge is met.
 
     The first token; chunks cut short, whole and after each other; the window's edge: the last query that sees every
     key, the first that does not, and those behind it, step by step; and the last slots of the context, reached step
     by step and as the end of a whole chunk. These are called behind a gap (see `mlp_export.decoder.Passage`).
     """
-    window = config.window
-    length = min(context, (window or 2 * chunk) + _SINGLE_STEPS)
-    edge = min(window - 2 if window else length - _SINGLE_STEPS, length)
+    window = config.window if effort.crosses_window else 0
+    length = min(context, (window or 2 * chunk) + effort.single_steps)
+    edge = min(window - 2 if window else length - effort.single_steps, length)
     plan: list[Call] = []
 
     def call(count: int, reason: str, end: int = length) -> None:
@@ -226,7 +230,7 @@ def call_plans(config: ModelConfig, context: int, chunk: int) -> list[list[Call]
 
     head = min(chunk, _HEAD, context // 4)
     plans = [plan]
-    for steps in (0, min(_SINGLE_STEPS // 2, context // 4)):
+    for steps in (0, min(effort.single_steps // 2, context // 4)):
         whole = min(chunk, context - steps - head)
         end = [Call(0, head, "head")] if head else []
         end += [Call(context - steps - whole, whole, "last slots")] if whole else []
@@ -235,17 +239,16 @@ def call_plans(config: ModelConfig, context: int, chunk: int) -> list[list[Call]
     return plans
 
 
-def _compare(bundle: Bundle, model: QuantizedModel, progress: Progress) -> _Comparison:
+def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> _Comparison:
     manifest, config = bundle.manifest, model.config
-    plans = call_plans(config, manifest.context, manifest.prefill_chunk)
+    plans = call_plans(config, manifest.context, manifest.prefill_chunk, backend.effort(manifest.model.parameters))
     words = bundle.tokenizer().encode(shipped_text(), bos=manifest.tokenizer.add_bos, special=False)
     right = [_passage(plan, words) for plan in plans]
     work = config.num_parameters * sum(len(passage.tokens) for passage in right)
     draws = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
-    passages = right + [replace(passage, noise=_NOISE) for _ in range(draws) for passage in right]
+    ways = [backend.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
     with progress.stage("reference", total=config.num_layers) as stage:
-        numerics = Numerics.from_manifest(manifest.quantization)
-        logits = decode(model, passages, numerics, stage.advance)
+        logits = decode_each(model, [(passage, numerics) for numerics in ways for passage in right], stage.advance)
     comparisons = []
     with progress.stage("artifact", total=sum(len(plan) for plan in plans)) as stage:
         for n, (plan, passage) in enumerate(zip(plans, right, strict=True)):
@@ -376,10 +379,11 @@ class _Prompt:
     text: str
     bos: bool  # whether the tokenizer puts BOS before it
     ids: list[int]
+    most_new_tokens: int
 
     def new_tokens(self, context: int) -> int:
         """Tokens of the answer to compare: the runner may not answer from the last slot."""
-        return min(_STOCK_RUNNER_TOKENS, context - len(self.ids))
+        return min(self.most_new_tokens, context - len(self.ids))
 
 
 def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
@@ -390,9 +394,11 @@ def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
         session = open_session(bundle)
         checks = slot_checks(session, manifest.model.shape["window"])
     with progress.stage("stock runner"):
-        runners = CppHFTokenizer()
         try:
             with Muted():
+                from pytorch_tokenizers import CppHFTokenizer
+
+                runners = CppHFTokenizer()
                 runners.load(str(bundle.path / "tokenizer.json"))
         except RuntimeError as error:
             return [*checks, Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")]
@@ -410,19 +416,21 @@ def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
 
 
 def _prompts(bundle: Bundle, tokenizer: Tokenizer) -> list[_Prompt]:
-    """A word, a question, more than a chunk, and a chat where the model has one."""
+    """More than a chunk, a chat where the model has one, a word, a question: as many of them as the effort allows."""
     manifest = bundle.manifest
+    effort = get_backend(manifest.backend.name).effort(manifest.model.parameters)
 
     def prompt(text: str, bos: bool) -> _Prompt:
-        return _Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True))
+        return _Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True), effort.answer_tokens)
 
     long = prompt(_SENTENCE, manifest.tokenizer.add_bos)
     while len(long.ids) <= manifest.prefill_chunk:
         long = prompt(long.text + _SENTENCE, long.bos)
-    prompts = [prompt("The", long.bos), prompt(_QUESTION, long.bos), long]
+    prompts = [long]
     if manifest.chat:
         prompts.append(prompt(manifest.chat.compose([Message("user", _QUESTION)]), False))
-    return prompts
+    prompts += [prompt("The", long.bos), prompt(_QUESTION, long.bos)]
+    return prompts[: effort.prompts]
 
 
 def _own_answer(bundle: Bundle, session: Session, tokenizer: Tokenizer, prompt: _Prompt) -> str:

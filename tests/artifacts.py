@@ -11,7 +11,7 @@ from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.export import ExportOptions, export
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, choose_scheme
+from mlp_export.quantization import QuantizedModel, group_scheme
 
 QUIET = Progress(quiet=True)
 # Names end like the hub's QAT checkpoints do: those are not measured for what rounding did, which takes a second.
@@ -25,7 +25,7 @@ def small_model(
     name = "model" if checkpoint.get("kind") == "int4-accelerator" or weights == "int8" else CPU_NAME
     kind = "int4-cpu" if name == CPU_NAME else None
     opened = read_checkpoint(write_checkpoint(folder / name, family, **checkpoint), kind)  # type: ignore[arg-type]
-    return QuantizedModel(opened, choose_scheme(opened.kind, opened.config, weights))
+    return QuantizedModel(opened, group_scheme(opened.kind, opened.config, weights))
 
 
 def export_model(model: QuantizedModel, out: Path, *, weights: Any = None, **options: Any) -> Bundle:

@@ -376,9 +376,9 @@ def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
 def test_doctor_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
     monkeypatch.setattr("mlp_export.backends.xnnpack.BACKEND.requirements", lambda: [lacking])
-    done = run("doctor", "--json")
+    done = run("doctor", "--backend", "xnnpack", "--json")
     assert (done.code, done.json["ok"]) == (4, False)
-    table = run("doctor")
+    table = run("doctor", "--backend", "xnnpack")
     assert table.code == 4 and "pip install torchao==0.18.0" in table.out and "missing" in table.out
     done = run("--backend", "xnnpack", "--model", "demo", "--dry-run", "--json")
     assert (done.code, done.json["hint"]) == (4, "pip install torchao==0.18.0")

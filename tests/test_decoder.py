@@ -14,7 +14,15 @@ from transformers.masking_utils import create_sliding_window_causal_mask
 from transformers.models.llama4 import modeling_llama4
 
 from mlp_export.checkpoint import read_checkpoint
-from mlp_export.decoder import FLOAT, FloatWeights, Numerics, Passage, decode, fake_quantize_kv, fake_quantize_tokens
+from mlp_export.decoder import (
+    FLOAT,
+    DynamicNumerics,
+    FloatWeights,
+    Passage,
+    decode,
+    fake_quantize_kv,
+    fake_quantize_tokens,
+)
 
 TOKENS = torch.randint(300, (40,), generator=torch.Generator().manual_seed(1)).tolist()
 LLAMA3 = {
@@ -109,7 +117,7 @@ def test_a_passage_over_a_gap_is_one_with_zero_keys_and_values(tmp_path: Path) -
 def test_several_passages_at_once_are_as_one_each(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, "mobilellm-pro")
     weights = FloatWeights(read_checkpoint(folder))
-    numerics = Numerics("int8", "int8")
+    numerics = DynamicNumerics("int8", "int8")
     passages = [Passage(TOKENS, [39]), Passage(TOKENS[:5], [0, 4], start=20)]
     together = decode(weights, passages, numerics)
     for passage, logits in zip(passages, together, strict=True):

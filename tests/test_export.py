@@ -42,10 +42,10 @@ import mlp_export
 import mlp_export.bundle as bundle_module
 from mlp_export import demo
 from mlp_export import export as export_module
+from mlp_export.backends.pte import read_layout
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import lower as lower_module
 from mlp_export.backends.xnnpack import program as program_module
-from mlp_export.backends.xnnpack.pte import read_layout
 from mlp_export.bundle import Bundle, BundleWriter
 from mlp_export.checkpoint import SCALE_SUFFIX, Checkpoint
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
@@ -483,9 +483,9 @@ def test_a_backend_that_is_none(cpu: Path, tmp_path: Path) -> None:
 
 
 def test_a_backend_whose_packages_are_others(cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlp_export.backends.xnnpack import backend
+    from mlp_export.backends import base
 
-    monkeypatch.setattr(backend, "_PACKAGES", {"executorch": "9.9.9"})
+    monkeypatch.setattr(base, "_PACKAGES", {"executorch": "9.9.9"})
     refused(MissingError, options(cpu, tmp_path / "b"), "executorch 9.9.9", "pip install", planned=True)
 
 
@@ -856,7 +856,8 @@ from pathlib import Path
 from mlp_export.export import ExportOptions, export
 from mlp_export.progress import Progress
 from mlp_export import verify
-from mlp_export.backends.xnnpack import lower, runtime
+from mlp_export.backends import executorch_session
+from mlp_export.backends.xnnpack import lower
 from executorch.extension.llm import runner
 
 class Deadly(Progress):

@@ -12,7 +12,7 @@ from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor 
 
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, UsageError
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, choose_scheme, quantize_weight
+from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, group_scheme, quantize_weight
 
 GROUPS = Scheme(4, 32)
 
@@ -118,7 +118,7 @@ def test_a_learned_scheme_and_its_scales_come_together() -> None:
 def test_rows_are_rounded_as_in_the_whole(tmp_path: Path) -> None:
     for kind in ("float", "int4-accelerator"):
         checkpoint = read_checkpoint(write_checkpoint(tmp_path / kind, kind=kind))  # type: ignore[arg-type]
-        model = QuantizedModel(checkpoint, choose_scheme(checkpoint.kind, checkpoint.config, None))
+        model = QuantizedModel(checkpoint, group_scheme(checkpoint.kind, checkpoint.config, None))
         ids = torch.tensor([3, 0, 319, 3])
         for name in ("embed", "head"):
             assert torch.equal(model.rows(name, ids), model.matrix(name)[ids])
@@ -144,9 +144,9 @@ def test_equality_sees_one_code_and_one_scale() -> None:
 
 def test_schemes(tmp_path: Path) -> None:
     config = read_checkpoint(write_checkpoint(tmp_path)).config
-    assert choose_scheme("float", config, None) == choose_scheme("int4-cpu", config, "int4") == GROUPS
-    assert choose_scheme("float", config, "int8") == Scheme(8, None)
-    assert choose_scheme("int4-accelerator", config, None) == Scheme(4, None, learned=True)
+    assert group_scheme("float", config, None) == group_scheme("int4-cpu", config, "int4") == GROUPS
+    assert group_scheme("float", config, "int8") == Scheme(8, None)
+    assert group_scheme("int4-accelerator", config, None) == Scheme(4, None, learned=True)
     for scheme in (GROUPS, Scheme(8, None), Scheme(4, None, learned=True)):
         assert Scheme.from_manifest(scheme.manifest()) == scheme
     with pytest.raises(InputError, match="int2"):
@@ -157,11 +157,11 @@ def test_schemes(tmp_path: Path) -> None:
 def test_trained_checkpoints_are_not_rounded_to_int8(tmp_path: Path, kind: str) -> None:
     config = read_checkpoint(write_checkpoint(tmp_path)).config
     with pytest.raises(UsageError, match="trained for int4"):
-        choose_scheme(kind, config, "int8")  # type: ignore[arg-type]
+        group_scheme(kind, config, "int8")  # type: ignore[arg-type]
 
 
 def test_groups_that_do_not_divide_are_refused_by_name(tmp_path: Path) -> None:
     config = read_checkpoint(write_checkpoint(tmp_path, intermediate_size_mlp=80)).config
     with pytest.raises(InputError, match="FFN width is 80"):
-        choose_scheme("float", config, None)
-    assert choose_scheme("float", config, "int8") == Scheme(8, None)
+        group_scheme("float", config, None)
+    assert group_scheme("float", config, "int8") == Scheme(8, None)

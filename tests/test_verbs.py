@@ -16,7 +16,7 @@ import torch
 from checkpoints import BOS_ID, VOCAB_SIZE
 from fake_backend import FakeSession, ids_of, successors, write_bundle
 
-import mlp_export.backends.xnnpack.backend as xnnpack_backend
+import mlp_export.backends.base as base_module
 import mlp_export.doctor as doctor_module
 import mlp_export.resources as resources_module
 from mlp_export.backends.base import BACKENDS, Requirement
@@ -190,7 +190,7 @@ def test_doctor_looks_at_python_and_each_backend(tmp_path: Path) -> None:
     report = doctor(folder=tmp_path / "not" / "there" / "yet")
     assert list(report.requirements) == ["python", *BACKENDS]
     assert {entry.name for entry in report.requirements["xnnpack"]} >= {"torch", "executorch", "torchao"}
-    assert report.ok == all(entry.ok for group in report.requirements.values() for entry in group)
+    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in BACKENDS)
     assert report.ok, "this very environment"
     assert report.cores >= 1 and report.available_ram_bytes > 0 and report.free_disk_bytes > 0
     assert report.packages["tokenizers"] and report.packages["numpy"]
@@ -208,7 +208,7 @@ def test_doctor_tells_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch
             raise PackageNotFoundError(package)
         return {"torch": "2.13.0+cpu", "executorch": "1.0.0"}[package]
 
-    monkeypatch.setattr(xnnpack_backend, "version", version)
+    monkeypatch.setattr(base_module, "version", version)
     report = doctor("xnnpack")
     found = {entry.name: entry for entry in report.requirements["xnnpack"]}
     assert not report.ok

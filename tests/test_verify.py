@@ -14,10 +14,11 @@ import torch
 from artifacts import QUIET, export_model, small_model
 
 from mlp_export.backends import repeat_layers
+from mlp_export.backends.layout import pack_embedding
+from mlp_export.backends.pte import mapped, read_layout
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack import subgraph as subgraph_module
-from mlp_export.backends.xnnpack.pte import mapped, read_layout
 from mlp_export.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.quantization import QuantizedModel
@@ -175,8 +176,8 @@ def test_a_manifest_of_another_program_fails(bundle: Bundle, change: dict[str, A
 
 
 def with_metadata(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    right = program_module._runner_metadata
-    monkeypatch.setattr(program_module, "_runner_metadata", lambda *arguments: {**right(*arguments), **changes})
+    right = program_module.runner_metadata
+    monkeypatch.setattr(program_module, "runner_metadata", lambda *arguments: {**right(*arguments), **changes})
 
 
 def test_other_stop_ids_fail(model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +278,7 @@ def test_a_weight_read_as_another_fails(model: QuantizedModel, tmp_path: Path, m
     monkeypatch.setattr(
         subgraph_module,
         "pack_linear",
-        lambda codes, bits: program_module.pack_embedding(codes, bits),
+        lambda codes, bits: pack_embedding(codes, bits),
     )
     assert {"weights", "logits: mid-chunk"} <= failed(verify(export_model(model, tmp_path / "b"), model, QUIET))
 

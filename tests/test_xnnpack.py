@@ -32,24 +32,25 @@ from safetensors.torch import load_file
 from test_config import LLAMA3_SCALING, pro_json
 
 from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend
+from mlp_export.backends.cache import cache_tensors
+from mlp_export.backends.embedding import EmbeddingTable
+from mlp_export.backends.executorch_session import ExecutorchSession
+from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
+from mlp_export.backends.pte import PteLayout, mapped, read_layout, share_constants
 from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.xnnpack import program as program_module
-from mlp_export.backends.xnnpack.cache import cache_tensors
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
-from mlp_export.backends.xnnpack.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
-from mlp_export.backends.xnnpack.program import EmbeddingTable, emit_program
-from mlp_export.backends.xnnpack.pte import PteLayout, mapped, read_layout, share_constants
+from mlp_export.backends.xnnpack.program import emit_program
 from mlp_export.backends.xnnpack.readback import read_weight
-from mlp_export.backends.xnnpack.runtime import ExecutorchSession
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Numerics, Passage, decode
+from mlp_export.decoder import DynamicNumerics, Passage, decode
 from mlp_export.errors import InputError
 from mlp_export.export import ExportOptions, plan
 from mlp_export.inspect_artifact import inspect_artifact
 from mlp_export.progress import Stage
-from mlp_export.quantization import GROUP_SIZE, QuantizedModel, Scheme, choose_scheme
+from mlp_export.quantization import GROUP_SIZE, QuantizedModel, Scheme, group_scheme
 from mlp_export.session import Session, open_session
 
 CONTEXT, CHUNK = 64, 16  # a chunk longer than window + 1: upstream's ring is wrong there
@@ -106,7 +107,7 @@ def errors(built: Built, found: torch.Tensor, tokens: Sequence[int], counts: Seq
     move them by 0.25 (at least 0.27 in some call); masks have tests of their own, to the bit.
     """
     ends = [sum(counts[: n + 1]) - 1 for n in range(len(counts))]
-    numerics = Numerics.from_manifest(built.bundle.manifest.quantization)
+    numerics = DynamicNumerics.from_manifest(built.bundle.manifest.quantization)
     (right,) = decode(built.model, [Passage(list(tokens[: ends[-1] + 1]), ends)], numerics)
     return torch.linalg.vector_norm(found - right, dim=-1) / torch.linalg.vector_norm(right, dim=-1)
 
@@ -506,7 +507,7 @@ def test_scales_that_fp16_cannot_hold_stay_exact(tmp_path: Path) -> None:
     tensors["model.embed_tokens.weight"][7] *= 1e-6
     save_tensors(folder, tensors)
     checkpoint = read_checkpoint(folder, "int4-cpu")
-    model = QuantizedModel(checkpoint, choose_scheme(checkpoint.kind, checkpoint.config, None))
+    model = QuantizedModel(checkpoint, group_scheme(checkpoint.kind, checkpoint.config, None))
     weight = model.weight("embed")
     assert not torch.equal(weight.scales.half().float(), weight.scales.float())
     built = Built(export_model(model, tmp_path / "b", runtime="1.3"), model)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from mlp_export.checkpoint import Kind
 from mlp_export.config import ModelConfig
+from mlp_export.decoder import Numerics
 from mlp_export.errors import UsageError
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
 from mlp_export.session import Session
 
-BACKENDS = ("xnnpack",)
+BACKENDS = ("xnnpack", "qnn")
+# What the file formats, the operators and the graphs were proven with.
+_PACKAGES = {"torch": "2.13.0", "executorch": "1.5.1", "torchao": "0.18.0"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,26 @@ class BuildOptions:
     prefill_chunk: int
     kv_cache: Literal["int8", "fp32"]
     runtime: Literal["1.3", "1.5"]  # the least ExecuTorch runtime the file must load on
+    soc: str | None = None  # for backends that build for one
+    encodings: Path | None = None  # static scales that an export of the same model for another chip found
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """Tokens whose activations say how wide a static scale has to be, and the sha256 of the text they come from."""
+
+    ids: Sequence[int]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of an artifact verification runs. Where a program runs on a simulator, a call may take a minute."""
+
+    single_steps: int = 32  # decoded one by one behind the window's edge; half as many at the end of the context
+    crosses_window: bool = True  # whether a prompt is fed until the first keys leave the window
+    prompts: int = 4  # through the stock runner
+    answer_tokens: int = 16  # of each
 
 
 @dataclass(frozen=True)
@@ -50,6 +75,19 @@ class Requirement:
     ok: bool
 
 
+def package_requirements() -> list[Requirement]:
+    """The packages that every backend needs."""
+    found = []
+    for package, wanted in _PACKAGES.items():
+        try:
+            installed = version(package)
+        except PackageNotFoundError:
+            installed = ""
+        ok = installed.split("+")[0] == wanted
+        found.append(Requirement(package, installed, wanted, f"pip install {package}=={wanted}", ok))
+    return found
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A lowered `.pte` and what the manifest says of it."""
@@ -58,27 +96,67 @@ class Artifact:
     tied_weights_stored_once: bool
     compiled_with: dict[str, str]  # package -> version
     least_runtime: dict[str, str]  # runtime -> version
-    quantization: dict[str, str]  # "activations" and "kv_cache", as the manifest spells them
+    quantization: dict[str, Any]  # "activations", "kv_cache" and what else the manifest is to say of the rounding
+    target: str | None = None  # chip or compute unit
 
 
 class Backend(Protocol):
     name: str
     default_prefill_chunk: int
+    socs: Sequence[str]  # chips it builds for, one a program, the first by default; none where programs run on any
+    shares_tied_weights: bool  # whether a tied head and embedding are stored once
+    calibrates: bool  # whether `lower` wants a text
+    runs_here: str  # what a person should know of a program that runs on this machine; "" where it runs as it should
 
     def requirements(self) -> Sequence[Requirement]:
         """What this backend needs here, found or not."""
+        ...
+
+    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
+        """How the weights of a checkpoint of `kind` are rounded; `weights` is what the person asked for.
+
+        Raises UsageError where that contradicts the checkpoint's training, InputError where this backend has no exact
+        form for it.
+        """
         ...
 
     def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
         """What the build will cost. Raises UsageError for what this backend cannot build."""
         ...
 
-    def lower(self, model: QuantizedModel, options: BuildOptions, path: Path, progress: Progress) -> Artifact:
-        """Write the `.pte` of `model` to `path`."""
+    def lower(
+        self,
+        model: QuantizedModel,
+        options: BuildOptions,
+        path: Path,
+        progress: Progress,
+        text: CalibrationText | None = None,
+    ) -> Artifact:
+        """Write the `.pte` of `model` to `path`, and beside it what else belongs into the bundle."""
+        ...
+
+    def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
+        """What the artifact in `folder` rounds, for the eager decoder. `quantization` is its manifest's entry.
+
+        With `draw`, the same disturbed at random by as much as this backend's kernels may differ from exact ones:
+        another for each number. Raises InputError where the folder's files do not say it.
+        """
+        ...
+
+    def effort(self, parameters: int) -> Effort:
+        """How much of an artifact of that size to run in verification."""
         ...
 
     def open(self, path: Path) -> Session:
         """Load a `.pte` on this machine. Raises InputError where it is no program of this backend."""
+        ...
+
+    def ready(self) -> None:
+        """Load what ExecuTorch needs to run this backend's programs here. Raises MissingError where it is missing."""
+        ...
+
+    def describe(self, path: Path) -> Mapping[str, str]:
+        """What a `.pte` of this backend says of its target ("soc") and of what compiled it."""
         ...
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:

@@ -3,8 +3,8 @@
 torch.export and ExecuTorch's passes take a second a layer over caches that differ in nothing but their place in
 memory. So the program around a delegate is traced for one local and one global layer, and this module repeats, in
 ExecuTorch's own `Program` tables, what belongs to a cache: its buffer, the slice of it that the delegate reads, the
-rows that the delegate returns, and the operator that writes them. The delegate takes and returns them in the order of
-all layers.
+rows that the delegate returns, the selection of those that hold tokens, and the operator that writes them. The delegate
+takes and returns them in the order of all layers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from executorch.exir.schema import (
 from mlp_export.program_tables import planned_bytes
 
 _WRITER = "llama::update_cache_with_indices"  # (new rows, cache, start, slots, out)
-_READER = "aten::slice_copy"  # (cache, dim, start, end, step, out)
+_READER = "aten::slice_copy"  # (cache, dim, start, end, step, out); where the delegate takes the filled slots alone
+_SELECTOR = (
+    "aten::index_select"  # (rows, dim, indices, out); where the delegate returns more rows than there are tokens
+)
 _ALIGNMENT = 64
 
 
@@ -36,7 +39,7 @@ def repeat_layers(program: Program, template: Sequence[Hashable], caches: Sequen
     `template`, and each of `caches` is one of them. Changes `program` in place.
 
     Raises ValueError where the program is not of the expected form: one delegate call, whose last arguments are the
-    caches, the first result and the rows for each cache.
+    caches and the rows for each cache, with one more result before or behind those.
     """
     if len(set(template)) != len(template):
         raise ValueError("a kind of cache stands twice in the template")
@@ -57,12 +60,21 @@ class _Repetition:
         first = len(arguments) - 2 * count - 1
         self.shared = arguments[:first]
         self.taken = dict(zip(template, arguments[first : first + count], strict=True))
-        self.result = arguments[first + count]
-        self.rows = dict(zip(template, arguments[first + count + 1 :], strict=True))
+        results = arguments[first + count :]
+        self.selectors = {i.instr_args.args[0]: i for i in self._kernels(_SELECTOR) if i.instr_args.args[0] in results}
         self.writers = {i.instr_args.args[0]: i for i in self._kernels(_WRITER)}
         self.readers = {i.instr_args.args[-1]: i for i in self._kernels(_READER)}
-        if set(self.writers) != set(self.rows.values()):
+        rows = [value for value in results if self._written(value) in self.writers]
+        if len(rows) != count or len(self.writers) != count:
             raise ValueError("not every row that the delegate returns is written to a cache")
+        self.rows = dict(zip(template, rows, strict=True))
+        self.result = next(value for value in results if value not in rows)
+        self.result_first = results[0] == self.result
+
+    def _written(self, rows: int) -> int:
+        """The value that is written to the cache: rows that the delegate returns, or those selected of them."""
+        selector = self.selectors.get(rows)
+        return rows if selector is None else selector.instr_args.args[-1]
 
     def _kernels(self, name: str) -> list[Instruction]:
         operators = [operator.name for operator in self.plan.operators]
@@ -80,10 +92,13 @@ class _Repetition:
         for kind in caches:
             argument, row = self.taken[kind], self.rows[kind]
             if kind in seen:
-                writer, reader = self.writers[row], self.readers.get(argument)
+                old_row, written = row, self._written(row)
+                writer, reader, selector = self.writers[written], self.readers.get(argument), self.selectors.get(row)
                 old_cache = writer.instr_args.args[1]
-                cache, row = self._another(old_cache), self._another(row)
-                writers.append(_with_arguments(writer, {self.rows[kind]: row, old_cache: cache}))
+                cache, row = self._another(old_cache), self._another(old_row)
+                if selector is not None:  # into the place that the kind's other layers have been written from
+                    writers.append(_with_arguments(selector, {old_row: row}))
+                writers.append(_with_arguments(writer, {old_row: row, old_cache: cache}))
                 if reader is None:
                     argument = cache
                 else:
@@ -95,7 +110,8 @@ class _Repetition:
             rows.append(row)
         if len(seen) != len(self.taken):
             raise ValueError("a cache of the template is in no layer")
-        self.call.args = [*self.shared, *taken, self.result, *rows]
+        results = [self.result, *rows] if self.result_first else [*rows, self.result]
+        self.call.args = [*self.shared, *taken, *results]
         at = next(n for n, i in enumerate(self.instructions) if i.instr_args is self.call)
         last_writer = max(n for n, i in enumerate(self.instructions) if any(i is w for w in self.writers.values()))
         self.instructions[last_writer + 1 : last_writer + 1] = writers

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from mlp_export.backends.base import Artifact, BuildOptions, BuildPlan, Requirement
-from mlp_export.backends.xnnpack.cache import cache_tensors
-from mlp_export.checkpoint import parameter_keys
+import torch
+
+from mlp_export.backends.base import (
+    Artifact,
+    BuildOptions,
+    BuildPlan,
+    CalibrationText,
+    Effort,
+    Requirement,
+    package_requirements,
+)
+from mlp_export.backends.cache import cache_tensors
+from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
+from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
+from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, group_scheme
 from mlp_export.session import Session
 
-# What the file format, the operators and the graph below were proven with.
-_PACKAGES = {"torch": "2.13.0", "executorch": "1.5.1", "torchao": "0.18.0"}
 # Measured: 1.3 GB for a file of 76 MB, 2.8 GB for one of 610 MB. Imports and the export of the program; then, for
 # each byte of the file, what is laid out and written, or loaded, packed and compared.
 _BASE_RAM, _RAM_PER_FILE_BYTE = 1_200_000_000, 3
+
+_NOISE = 1e-6  # relative; kernels that sum in another order differ by a tenth of it
 
 
 class XnnpackBackend:
     name = "xnnpack"
     default_prefill_chunk = 128
+    socs: Sequence[str] = ()
+    shares_tied_weights = True
+    calibrates = False
+    runs_here = ""
 
     def requirements(self) -> Sequence[Requirement]:
-        found = []
-        for package, wanted in _PACKAGES.items():
-            try:
-                installed = version(package)
-            except PackageNotFoundError:
-                installed = ""
-            ok = installed.split("+")[0] == wanted
-            found.append(Requirement(package, installed, wanted, f"pip install {package}=={wanted}", ok))
-        return found
+        return package_requirements()
 
     def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
         tensors = cache_tensors(config, options.context, options.kv_cache)
@@ -55,15 +62,40 @@ class XnnpackBackend:
             device_ram_bytes=file_bytes + sum(sizes.values()) + global_slots + workspace,
         )
 
-    def lower(self, model: QuantizedModel, options: BuildOptions, path: Path, progress: Progress) -> Artifact:
+    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
+        return group_scheme(kind, config, weights)
+
+    def lower(
+        self,
+        model: QuantizedModel,
+        options: BuildOptions,
+        path: Path,
+        progress: Progress,
+        text: CalibrationText | None = None,
+    ) -> Artifact:
         from mlp_export.backends.xnnpack.lower import lower
 
         return lower(model, options, path, progress)
 
+    def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
+        numerics = DynamicNumerics.from_manifest(quantization)
+        if draw is None:
+            return numerics
+        return EmbeddingNoise(numerics, _NOISE, torch.Generator().manual_seed(draw))
+
+    def effort(self, parameters: int) -> Effort:
+        return Effort()
+
+    def ready(self) -> None:
+        pass
+
     def open(self, path: Path) -> Session:
-        from mlp_export.backends.xnnpack.runtime import ExecutorchSession
+        from mlp_export.backends.executorch_session import ExecutorchSession
 
         return ExecutorchSession(path)
+
+    def describe(self, path: Path) -> Mapping[str, str]:
+        return {}
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
         from mlp_export.backends.xnnpack.readback import read_weight

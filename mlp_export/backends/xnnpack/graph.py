@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mlp_export.backends.xnnpack.cache import CacheTensor, KvCacheType, cache_tensors
+from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.decoder import SMALLEST_KV_SCALE
 from mlp_export.progress import Stage

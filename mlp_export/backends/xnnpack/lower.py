@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from mlp_export.backends.base import Artifact, BuildOptions
+from mlp_export.backends.embedding import EmbeddingTable
+from mlp_export.backends.pte import share_constants
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
-from mlp_export.backends.xnnpack.program import EmbeddingTable, emit_program
-from mlp_export.backends.xnnpack.pte import share_constants
+from mlp_export.backends.xnnpack.program import emit_program
 from mlp_export.decoder import INT8_ACTIVATIONS
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel

@@ -7,56 +7,30 @@ rows. Only this small program goes through torch.export; the delegate's payload 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-
-import executorch.extension.llm.custom_ops.custom_ops
-import executorch.kernels.quantized  # noqa: F401  registers quantized_decomposed's out variants
 import torch
-from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig, to_edge
+from executorch.exir import to_edge
 from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
-from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
-from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
-from executorch.exir.schema import Program
 from torch.export import Dim
 
+from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
+from mlp_export.backends.embedding import Embedding, EmbeddingTable
 from mlp_export.backends.repeat_layers import repeat_layers
-from mlp_export.backends.xnnpack.cache import CacheTensor, KvCacheType, cache_tensors
-from mlp_export.backends.xnnpack.layout import pack_embedding, pack_linear
+from mlp_export.backends.text_program import (
+    EDGE_CONFIG,
+    one_layer_of_each_kind,
+    quiet_export,
+    runner_metadata,
+    trace_forward,
+)
 from mlp_export.backends.xnnpack.subgraph import Subgraph
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import rope_frequencies
-from mlp_export.quantization import QuantizedWeight
 
 BACKEND_ID = "XnnpackBackend"
 # Where a key that is not there stands: further away than any position, so every mask hides it. Exact in float32.
 _FAR = 1e9
-
-
-@dataclass(frozen=True)
-class EmbeddingTable:
-    """The embedding as the program stores it. `swapped`: the bytes are the head's, so each pair of columns comes
-    out swapped.
-    """
-
-    packed: torch.Tensor
-    scales: torch.Tensor
-    bits: int
-    swapped: bool
-
-    @staticmethod
-    def of(weight: QuantizedWeight, scale_dtype: torch.dtype, share_with_head: bool) -> EmbeddingTable:
-        """`scale_dtype` is what the runtime's kernel reads; the scales must survive it exactly."""
-        scales = weight.scales.to(scale_dtype)
-        if not torch.equal(scales.float(), weight.scales.float()):
-            scales = weight.scales.float()
-        swapped = share_with_head and weight.bits == 4
-        packed = pack_linear(weight.codes, 4) if swapped else pack_embedding(weight.codes, weight.bits)
-        return EmbeddingTable(packed, scales, weight.bits, swapped)
 
 
 class TextProgram(torch.nn.Module):
@@ -77,11 +51,9 @@ class TextProgram(torch.nn.Module):
         super().__init__()
         self.config = config
         self.context = context
-        self.embedding = embedding
+        self.embedding = Embedding(embedding, config.hidden_size)
         self.delegate = delegate
         self.tensors = cache_tensors(config, context, kv_cache)
-        self.register_buffer("embedding_codes", embedding.packed)
-        self.register_buffer("embedding_scales", embedding.scales)
         self.register_buffer("frequencies", rope_frequencies(config).float().repeat_interleave(2))
         self.register_buffer("ring_slots", torch.arange(config.window))
         self.register_buffer("far", torch.tensor(_FAR))
@@ -98,7 +70,7 @@ class TextProgram(torch.nn.Module):
         angles = float_positions.view(-1, 1, 1) * self.frequencies
         groups = config.num_heads // config.num_kv_heads
         shared = [
-            self.embed(tokens),
+            self.embedding(tokens),
             torch.cos(angles),
             torch.sin(angles),
             torch.cat([float_positions] * groups, 0).view(-1, 1),
@@ -132,21 +104,6 @@ class TextProgram(torch.nn.Module):
             torch.ops.llama.update_cache_with_indices(new, cache, 0, slots)
         return logits.view(1, 1, config.vocab_size)
 
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """[1, S] -> [S, D]"""
-        hidden = self.config.hidden_size
-        if self.embedding.bits == 4:
-            rows = torch.ops.quantized_decomposed.embedding_4bit.dtype(
-                self.embedding_codes, self.embedding_scales, None, -8, 7, tokens, dtype=torch.float32
-            )
-        else:
-            rows = torch.ops.quantized_decomposed.embedding_byte.dtype(
-                self.embedding_codes, self.embedding_scales, None, -128, 127, tokens, dtype=torch.float32
-            )
-        if self.embedding.swapped:
-            rows = rows.view(1, -1, hidden // 2, 2).flip(-1)
-        return rows.view(-1, hidden)
-
 
 def emit_program(
     config: ModelConfig,
@@ -157,28 +114,17 @@ def emit_program(
     subgraph: Subgraph,
 ) -> Cord:
     """The finished program, ready for `write_to_file`. `chunk` is the most tokens a call takes."""
-    one_of_each = _one_layer_of_each_kind(config)
+    one_of_each = one_layer_of_each_kind(config)
     template = cache_tensors(one_of_each, context, kv_cache)
     payload, named_data = subgraph.serialize()
-    with _quiet(), torch.no_grad():
-        delegate = LoweredBackendModule(_delegate_border(config, context, template), BACKEND_ID, payload, [], None)
-        rows = Dim("rows", min=1, max=chunk) if chunk > 1 else Dim.STATIC
-        exported = torch.export.export(
-            TextProgram(one_of_each, context, kv_cache, embedding, delegate),
-            (torch.ones(1, min(chunk, 2), dtype=torch.long), torch.tensor([0])),
-            dynamic_shapes=({1: rows}, {0: Dim.STATIC}),
-            strict=False,
-        )
-        metadata = _runner_metadata(config, context, chunk)
-        program = _to_executorch(to_edge(exported, compile_config=_edge_config(), constant_methods=metadata))
+    with quiet_export(), torch.no_grad():
+        border = _delegate_border(config, context, template)
+    delegate = LoweredBackendModule(border, BACKEND_ID, payload, [], None)
+    module = TextProgram(one_of_each, context, kv_cache, embedding, delegate)
+    program = trace_forward(module, chunk, runner_metadata(config, context, chunk))
     caches = cache_tensors(config, context, kv_cache)
     repeat_layers(program, [tensor.kind for tensor in template], [tensor.kind for tensor in caches])
     return serialize_pte_binary(PTEFile(program=program, named_data=named_data), extract_delegate_segments=True)
-
-
-def _one_layer_of_each_kind(config: ModelConfig) -> ModelConfig:
-    kinds = tuple(dict.fromkeys(config.local_layers))
-    return replace(config, num_layers=len(kinds), local_layers=kinds)
 
 
 def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTensor]) -> torch.export.ExportedProgram:
@@ -217,42 +163,4 @@ def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTenso
         dynamic_shapes=(arguments[0][1], tuple(dynamic for _, dynamic in arguments[1:])),
         strict=False,
     )
-    return to_edge(exported, compile_config=_edge_config()).exported_program()
-
-
-def _edge_config() -> EdgeCompileConfig:
-    return EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
-
-
-def _to_executorch(edge: EdgeProgramManager) -> Program:
-    manager = edge.to_executorch(
-        ExecutorchBackendConfig(
-            extract_delegate_segments=True,
-            sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
-            memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
-        )
-    )
-    return manager.executorch_program
-
-
-def _runner_metadata(config: ModelConfig, context: int, chunk: int) -> dict[str, object]:
-    """Constant methods of the stock runner (executorch/extension/llm/runner/constants.h)."""
-    return {
-        "get_max_seq_len": chunk,
-        "get_max_context_len": context,
-        "get_vocab_size": config.vocab_size,
-        "get_bos_id": config.bos_id,
-        "get_eos_ids": list(config.eos_ids),
-        "get_n_layers": config.num_layers,
-        "use_kv_cache": True,
-        "use_sdpa_with_kv_cache": True,
-        "enable_dynamic_shape": True,
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export warns about its own internals; none of it is for our user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return to_edge(exported, compile_config=EDGE_CONFIG).exported_program()

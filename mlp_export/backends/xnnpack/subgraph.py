@@ -20,7 +20,7 @@ from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as sc
 from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import serialize_xnnpack_binary
 from executorch.exir._serialize._named_data_store import NamedDataStore, NamedDataStoreOutput
 
-from mlp_export.backends.xnnpack.layout import pack_linear, tensor_bytes
+from mlp_export.backends.layout import pack_linear, tensor_bytes
 from mlp_export.quantization import QuantizedWeight
 
 _INVALID = 0xFFFFFFFF  # XNN_INVALID_VALUE_ID

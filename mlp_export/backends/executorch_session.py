@@ -10,7 +10,7 @@ import executorch.kernels.quantized  # noqa: F401  registers the embedding kerne
 import torch
 from executorch.runtime import Runtime, Verification
 
-from mlp_export.backends.xnnpack.pte import mapped, read_layout
+from mlp_export.backends.pte import mapped, read_layout
 from mlp_export.errors import InputError
 from mlp_export.native_output import Muted
 
@@ -27,6 +27,11 @@ class ExecutorchSession:
                 self._load(path)
         except RuntimeError as error:
             raise InputError(f"ExecuTorch cannot load {path}: {error} ({muted.said})", "export it again") from error
+
+    def unload(self) -> None:
+        """Let go of the program and its memory."""
+        self.__dict__.pop("_forward", None)
+        self.__dict__.pop("_program", None)
 
     def _load(self, path: Path) -> None:
         self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)

@@ -1,7 +1,8 @@
 """The KV cache tensors of the program: what they are called, how large they are, who writes them.
 
 A local layer keeps exactly `window` slots and writes token p to slot p mod window; a global layer keeps `context`
-slots. An int8 cache holds symmetric codes and one float32 scale a token and KV head.
+slots. An int8 cache holds symmetric codes and one float32 scale a token and KV head; with static scales, which the
+delegate knows, the codes alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 
 from mlp_export.config import ModelConfig
 
-KvCacheType = Literal["int8", "fp32"]
+KvCacheType = Literal["int8", "int8-static", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,14 @@ def cache_tensors(config: ModelConfig, context: int, kv_cache: KvCacheType) -> l
     for layer in range(config.num_layers):
         slots = config.cache_slots(layer, context)
         for half in ("k", "v"):
-            parts = [("codes", config.head_dim, torch.int8), ("scales", 1, torch.float32)]
-            if kv_cache == "fp32":
-                parts = [("values", config.head_dim, torch.float32)]
-            for part, width, dtype in parts:
+            for part, width, dtype in _parts(config, kv_cache):
                 tensors.append(CacheTensor(f"{half}_{part}", layer, config.local_layers[layer], slots, width, dtype))
     return tensors
+
+
+def _parts(config: ModelConfig, kv_cache: KvCacheType) -> list[tuple[str, int, torch.dtype]]:
+    """What one half of a layer's cache consists of: name, width, dtype."""
+    if kv_cache == "fp32":
+        return [("values", config.head_dim, torch.float32)]
+    codes = [("codes", config.head_dim, torch.int8)]
+    return codes if kv_cache == "int8-static" else [*codes, ("scales", 1, torch.float32)]

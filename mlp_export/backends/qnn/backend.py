@@ -1,0 +1,151 @@
+"""The backend protocol for QNN."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mlp_export.backends.base import (
+    Artifact,
+    BuildOptions,
+    BuildPlan,
+    CalibrationText,
+    Effort,
+    Requirement,
+    package_requirements,
+)
+from mlp_export.backends.qnn import sdk
+from mlp_export.backends.qnn.encodings import Encodings, Jitter, StaticNumerics, point_names
+from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
+from mlp_export.bundle import ENCODINGS
+from mlp_export.checkpoint import Kind, parameter_keys
+from mlp_export.config import ModelConfig
+from mlp_export.decoder import Numerics
+from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.native_output import Muted
+from mlp_export.progress import Progress
+from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
+from mlp_export.session import Session
+
+# The compiler takes N rows in tiles of 32, and a ring of W slots has to hold those of one call.
+_ROWS = 32
+_BASE_RAM, _RAM_PER_WEIGHT = 1_300_000_000, 5.0
+_SIMULATED_PARAMETERS = 400_000_000  # from here on a simulated call takes half a minute
+
+
+class QnnBackend:
+    name = "qnn"
+    default_prefill_chunk = _ROWS
+    socs: Sequence[str] = (DEFAULT_SOC, *(soc for soc in TARGETS if soc != DEFAULT_SOC))
+    shares_tied_weights = False
+    calibrates = True
+    runs_here = "on this machine the program runs on Qualcomm's simulator of the NPU: some seconds a call"
+
+    def requirements(self) -> Sequence[Requirement]:
+        wanted = f"{sdk.WHEEL} {sdk.WHEEL_VERSION}, or QAIRT {sdk.WHEEL_QAIRT} in QNN_SDK_ROOT"
+        try:
+            found = sdk.find_sdk()
+            build = sdk.probe(found)
+            libraries = Requirement("Qualcomm's libraries", f"{build} ({found.source})", wanted, sdk.INSTALL, True)
+        except MissingError as error:
+            libraries = Requirement("Qualcomm's libraries", error.message, wanted, error.hint, False)
+        return [*package_requirements(), libraries]
+
+    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
+        return channel_scheme(kind, weights)
+
+    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
+        rows, longest = options.prefill_chunk, min(options.context, config.window or options.context)
+        if rows % _ROWS or rows > longest:
+            raise UsageError(
+                f"a prefill chunk of {rows} for the qnn backend",
+                f"give a multiple of {_ROWS} up to {longest}: the graph has that many rows, for single tokens too",
+            )
+        if options.kv_cache != "int8":
+            raise UsageError(f"a KV cache in {options.kv_cache} for the qnn backend", "leave --kv-cache out: int8")
+        cache = config.kv_cache_bytes(options.context)
+        file_bytes = _file_bytes(config, scheme)
+        weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
+        return BuildPlan(
+            peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights),
+            disk_bytes=2 * file_bytes + 40_000_000,
+            file_bytes=file_bytes,
+            kv_cache_bytes=cache,
+            kv_scale_bytes=0,  # the graph knows them
+            device_ram_bytes=file_bytes + 2 * cache,  # the caches are copied to the NPU
+        )
+
+    def lower(
+        self,
+        model: QuantizedModel,
+        options: BuildOptions,
+        path: Path,
+        progress: Progress,
+        text: CalibrationText | None = None,
+    ) -> Artifact:
+        from mlp_export.backends.qnn.lower import lower
+
+        if text is None:
+            raise ValueError("static scales come from a calibration text")
+        return lower(model, options, path, progress, text)
+
+    def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
+        encodings = read_encodings(folder / ENCODINGS)
+        if draw is None:
+            return StaticNumerics(encodings)
+        bits = Scheme.from_manifest(quantization).bits
+        return StaticNumerics(encodings, Jitter(bits, torch.Generator().manual_seed(draw)))
+
+    def effort(self, parameters: int) -> Effort:
+        if parameters < _SIMULATED_PARAMETERS:
+            return Effort(single_steps=4, crosses_window=parameters < 10_000_000, prompts=2, answer_tokens=3)
+        return Effort(single_steps=1, crosses_window=False, prompts=1, answer_tokens=1)
+
+    def open(self, path: Path) -> Session:
+        from mlp_export.backends.qnn.simulator import SimulatorSession
+
+        self.ready()
+        return SimulatorSession(path)
+
+    def ready(self) -> None:
+        with Muted():
+            # C++ code that is loaded behind Qualcomm's libraries crashes on its first use.
+            import executorch.extension.llm.runner  # noqa: F401
+            import pytorch_tokenizers  # noqa: F401
+        sdk.load(sdk.find_sdk())
+
+    def describe(self, path: Path) -> Mapping[str, str]:
+        from mlp_export.backends.qnn.binary import describe
+
+        return describe(path)
+
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+        from mlp_export.backends.qnn.readback import read_weight
+
+        return read_weight(path, name, like)
+
+
+def read_encodings(path: Path, config: ModelConfig | None = None) -> Encodings:
+    """Raises InputError where the file is missing or is not what `lower` writes."""
+    try:
+        encodings = Encodings.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "export the model again") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error}", "export the model again") from error
+    missing = [] if config is None else [name for name in point_names(config) if name not in encodings.points]
+    if missing:
+        raise InputError(f"{path} has no encoding of {missing[0]}", "export the model again")
+    return encodings
+
+
+def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
+    """Codes of linears, head and embedding, with a scale a row; the head is laid out for the NPU, and never shared."""
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    shapes.setdefault("head", shapes["embed"])
+    codes = sum(rows * columns * scheme.bits // 8 + 12 * rows for rows, columns in shapes.values())
+    return codes + 6_000_000

@@ -1,0 +1,27 @@
+"""The ranges of the decoder's results on text, which static scales come from."""
+
+from __future__ import annotations
+
+from mlp_export.backends.base import CalibrationText
+from mlp_export.backends.qnn.encodings import Encodings, RangeObserver
+from mlp_export.decoder import Passage, decode
+from mlp_export.errors import InputError
+from mlp_export.progress import Progress
+from mlp_export.quantization import QuantizedModel
+
+_SEQUENCE = 512  # tokens of one passage
+
+
+def calibrate(model: QuantizedModel, text: CalibrationText, progress: Progress) -> Encodings:
+    """Encodings from a run of the decoder in float, with the weights as they are quantized.
+
+    Raises InputError for a text of fewer than two tokens, or a model that computes NaN on it.
+    """
+    if len(text.ids) < 2:
+        raise InputError(f"a calibration text of {len(text.ids)} tokens", "give one of a few hundred words")
+    size = min(_SEQUENCE, model.config.max_positions)
+    parts = [text.ids[first : first + size] for first in range(0, len(text.ids), size)]
+    observer = RangeObserver()
+    with progress.stage("calibrate", total=model.config.num_layers) as stage:
+        decode(model, [Passage(part, [len(part) - 1]) for part in parts], observer, stage.advance)
+    return Encodings.of(observer.ranges)

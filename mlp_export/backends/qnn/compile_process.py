@@ -1,0 +1,79 @@
+"""Compiling in a process of its own: native code that crashes takes nothing else with it, and its memory goes back.
+
+python -m mlp_export.backends.qnn.compile_process < REQUEST.json
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlp_export.backends.qnn import sdk
+from mlp_export.checkpoint import Kind, read_checkpoint
+from mlp_export.errors import ResourceError, VerificationError
+from mlp_export.quantization import QuantizedModel, Scheme
+
+_TOLD_LINES = 3
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """All that the other process has to know."""
+
+    checkpoint: str
+    kind: Kind
+    scheme: dict[str, Any]
+    encodings: str  # file
+    context: int
+    rows: int
+    soc: str
+    libraries: str  # folder
+    payload: str  # file to write
+
+
+def compile_apart(request: CompileRequest) -> None:
+    """Write the delegate's payload to `request.payload`.
+
+    Raises ResourceError where the process was killed for memory, VerificationError, which is a bug of ours or of the
+    compiler, where it fails otherwise.
+    """
+    command = [sys.executable, "-m", __name__]
+    done = subprocess.run(
+        command, input=json.dumps(asdict(request)), capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode == 0 and Path(request.payload).is_file():
+        return
+    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line or "Error" in line]
+    reason = "; ".join(dict.fromkeys(said[:_TOLD_LINES])) or "it gave no reason"
+    if done.returncode == -signal.SIGKILL:
+        raise ResourceError(
+            f"Qualcomm's compiler was killed while it compiled for {request.soc}", "it needs more memory: see --dry-run"
+        )
+    raise VerificationError(
+        f"Qualcomm's compiler failed for {request.soc} (exit code {done.returncode}): {reason}",
+        "nothing was written; please report it with the model's name",
+    )
+
+
+def compile_here(request: CompileRequest) -> None:
+    """The other process's work."""
+    from mlp_export.backends.qnn.backend import read_encodings
+
+    sdk.load(sdk.Sdk(Path(request.libraries), "the given folder"))
+    from mlp_export.backends.qnn.compiler import compile_graph
+    from mlp_export.backends.qnn.decoder_graph import decoder_graph
+
+    checkpoint = read_checkpoint(Path(request.checkpoint), request.kind)
+    model = QuantizedModel(checkpoint, Scheme.from_manifest(request.scheme))
+    encodings = read_encodings(Path(request.encodings), checkpoint.config)
+    graph = decoder_graph(model, encodings, request.context, request.rows)
+    Path(request.payload).write_bytes(compile_graph(graph, request.soc))
+
+
+if __name__ == "__main__":
+    compile_here(CompileRequest(**json.load(sys.stdin)))

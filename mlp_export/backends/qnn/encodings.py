@@ -1,0 +1,210 @@
+"""Static scales: what every result of the decoder is rounded to on the HTP, and how they are found.
+
+QNN's `SCALE_OFFSET` encoding: value = scale * (code + offset), offset = -zero point. Activations are 16 bits, unsigned,
+with a zero point; keys and values are 8 bits, signed and symmetric, so that a cache of zero bytes holds zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mlp_export.config import ModelConfig
+from mlp_export.errors import InputError
+
+_SMALLEST_RANGE = 1e-6  # of a result that is always zero
+_MASK_MARGIN = 24.0  # 131,072 slots times e^-24 are less than half a code of a share
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """value = scale * (code - zero_point), with codes of `bits` bits: unsigned, or signed where `signed`."""
+
+    scale: float
+    zero_point: int
+    bits: int = 16
+    signed: bool = False
+
+    @staticmethod
+    def of_range(low: float, high: float) -> Encoding:
+        """16 bits over [low, high], widened to hold zero exactly."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = _float32(max(high - low, _SMALLEST_RANGE) / 65535)
+        return Encoding(scale, round(-low / scale))
+
+    @staticmethod
+    def symmetric(largest: float) -> Encoding:
+        """8 bits, signed, over [-largest, largest]."""
+        return Encoding(_float32(max(largest, _SMALLEST_RANGE) / 127), 0, 8, signed=True)
+
+    @property
+    def least_code(self) -> int:
+        return -(2 ** (self.bits - 1)) if self.signed else 0
+
+    @property
+    def most_code(self) -> int:
+        return self.least_code + 2**self.bits - 1
+
+    def codes(self, values: torch.Tensor) -> torch.Tensor:
+        """float32, whole numbers in the range of the codes."""
+        return self.rounded(values / self.scale)
+
+    def rounded(self, scaled: torch.Tensor) -> torch.Tensor:
+        """The codes of values that are divided by the scale already."""
+        return scaled.round().add_(self.zero_point).clamp_(self.least_code, self.most_code)
+
+    def values(self, codes: torch.Tensor) -> torch.Tensor:
+        """The inverse of `codes`."""
+        return (codes - self.zero_point) * self.scale
+
+
+def _float32(value: float) -> float:
+    return float(torch.tensor(value, dtype=torch.float32))
+
+
+# How far results of the HTP (its simulator, QAIRT 2.49) are from exact ones, in codes, root mean square: what
+# tests/test_qnn.py measures operator by operator. Conversions to 8 bits round up from 0.494 on.
+_ERRORS = {
+    "shares": 2.5,
+    "sigmoid": 1.8,
+    "norm": 0.8,
+    "normed": 0.8,
+    "attention_norm": 0.8,
+    "ffn_norm": 0.8,
+    "scores": 0.9,
+    "attended": 0.9,
+    "cache": 0.006,
+}
+_LINEARS = ("q", "k", "v", "o", "gate", "up", "down", "head")
+_LINEAR_ERRORS = {4: 4.2, 8: 0.5}  # by the bits of the weights
+_ERROR = 0.4  # of the others
+
+
+_SHARE = Encoding(_float32(1 / 65535), 0)  # softmax and sigmoid
+_UNIT = Encoding(_float32(1 / 32767), 32767)  # cosines and sines
+
+
+@dataclass
+class RangeObserver:
+    """The decoder in float, with the range of each result recorded (see mlp_export.decoder.Numerics)."""
+
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def linear_input(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows
+
+    def cached(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        return self.point(f"{name}.cache", rows)
+
+    def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        low, high = (float(bound) for bound in values.aminmax())
+        if not math.isfinite(low + high):
+            raise InputError(
+                f"the model computes NaN or infinity at {name!r}",
+                "the checkpoint may be damaged: run it with --backend xnnpack to see whether it answers",
+            )
+        before = self.ranges.get(name, (low, high))
+        self.ranges[name] = (min(low, before[0]), max(high, before[1]))
+        return values
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """An encoding for each named result of the decoder (see mlp_export.decoder)."""
+
+    points: Mapping[str, Encoding]
+    mask: Encoding  # 0 where a key is seen; its least value where it is not
+
+    @property
+    def hidden(self) -> float:
+        """What is added to the score of a key that is not seen."""
+        return float(self.mask.values(torch.tensor(float(self.mask.least_code))))
+
+    @staticmethod
+    def of(ranges: Mapping[str, tuple[float, float]]) -> Encodings:
+        """From the ranges that an observer recorded."""
+        scores = {name: bounds for name, bounds in ranges.items() if name.endswith(".scores")}
+        hidden = -(max(high - low for low, high in scores.values()) + _MASK_MARGIN)
+        points: dict[str, Encoding] = {}
+        for name, (low, high) in ranges.items():
+            kind = name.rsplit(".", 1)[-1]
+            if kind == "cache":
+                points[name] = Encoding.symmetric(max(-low, high))
+            elif kind in ("shares", "sigmoid"):
+                points[name] = _SHARE
+            elif name in ("cos", "sin"):
+                points[name] = _UNIT
+            elif kind == "masked":
+                points[name] = Encoding.of_range(low + hidden, high)
+            else:
+                points[name] = Encoding.of_range(low, high)
+        return Encodings(points, Encoding.of_range(hidden, 0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """{"mask": [scale, zero point], "points": {name: [scale, zero point]}}; bits follow from the names."""
+        points = {name: [e.scale, e.zero_point] for name, e in self.points.items()}
+        return {"mask": [self.mask.scale, self.mask.zero_point], "points": points}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Encodings:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+
+        def encoding(name: str, pair: Any) -> Encoding:
+            scale, zero_point = float(pair[0]), int(pair[1])
+            if not (math.isfinite(scale) and scale > 0):
+                raise ValueError(f"a scale of {scale} at {name}")
+            cache = name.endswith(".cache")
+            return Encoding(scale, zero_point, 8 if cache else 16, signed=cache)
+
+        points = {name: encoding(name, pair) for name, pair in values["points"].items()}
+        return Encodings(points, encoding("mask", values["mask"]))
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Random errors as large as the HTP's."""
+
+    weight_bits: int
+    generator: torch.Generator
+
+    def disturb(self, name: str, codes: torch.Tensor) -> torch.Tensor:
+        """`codes` float32 before they are rounded."""
+        kind = name.rsplit(".", 1)[-1]
+        error = _LINEAR_ERRORS[self.weight_bits] if kind in _LINEARS else _ERRORS.get(kind, _ERROR)
+        return codes + error * torch.randn(codes.shape, generator=self.generator)
+
+
+@dataclass(frozen=True)
+class StaticNumerics:
+    """The decoder as the HTP rounds it (see mlp_export.decoder.Numerics)."""
+
+    encodings: Encodings
+    jitter: Jitter | None = None
+
+    def linear_input(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows
+
+    def cached(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        return self.point(f"{name}.cache", rows)
+
+    def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        encoding = self.encodings.points[name]
+        codes = values / encoding.scale
+        if self.jitter is not None:
+            codes = self.jitter.disturb(name, codes)
+        return encoding.values(encoding.rounded(codes))
+
+
+def point_names(config: ModelConfig) -> list[str]:
+    """Every result of the decoder that has an encoding, in no order."""
+    layer = ["attention_norm", "q", "k", "v", "scores", "masked", "shares", "attended", "o", "attention_sum"]
+    layer += ["ffn_norm", "gate", "sigmoid", "silu", "up", "activated", "down", "ffn_sum", "k.cache", "v.cache"]
+    layer += [f"{half}.{part}" for half in "qk" for part in ("cos", "sin", "rotated")] + ["q.scaled"]
+    if config.qk_norm:
+        layer += ["q.normed", "k.normed"]
+    names = [f"layers.{i}.{name}" for i in range(config.num_layers) for name in layer]
+    return ["embed", "cos", "sin", "norm", "head", *names]
