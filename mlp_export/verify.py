@@ -230,7 +230,7 @@ def call_plans(config: ModelConfig, context: int, chunk: int, effort: Effort = _
 
     head = min(chunk, _HEAD, context // 4)
     plans = [plan]
-    for steps in (0, min(effort.single_steps // 2, context // 4)):
+    for steps in dict.fromkeys((0, min(effort.single_steps // 2, context // 4))):
         whole = min(chunk, context - steps - head)
         end = [Call(0, head, "head")] if head else []
         end += [Call(context - steps - whole, whole, "last slots")] if whole else []

@@ -10,6 +10,7 @@ from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel
 
 _SEQUENCE = 512  # tokens of one passage
+_LOGITS_BYTES = 1_000_000_000  # of all passages; each position shows how wide the last norm and the logits are
 
 
 def calibrate(model: QuantizedModel, text: CalibrationText, progress: Progress) -> Encodings:
@@ -21,7 +22,8 @@ def calibrate(model: QuantizedModel, text: CalibrationText, progress: Progress) 
         raise InputError(f"a calibration text of {len(text.ids)} tokens", "give one of a few hundred words")
     size = min(_SEQUENCE, model.config.max_positions)
     parts = [text.ids[first : first + size] for first in range(0, len(text.ids), size)]
+    step = -(-4 * model.config.vocab_size * len(text.ids) // _LOGITS_BYTES)
     observer = RangeObserver()
     with progress.stage("calibrate", total=model.config.num_layers) as stage:
-        decode(model, [Passage(part, [len(part) - 1]) for part in parts], observer, stage.advance)
+        decode(model, [Passage(part, range(0, len(part), step)) for part in parts], observer, stage.advance)
     return Encodings.of(observer.ranges)

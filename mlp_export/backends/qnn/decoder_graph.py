@@ -7,7 +7,8 @@ the new rows of each cache, int8 [kv_heads, N, 1, head_dim], and the logits of t
 vocabulary].
 
 RoPE turns the first half of a head against the second (see `layout.head_order`). All heads of a KV head's group are
-rows of one matrix product. Results have the decoder's names, under which `Encodings` has them.
+rows of one matrix product. The residual stream is in float16. Results have the decoder's names, under which `Encodings`
+has them.
 
 Which rows hold tokens is not known to the graph: rows behind the last token are computed and never looked at.
 """
@@ -40,7 +41,7 @@ def decoder_graph(
     rounded = {name.replace(".cache", ".rows"): encoding for name, encoding in encodings.points.items()}
     graph = Graph({**rounded, **masks})
     config = model.config
-    hidden = graph.float_input("embed", (1, 1, rows, config.hidden_size))
+    hidden = graph.half_input("embed", (1, 1, rows, config.hidden_size))
     cos = graph.float_input("cos", (1, 1, rows, config.head_dim))
     sin = graph.float_input("sin", (1, 1, rows, config.head_dim))
     seen = _masks(graph, config, encodings, context, rows)
@@ -58,7 +59,7 @@ def decoder_graph(
         hidden = writer.write(hidden, cos, sin, seen[config.local_layers[layer]], caches)
         on_layer()
     final = graph.gather("last", hidden, last, axis=2)
-    normed = graph.rms_norm("norm", final, model.norm("norm"), config.norm_eps)
+    normed = graph.half_rms_norm("norm", final, model.norm("norm"), config.norm_eps)
     graph.float_output("logits", graph.linear("head", normed, graph_weight(model, "head")))
     return graph
 
@@ -91,12 +92,12 @@ class _LayerWriter:
         graph, layer = self.graph, self.layer
         normed = self.norm("attention_norm", hidden)
         attended = self.attention(normed, cos, sin, mask, caches)
-        hidden = graph.add(f"{layer}.attention_sum", hidden, self.linear("o", attended))
+        hidden = graph.half_add(f"{layer}.attention_sum", hidden, self.linear("o", attended))
         normed = self.norm("ffn_norm", hidden)
         gate = self.linear("gate", normed)
         silu = graph.multiply(f"{layer}.silu", gate, graph.sigmoid(f"{layer}.sigmoid", gate))
         activated = graph.multiply(f"{layer}.activated", silu, self.linear("up", normed))
-        return graph.add(f"{layer}.ffn_sum", hidden, self.linear("down", activated))
+        return graph.half_add(f"{layer}.ffn_sum", hidden, self.linear("down", activated))
 
     def attention(self, normed: Value, cos: Value, sin: Value, mask: Value, caches: dict[str, Value]) -> Value:
         graph, config, layer = self.graph, self.config, self.layer
@@ -115,7 +116,7 @@ class _LayerWriter:
 
     def norm(self, name: str, x: Value) -> Value:
         full = f"{self.layer}.{name}"
-        return self.graph.rms_norm(full, x, self.model.norm(full), self.config.norm_eps)
+        return self.graph.half_rms_norm(full, x, self.model.norm(full), self.config.norm_eps)
 
     def linear(self, name: str, x: Value) -> Value:
         full = f"{self.layer}.{name}"

@@ -1,7 +1,9 @@
 """Static scales: what every result of the decoder is rounded to on the HTP, and how they are found.
 
 QNN's `SCALE_OFFSET` encoding: value = scale * (code + offset), offset = -zero point. Activations are 16 bits, unsigned,
-with a zero point; keys and values are 8 bits, signed and symmetric, so that a cache of zero bytes holds zeros.
+with a zero point; keys and values are 8 bits, signed and symmetric, so that a cache of zero bytes holds zeros. The
+residual stream is in float16: a model's first token has values there that are a thousand times those of others, and
+one scale for both leaves little of the others.
 """
 
 from __future__ import annotations
@@ -62,6 +64,11 @@ class Encoding:
         return (codes - self.zero_point) * self.scale
 
 
+def is_residual(name: str) -> bool:
+    """Whether the result `name` is one of the residual stream, in float16."""
+    return name.rsplit(".", 1)[-1] in ("embed", "attention_sum", "ffn_sum")
+
+
 def _float32(value: float) -> float:
     return float(torch.tensor(value, dtype=torch.float32))
 
@@ -71,10 +78,7 @@ def _float32(value: float) -> float:
 _ERRORS = {
     "shares": 2.5,
     "sigmoid": 1.8,
-    "norm": 0.8,
     "normed": 0.8,
-    "attention_norm": 0.8,
-    "ffn_norm": 0.8,
     "scores": 0.9,
     "attended": 0.9,
     "cache": 0.006,
@@ -82,6 +86,9 @@ _ERRORS = {
 _LINEARS = ("q", "k", "v", "o", "gate", "up", "down", "head")
 _LINEAR_ERRORS = {4: 4.2, 8: 0.5}  # by the bits of the weights
 _ERROR = 0.4  # of the others
+# Sums in float16, and norms computed in it: relative.
+_HALF_ERRORS = {"norm": 5e-4, "attention_norm": 5e-4, "ffn_norm": 5e-4}
+_HALF_ERROR = 2e-4
 
 
 _SHARE = Encoding(_float32(1 / 65535), 0)  # softmax and sigmoid
@@ -116,7 +123,7 @@ class RangeObserver:
 class Encodings:
     """An encoding for each named result of the decoder (see mlp_export.decoder)."""
 
-    points: Mapping[str, Encoding]
+    points: Mapping[str, Encoding]  # without those of the residual stream
     mask: Encoding  # 0 where a key is seen; its least value where it is not
 
     @property
@@ -132,6 +139,8 @@ class Encodings:
         points: dict[str, Encoding] = {}
         for name, (low, high) in ranges.items():
             kind = name.rsplit(".", 1)[-1]
+            if is_residual(name):
+                continue
             if kind == "cache":
                 points[name] = Encoding.symmetric(max(-low, high))
             elif kind in ("shares", "sigmoid"):
@@ -171,11 +180,17 @@ class Jitter:
     weight_bits: int
     generator: torch.Generator
 
-    def disturb(self, name: str, codes: torch.Tensor) -> torch.Tensor:
+    def codes(self, name: str, codes: torch.Tensor) -> torch.Tensor:
         """`codes` float32 before they are rounded."""
         kind = name.rsplit(".", 1)[-1]
+        if kind in _HALF_ERRORS:
+            return self.half(codes, _HALF_ERRORS[kind])
         error = _LINEAR_ERRORS[self.weight_bits] if kind in _LINEARS else _ERRORS.get(kind, _ERROR)
         return codes + error * torch.randn(codes.shape, generator=self.generator)
+
+    def half(self, values: torch.Tensor, error: float = _HALF_ERROR) -> torch.Tensor:
+        """Values of half precision before they are rounded."""
+        return values * (1 + error * torch.randn(values.shape, generator=self.generator))
 
 
 @dataclass(frozen=True)
@@ -192,19 +207,22 @@ class StaticNumerics:
         return self.point(f"{name}.cache", rows)
 
     def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        if is_residual(name):
+            values = values if self.jitter is None else self.jitter.half(values)
+            return values.to(torch.float16).float()
         encoding = self.encodings.points[name]
         codes = values / encoding.scale
         if self.jitter is not None:
-            codes = self.jitter.disturb(name, codes)
+            codes = self.jitter.codes(name, codes)
         return encoding.values(encoding.rounded(codes))
 
 
 def point_names(config: ModelConfig) -> list[str]:
     """Every result of the decoder that has an encoding, in no order."""
-    layer = ["attention_norm", "q", "k", "v", "scores", "masked", "shares", "attended", "o", "attention_sum"]
-    layer += ["ffn_norm", "gate", "sigmoid", "silu", "up", "activated", "down", "ffn_sum", "k.cache", "v.cache"]
+    layer = ["attention_norm", "q", "k", "v", "scores", "masked", "shares", "attended", "o"]
+    layer += ["ffn_norm", "gate", "sigmoid", "silu", "up", "activated", "down", "k.cache", "v.cache"]
     layer += [f"{half}.{part}" for half in "qk" for part in ("cos", "sin", "rotated")] + ["q.scaled"]
     if config.qk_norm:
         layer += ["q.normed", "k.normed"]
     names = [f"layers.{i}.{name}" for i in range(config.num_layers) for name in layer]
-    return ["embed", "cos", "sin", "norm", "head", *names]
+    return ["cos", "sin", "norm", "head", *names]

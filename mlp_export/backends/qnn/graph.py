@@ -20,6 +20,7 @@ from mlp_export.quantization import QuantizedWeight
 _PACKAGE = "qti.aisw"
 _U32 = PyQnn.Qnn_DataType_t.QNN_DATATYPE_UINT_32
 _F32 = PyQnn.Qnn_DataType_t.QNN_DATATYPE_FLOAT_32
+_F16 = PyQnn.Qnn_DataType_t.QNN_DATATYPE_FLOAT_16
 _I32 = PyQnn.Qnn_DataType_t.QNN_DATATYPE_INT_32
 _FIXED = {
     (8, True): PyQnn.Qnn_DataType_t.QNN_DATATYPE_SFIXED_POINT_8,
@@ -32,7 +33,7 @@ _Encoding = PyQnn.Qnn_QuantizationEncoding_t
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the graph. `encoding` is None for plain numbers at its border."""
+    """A tensor of the graph. `encoding` is None for plain numbers: float16 inside, float32 or int32 at the border."""
 
     name: str
     dims: tuple[int, ...]
@@ -80,6 +81,39 @@ class Graph:
         result = self._value(f"output_{name}", dims, x.encoding, _Kind.QNN_TENSOR_TYPE_APP_READ, dtype)
         self._operator("Reshape", name, [x], [result])
 
+    # Half precision, for results that no scale fits
+
+    def half_input(self, name: str, dims: Sequence[int]) -> Value:
+        """An input float32 `dims`, in float16 from there on."""
+        return self._half("Cast", name, [self._border(name, dims, _F32)], dims)
+
+    def half_add(self, name: str, a: Value, b: Value) -> Value:
+        """a in float16 plus b, whatever it is in."""
+        if b.encoding is not None:
+            b = self._half("Dequantize", f"{name}.half", [b], b.dims)
+        return self._half("ElementWiseAdd", name, [a, b], _broadcast(a, b))
+
+    def half_rms_norm(self, name: str, x: Value, weight: torch.Tensor, epsilon: float) -> Value:
+        """Over the last dimension of x in float16; the result is rounded."""
+        gain, none = (
+            self._static(f"{name}.{part}", values.to(torch.float16).numpy(), _F16, *_spelled(None))
+            for part, values in (("gain", weight), ("bias", torch.zeros_like(weight)))
+        )
+        scalars, tensors = {"epsilon": (_F32, np.float32(epsilon))}, {"axes": _u32([len(x.dims) - 1])}
+        normed = self._half("RmsNorm", f"{name}.half", [x, gain, none], x.dims, scalars, tensors)
+        return self._computed("Quantize", name, [normed], x.dims)
+
+    def _half(
+        self,
+        operator: str,
+        name: str,
+        inputs: Sequence[Value],
+        dims: Sequence[int],
+        scalars: dict[str, tuple[Any, Any]] | None = None,
+        tensors: dict[str, tuple[Any, np.ndarray]] | None = None,
+    ) -> Value:
+        return self._result(operator, name, inputs, dims, None, scalars, tensors)
+
     # Results with an encoding of their own
 
     def convert(self, name: str, x: Value) -> Value:
@@ -98,6 +132,9 @@ class Graph:
             kind, config["bitwidth"] = _Encoding.QNN_QUANTIZATION_ENCODING_BW_AXIS_SCALE_OFFSET, 4
             codes &= 15
         filters = self._static(f"{name}.weight", codes, _FIXED[8, True], kind, config)
+        held = PyQnn.PyQnnTensorWrapper(filters.wrapper).GetEncodings().data["scale"]
+        if not np.array_equal(held, scales["scale"]):  # what the compiler is given, bit for bit
+            raise ValueError(f"QNN holds other scales of {name} than it was given")
         return self._computed(
             "Conv2d",
             name,
@@ -194,7 +231,7 @@ class Graph:
 
     def _native(self, name: str, dims: Sequence[int], encoding: Encoding | None) -> Value:
         if encoding is None:
-            raise ValueError(f"{name} has no encoding")
+            return self._value(name, dims, None, _Kind.QNN_TENSOR_TYPE_NATIVE, _F16)
         return self._value(name, dims, encoding, _Kind.QNN_TENSOR_TYPE_NATIVE, _FIXED[encoding.bits, encoding.signed])
 
     def _value(self, name: str, dims: Sequence[int], encoding: Encoding | None, kind: Any, dtype: Any) -> Value:
