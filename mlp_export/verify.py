@@ -208,6 +208,8 @@ def call_plans(config: ModelConfig, context: int, chunk: int, effort: Effort = _
     key, the first that does not, and those behind it, step by step; and the last slots of the context, reached step
     by step and as the end of a whole chunk. These are called behind a gap (see `mlp_export.decoder.Passage`).
     """
+    if not effort.edges:
+        return [[Call(0, chunk, "chunk"), Call(chunk, 1, "decode")]]
     window = config.window if effort.crosses_window else 0
     length = min(context, (window or 2 * chunk) + effort.single_steps)
     edge = min(window - 2 if window else length - effort.single_steps, length)
@@ -389,36 +391,46 @@ class _Prompt:
 def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
     """Which slots count; and the bundle's files through ExecuTorch's own runner: the ids, the greedy text."""
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
-    prompts = _prompts(bundle, tokenizer)
+    effort = get_backend(manifest.backend.name).effort(manifest.model.parameters)
+    prompts = _prompts(bundle, tokenizer, effort)
+    checks = [_runners_ids(bundle, prompts)]
+    answered = [prompt for prompt in prompts[: effort.prompts] if len(prompt.ids) < manifest.context]
+    if not checks[0].passed or not (effort.edges or answered):
+        return checks
     with progress.stage("which slots count"):
         session = open_session(bundle)
-        checks = slot_checks(session, manifest.model.shape["window"])
+        if effort.edges:
+            checks += slot_checks(session, manifest.model.shape["window"])
+    if not answered:
+        return checks
     with progress.stage("stock runner"):
-        try:
-            with Muted():
-                from pytorch_tokenizers import CppHFTokenizer
-
-                runners = CppHFTokenizer()
-                runners.load(str(bundle.path / "tokenizer.json"))
-        except RuntimeError as error:
-            return [*checks, Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")]
-        unequal = [p.text[:40] for p in prompts if runners.encode(p.text, int(p.bos), 0) != p.ids]
-        equal = f"the runner's ids for {len(prompts)} prompts are the reference's"
-        checks.append(Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal))
-        fitting = [prompt for prompt in prompts if len(prompt.ids) < manifest.context]
-        ours = [_own_answer(bundle, session, tokenizer, prompt) for prompt in fitting]
+        ours = [_own_answer(bundle, session, tokenizer, prompt) for prompt in answered]
         del session  # before the runner comes: each holds the program in memory
-        answers = [_as_the_runner(bundle, prompt, answer) for prompt, answer in zip(fitting, ours, strict=True)]
+        answers = [_as_the_runner(bundle, prompt, answer) for prompt, answer in zip(answered, ours, strict=True)]
         differing = [f"{ours!r} and {stock!r}" for ours, stock in answers if ours != stock]
         same = f"{len(answers)} prompts: the greedy text of TextLLMRunner is that of single steps"
         checks.append(Check("stock runner", not differing, "; ".join(differing) or same))
     return checks
 
 
-def _prompts(bundle: Bundle, tokenizer: Tokenizer) -> list[_Prompt]:
-    """More than a chunk, a chat where the model has one, a word, a question: as many of them as the effort allows."""
+def _runners_ids(bundle: Bundle, prompts: Sequence[_Prompt]) -> Check:
+    """Whether the stock runner's tokenizer, on the bundle's file, gives the ids of the reference."""
+    try:
+        with Muted():
+            from pytorch_tokenizers import CppHFTokenizer
+
+            runners = CppHFTokenizer()
+            runners.load(str(bundle.path / "tokenizer.json"))
+            unequal = [p.text[:40] for p in prompts if runners.encode(p.text, int(p.bos), 0) != p.ids]
+    except RuntimeError as error:
+        return Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")
+    equal = f"the runner's ids for {len(prompts)} prompts are the reference's"
+    return Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal)
+
+
+def _prompts(bundle: Bundle, tokenizer: Tokenizer, effort: Effort) -> list[_Prompt]:
+    """More than a chunk, a chat where the model has one, a word, a question."""
     manifest = bundle.manifest
-    effort = get_backend(manifest.backend.name).effort(manifest.model.parameters)
 
     def prompt(text: str, bos: bool) -> _Prompt:
         return _Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True), effort.answer_tokens)
@@ -430,7 +442,7 @@ def _prompts(bundle: Bundle, tokenizer: Tokenizer) -> list[_Prompt]:
     if manifest.chat:
         prompts.append(prompt(manifest.chat.compose([Message("user", _QUESTION)]), False))
     prompts += [prompt("The", long.bos), prompt(_QUESTION, long.bos)]
-    return prompts[: effort.prompts]
+    return prompts
 
 
 def _own_answer(bundle: Bundle, session: Session, tokenizer: Tokenizer, prompt: _Prompt) -> str:

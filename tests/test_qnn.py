@@ -9,6 +9,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,6 @@ from checkpoints import write_checkpoint
 
 from mlp_export.backends.base import BuildOptions, CalibrationText, get_backend
 from mlp_export.backends.qnn import sdk
-from mlp_export.backends.qnn.backend import read_encodings
 from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.encodings import (
     _ERROR,
@@ -33,6 +33,7 @@ from mlp_export.backends.qnn.encodings import (
     RangeObserver,
     StaticNumerics,
     point_names,
+    read_encodings,
 )
 from mlp_export.backends.qnn.layout import TILE, head_order, pack_tiles, unpack_tiles
 from mlp_export.bundle import ENCODINGS, Bundle
@@ -510,6 +511,18 @@ def test_a_compiler_that_fails_leaves_nothing(
 
 
 @simulated
+def test_two_exports_at_once(checkpoint: Path, tmp_path: Path) -> None:
+    """To one target: one is published, the other says so, and nothing else is left."""
+    command = [sys.executable, "-m", "mlp_export", "--backend", "qnn", "--model", str(checkpoint), "--quiet"]
+    command += ["--context", str(CONTEXT), "--out", str(tmp_path / "b"), "--no-verify"]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [run.communicate()[1] for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 2]
+    assert "exists already" in "".join(told)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"] and Bundle.open(tmp_path / "b")
+
+
+@simulated
 @pytest.mark.parametrize(("text", "says"), [(b"", "0 tokens|1 tokens"), (b"\xff\xfe\x00", "UTF-8")])
 def test_calibration_texts_that_are_none(checkpoint: Path, tmp_path: Path, text: bytes, says: str) -> None:
     path = tmp_path / "text.txt"
@@ -517,6 +530,13 @@ def test_calibration_texts_that_are_none(checkpoint: Path, tmp_path: Path, text:
     with pytest.raises(InputError, match=says):
         export(options(checkpoint, tmp_path / "b", calibration=path), QUIET)
     assert not (tmp_path / "b").exists()
+
+
+def test_a_context_that_the_npu_cannot_hold(checkpoint: Path) -> None:
+    config = replace(read_checkpoint(checkpoint).config, num_kv_heads=16, num_heads=64, head_dim=128)
+    build = BuildOptions(131_072, ROWS, "int8", "1.5", "sm8750")
+    with pytest.raises(UsageError, match="on the NPU"):
+        get_backend("qnn").plan(config, Scheme(8, None), build)
 
 
 def test_a_plan_is_one_of_bytes(checkpoint: Path) -> None:

@@ -44,9 +44,12 @@ class CalibrationText:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of an artifact verification runs. Where a program runs on a simulator, a call may take a minute."""
+    """How much of an artifact verification runs. On a simulator a call may take minutes: then what is asked is a chunk
+    and a token behind it (`edges` is off), and nothing else.
+    """
 
     single_steps: int = 32  # decoded one by one behind the window's edge; half as many at the end of the context
+    edges: bool = True  # cut chunks, the window's edge, the end of the context, which slots count
     crosses_window: bool = True  # whether a prompt is fed until the first keys leave the window
     prompts: int = 4  # through the stock runner
     answer_tokens: int = 16  # of each

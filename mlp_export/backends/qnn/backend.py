@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,21 +18,23 @@ from mlp_export.backends.base import (
     package_requirements,
 )
 from mlp_export.backends.qnn import sdk
-from mlp_export.backends.qnn.encodings import Encodings, Jitter, StaticNumerics, point_names
+from mlp_export.backends.qnn.encodings import Jitter, StaticNumerics, read_encodings
 from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
 from mlp_export.bundle import ENCODINGS
 from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import Numerics
-from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.errors import MissingError, UsageError
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
+from mlp_export.resources import human_bytes
 from mlp_export.session import Session
 
 # The compiler takes N rows in tiles of 32, and a ring of W slots has to hold those of one call.
 _ROWS = 32
 _BASE_RAM, _RAM_PER_WEIGHT = 1_300_000_000, 5.0
+_HTP_BYTES = 3_584 << 20  # what one graph may take: `memory_alloc_limit` in the compiler's settings
 _SIMULATED_PARAMETERS = 400_000_000  # from here on a simulated call takes half a minute
 
 
@@ -69,6 +70,15 @@ class QnnBackend:
             raise UsageError(f"a KV cache in {options.kv_cache} for the qnn backend", "leave --kv-cache out: int8")
         cache = config.kv_cache_bytes(options.context)
         file_bytes = _file_bytes(config, scheme)
+        # The caches are copied to the NPU; scores of all heads, before and after the softmax, in 16 bits.
+        scores = 4 * config.num_heads * rows * (options.context + rows)
+        device = file_bytes + 2 * cache + scores
+        if device > _HTP_BYTES:
+            needs, has = human_bytes(device), human_bytes(_HTP_BYTES)
+            raise UsageError(
+                f"a context of {options.context:,} needs {needs} on the NPU, which has {has}",
+                "give a smaller --context, or --backend xnnpack",
+            )
         weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights),
@@ -76,7 +86,7 @@ class QnnBackend:
             file_bytes=file_bytes,
             kv_cache_bytes=cache,
             kv_scale_bytes=0,  # the graph knows them
-            device_ram_bytes=file_bytes + 2 * cache,  # the caches are copied to the NPU
+            device_ram_bytes=device,
         )
 
     def lower(
@@ -103,7 +113,7 @@ class QnnBackend:
     def effort(self, parameters: int) -> Effort:
         if parameters < _SIMULATED_PARAMETERS:
             return Effort(single_steps=4, crosses_window=parameters < 10_000_000, prompts=2, answer_tokens=3)
-        return Effort(single_steps=1, crosses_window=False, prompts=1, answer_tokens=1)
+        return Effort(edges=False, prompts=0)
 
     def open(self, path: Path) -> Session:
         from mlp_export.backends.qnn.simulator import SimulatorSession
@@ -127,20 +137,6 @@ class QnnBackend:
         from mlp_export.backends.qnn.readback import read_weight
 
         return read_weight(path, name, like)
-
-
-def read_encodings(path: Path, config: ModelConfig | None = None) -> Encodings:
-    """Raises InputError where the file is missing or is not what `lower` writes."""
-    try:
-        encodings = Encodings.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "export the model again") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: {error}", "export the model again") from error
-    missing = [] if config is None else [name for name in point_names(config) if name not in encodings.points]
-    if missing:
-        raise InputError(f"{path} has no encoding of {missing[0]}", "export the model again")
-    return encodings
 
 
 def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:

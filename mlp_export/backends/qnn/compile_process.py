@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_export.backends.qnn import sdk
+from mlp_export.backends.qnn.encodings import read_encodings
 from mlp_export.checkpoint import Kind, read_checkpoint
 from mlp_export.errors import ResourceError, VerificationError
 from mlp_export.quantization import QuantizedModel, Scheme
@@ -62,8 +63,6 @@ def compile_apart(request: CompileRequest) -> None:
 
 def compile_here(request: CompileRequest) -> None:
     """The other process's work."""
-    from mlp_export.backends.qnn.backend import read_encodings
-
     sdk.load(sdk.Sdk(Path(request.libraries), "the given folder"))
     from mlp_export.backends.qnn.compiler import compile_graph
     from mlp_export.backends.qnn.decoder_graph import decoder_graph

@@ -8,9 +8,11 @@ one scale for both leaves little of the others.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -171,6 +173,20 @@ class Encodings:
 
         points = {name: encoding(name, pair) for name, pair in values["points"].items()}
         return Encodings(points, encoding("mask", values["mask"]))
+
+
+def read_encodings(path: Path, config: ModelConfig | None = None) -> Encodings:
+    """Raises InputError where the file is missing or is not what `lower` writes."""
+    try:
+        encodings = Encodings.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "export the model again") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error}", "export the model again") from error
+    missing = [] if config is None else [name for name in point_names(config) if name not in encodings.points]
+    if missing:
+        raise InputError(f"{path} has no encoding of {missing[0]}", "export the model again")
+    return encodings
 
 
 @dataclass(frozen=True)

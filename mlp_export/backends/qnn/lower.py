@@ -12,9 +12,9 @@ import torch
 from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.qnn import sdk
-from mlp_export.backends.qnn.backend import read_encodings
 from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.compile_process import CompileRequest, compile_apart
+from mlp_export.backends.qnn.encodings import read_encodings
 from mlp_export.backends.qnn.program import emit_program
 from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
 from mlp_export.bundle import ENCODINGS
