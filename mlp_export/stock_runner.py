@@ -21,7 +21,7 @@ from mlp_export.generate import Generation, StopReason, StopStrings, check_answe
 from mlp_export.native_output import Muted
 
 if TYPE_CHECKING:
-    from executorch.extension.llm.runner import Stats
+    from executorch.extension.llm.runner import Stats, TextLLMRunner
 
 
 class PartialCharacterError(InputError):
@@ -67,6 +67,7 @@ def generate_with_stock_runner(
     stops = StopStrings(stop)
     pieces: list[str] = []
     stats: list[Stats] = []
+    runners: list[TextLLMRunner] = []
     tokens = 0
     ended: Literal["eos", "stop_string"] | None = None
 
@@ -93,7 +94,7 @@ def generate_with_stock_runner(
                     if stops.found:
                         ended = "stop_string"
             if ended is not None:
-                runner.stop()  # has no effect on the first token, so again on the second
+                runners[0].stop()  # has no effect on the first token, so again on the second
 
         config = GenerationConfig(
             echo=False,
@@ -103,13 +104,14 @@ def generate_with_stock_runner(
             warming=True,  # keeps the runner from printing the answer itself
         )
         try:
-            runner = TextLLMRunner(str(bundle.pte), str(bundle.path / "tokenizer.json"))
-            runner.generate(prompt, config, on_token, stats.append)
+            runners.append(TextLLMRunner(str(bundle.pte), str(bundle.path / "tokenizer.json")))
+            runners[0].generate(prompt, config, on_token, stats.append)
         except UnicodeDecodeError as error:
             raise PartialCharacterError("".join(pieces)) from error
         except RuntimeError as error:
             raise InputError(f"the stock runner failed: {error}: {muted.last_line()}", "verify the bundle") from error
         say(stops.flush())
+        runners.clear()  # inside the block: a delegate's native code talks when it goes
     limit: StopReason = "length" if tokens == max_new_tokens else "context"
     times = stats[0]
     return Generation(
