@@ -21,6 +21,9 @@ from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 
 _SMALLEST_RANGE = 1e-6  # of a result that is always zero
+# Other texts go further than the one that was looked at. SmolLM2-135M, ranges from one half of a text, the other half
+# against float: the worst of 256 positions 2.6 dB without, 11.5 with 1.1, 15.4 with 1.25, 11.5 with 1.5.
+_HEADROOM = 1.25
 _MASK_MARGIN = 24.0  # 131,072 slots times e^-24 are less than half a code of a share
 
 
@@ -135,16 +138,17 @@ class Encodings:
 
     @staticmethod
     def of(ranges: Mapping[str, tuple[float, float]]) -> Encodings:
-        """From the ranges that an observer recorded."""
+        """From the ranges that an observer recorded; 16 bits have room for more, the 8 of the caches have not."""
         scores = {name: bounds for name, bounds in ranges.items() if name.endswith(".scores")}
-        hidden = -(max(high - low for low, high in scores.values()) + _MASK_MARGIN)
+        hidden = -(_HEADROOM * max(high - low for low, high in scores.values()) + _MASK_MARGIN)
         points: dict[str, Encoding] = {}
-        for name, (low, high) in ranges.items():
+        for name, (least, most) in ranges.items():
+            low, high = _HEADROOM * least, _HEADROOM * most
             kind = name.rsplit(".", 1)[-1]
             if is_residual(name):
                 continue
             if kind == "cache":
-                points[name] = Encoding.symmetric(max(-low, high))
+                points[name] = Encoding.symmetric(max(-least, most))
             elif kind in ("shares", "sigmoid"):
                 points[name] = _SHARE
             elif name in ("cos", "sin"):

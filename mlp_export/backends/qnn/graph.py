@@ -130,7 +130,7 @@ class Graph:
         kind = _Encoding.QNN_QUANTIZATION_ENCODING_AXIS_SCALE_OFFSET
         if weight.bits == 4:
             kind, config["bitwidth"] = _Encoding.QNN_QUANTIZATION_ENCODING_BW_AXIS_SCALE_OFFSET, 4
-            codes &= 15
+            codes = codes & 15  # not in place: they may be the weight's own
         filters = self._static(f"{name}.weight", codes, _FIXED[8, True], kind, config)
         held = PyQnn.PyQnnTensorWrapper(filters.wrapper).GetEncodings().data["scale"]
         if not np.array_equal(held, scales["scale"]):  # what the compiler is given, bit for bit
