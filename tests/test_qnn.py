@@ -555,7 +555,7 @@ def test_calibration_texts_that_are_none(checkpoint: Path, tmp_path: Path, text:
 
 
 def test_a_context_that_the_npu_cannot_hold(checkpoint: Path) -> None:
-    config = replace(read_checkpoint(checkpoint).config, num_kv_heads=16, num_heads=64, head_dim=128)
+    config = replace(read_checkpoint(checkpoint).config, num_kv_heads=16, num_heads=128, head_dim=128)
     build = BuildOptions(131_072, ROWS, "int8", "1.5", "sm8750")
     with pytest.raises(UsageError, match="on the NPU"):
         get_backend("qnn").plan(config, Scheme(8, None), build)
