@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from executorch.exir import ExecutorchBackendConfig, to_edge
+from executorch.exir import ExecutorchBackendConfig
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from executorch.runtime import Runtime
 
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_graph, compile_specs
 from mlp_export.backends.qnn.graph import Graph
-from mlp_export.backends.text_program import EDGE_CONFIG, quiet_export
+from mlp_export.backends.text_program import stand_in, trace
 from mlp_export.native_output import Muted
 
 
@@ -23,10 +23,8 @@ def run_graph(graph: Graph, inputs: Sequence[torch.Tensor], outputs: Sequence[to
         def forward(self, *_: torch.Tensor) -> Any:
             return tuple(torch.zeros(out.shape, dtype=out.dtype) for out in outputs)
 
-    with quiet_export(), torch.no_grad(), Muted():
-        border = to_edge(
-            torch.export.export(Border(), tuple(inputs), strict=False), compile_config=EDGE_CONFIG
-        ).exported_program()
+    with torch.no_grad(), Muted():
+        border = stand_in(Border(), inputs)
         lowered = LoweredBackendModule(
             border, BACKEND_ID, compile_graph(graph, "sm8750"), compile_specs("sm8750"), None
         )
@@ -39,8 +37,6 @@ def run_graph(graph: Graph, inputs: Sequence[torch.Tensor], outputs: Sequence[to
             def forward(self, *arguments: torch.Tensor) -> Any:
                 return tuple(self.lowered(*arguments))
 
-        exported = torch.export.export(Caller(), tuple(inputs), strict=False)
-        edge = to_edge(exported, compile_config=EDGE_CONFIG)
-        program = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
+        program = trace(Caller(), inputs).to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
         method = Runtime.get().load_program(program.buffer).load_method("forward")
         return [out.clone() for out in method.execute(list(inputs))]

@@ -36,7 +36,7 @@ from mlp_export.backends.qnn.encodings import (
     point_names,
     read_encodings,
 )
-from mlp_export.backends.qnn.layout import TILE, head_order, pack_tiles, unpack_tiles
+from mlp_export.backends.qnn.layout import TILE, head_order, is_turned, pack_tiles, unpack_tiles
 from mlp_export.bundle import ENCODINGS, Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.decoder import Passage, decode
@@ -167,9 +167,9 @@ def test_tiles_hold_all_codes(bits: int) -> None:
 
 
 def test_rope_halves_hold_the_pairs() -> None:
-    order = head_order("layers.0.q", 128, 64)
+    order = head_order(128, 64)
     assert order[:3].tolist() == [0, 2, 4] and order[32:35].tolist() == [1, 3, 5] and order[64] == 64
-    assert head_order("layers.0.v", 128, 64).tolist() == list(range(128))
+    assert is_turned("layers.0.q") and is_turned("layers.0.k") and not is_turned("layers.0.v")
 
 
 # The simulator

@@ -91,6 +91,11 @@ def package_requirements() -> list[Requirement]:
     return found
 
 
+def compiled_with() -> dict[str, str]:
+    """The installed versions of those packages, as the manifest has them."""
+    return {package: version(package) for package in sorted(_PACKAGES)}
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A lowered `.pte` and what the manifest says of it."""

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import executorch.kernels.quantized  # noqa: F401  registers quantized_decomposed's out variants
 import torch
-from executorch.exir._serialize._program import _flatbuffer_to_program
 from executorch.exir.schema import Tensor
 
 from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
-from mlp_export.backends.pte import mapped, read_layout
+from mlp_export.backends.pte import mapped, read_bytes, read_forward, read_layout
 from mlp_export.errors import InputError
 from mlp_export.program_tables import EMBEDDING_BITS, kernel_calls
 from mlp_export.quantization import QuantizedWeight
@@ -76,8 +75,7 @@ def read_embedding(path: Path, like: QuantizedWeight) -> QuantizedWeight:
     """
     with mapped(path) as data:
         layout = read_layout(data, str(path))
-        program = _flatbuffer_to_program(bytes(data[: layout.segment_base]))
-        plan = next(plan for plan in program.execution_plan if plan.name == "forward")
+        plan = read_forward(data, layout)
         calls = kernel_calls(plan)
         for operator, arguments in calls:
             if operator in EMBEDDING_BITS:
@@ -94,8 +92,7 @@ def read_embedding(path: Path, like: QuantizedWeight) -> QuantizedWeight:
         scale_dtype = _SCALE_DTYPES[int(scales_value.scalar_type)]
 
         def constant(value: Tensor, size: int) -> torch.Tensor:
-            start = layout.segment_base + layout.constants[value.data_buffer_idx]
-            return torch.frombuffer(bytearray(data[start : start + size]), dtype=torch.uint8)
+            return read_bytes(data, layout.segment_base + layout.constants[value.data_buffer_idx], size)
 
         codes = constant(codes_value, rows * like.codes.shape[1] * bits // 8).view(rows, -1)
         scales = constant(scales_value, rows * groups * scale_dtype.itemsize).view(scale_dtype)

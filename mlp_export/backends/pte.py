@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
+from executorch.exir.schema import ExecutionPlan
 from flatbuffers.table import Table
 
 from mlp_export.errors import InputError
@@ -132,6 +135,17 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
         raise InputError(f"{path} cannot be read: {error}", "export it again") from error
     with data:  # what the body raises is its own: a disk that is full where it writes, for one
         yield data
+
+
+def read_bytes(data: mmap.mmap, start: int, size: int) -> torch.Tensor:
+    """A span of the file, uint8 [size]."""
+    return torch.frombuffer(bytearray(data[start : start + size]), dtype=torch.uint8)
+
+
+def read_forward(data: mmap.mmap, layout: PteLayout) -> ExecutionPlan:
+    """The tables of method `forward`."""
+    program = _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+    return next(plan for plan in program.execution_plan if plan.name == "forward")
 
 
 def share_constants(source: Path, destination: Path, names: list[str]) -> list[str]:

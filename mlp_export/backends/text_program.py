@@ -1,25 +1,81 @@
-"""What the programs around all delegates share: the stock text runner's constants, and the way through ExecuTorch."""
+"""What the programs around all delegates share: caches and who writes them, the stock text runner's constants, and the
+way through ExecuTorch into a file.
+"""
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers the llama:: operators
 import torch
-from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig, to_edge
+from executorch.exir._serialize._cord import Cord
 from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
 from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 from executorch.exir.schema import Program
 from torch.export import Dim
 
+from mlp_export.backends.cache import CacheTensor
+from mlp_export.backends.embedding import Embedding, EmbeddingTable
 from mlp_export.config import ModelConfig
 
 # It checks shapes that are data-dependent here, and orders dimensions that no tensor here has in another order.
-EDGE_CONFIG = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
+_EDGE_CONFIG = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
+
+
+class CachedProgram(torch.nn.Module):
+    """The parts of the contract's `forward` that no delegate changes: the embedding, and the caches as buffers."""
+
+    ring_slots: torch.Tensor
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        context: int,
+        tensors: Sequence[CacheTensor],
+        embedding: EmbeddingTable,
+        delegate: torch.nn.Module,
+    ) -> None:
+        super().__init__()
+        self.config, self.context, self.tensors = config, context, tensors
+        self.embedding = Embedding(embedding, config.hidden_size)
+        self.delegate = delegate
+        self.register_buffer("ring_slots", torch.arange(config.window))
+        for tensor in tensors:
+            self.register_buffer(tensor.name, torch.zeros(tensor.shape(config.num_kv_heads), dtype=tensor.dtype))
+
+    def caches(self) -> list[torch.Tensor]:
+        """The buffers, in the order of `tensors`."""
+        return [getattr(self, tensor.name) for tensor in self.tensors]
+
+    def start(self, input_pos: torch.Tensor) -> int:
+        """`input_pos` as a number within the context."""
+        start: int = input_pos[0].item()  # type: ignore[assignment]
+        torch._check(start >= 0)
+        torch._check(start < self.context)
+        return start
+
+    def newest_in_ring(self, input_pos: torch.Tensor) -> torch.Tensor:
+        """The newest position before `input_pos` that falls on each slot of a ring, int64 [window]; below 0 where
+        there is none yet. Operands of % stay >= 0: the runtime's truncates.
+        """
+        last = input_pos - 1
+        return last - (last + self.config.window - self.ring_slots) % self.config.window
+
+    def write(self, new_rows: Iterable[torch.Tensor], positions: torch.Tensor) -> None:
+        """Put each cache's new rows [kv_heads, S, 1, width] at the slots of `positions` int64 [S]."""
+        heads, window = self.config.num_kv_heads, max(self.config.window, 1)
+        # The operator wants the slots once a KV head.
+        global_slots = torch.cat([positions.view(1, -1)] * heads, 0)
+        ring_slots = torch.cat([(positions % window).view(1, -1)] * heads, 0)
+        for tensor, cache, new in zip(self.tensors, self.caches(), new_rows, strict=True):
+            slots = ring_slots if tensor.is_local else global_slots
+            torch.ops.llama.update_cache_with_indices(new, cache, 0, slots)
 
 
 def runner_metadata(config: ModelConfig, context: int, chunk: int) -> dict[str, object]:
@@ -43,16 +99,36 @@ def one_layer_of_each_kind(config: ModelConfig) -> ModelConfig:
     return replace(config, num_layers=len(kinds), local_layers=kinds)
 
 
+def trace(
+    module: torch.nn.Module,
+    arguments: Sequence[torch.Tensor],
+    dynamic_shapes: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> EdgeProgramManager:
+    """`module` as ExecuTorch's passes take it, with `metadata` as constant methods."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch.export warns about its own internals; none of it is for our user
+        exported = torch.export.export(module, tuple(arguments), dynamic_shapes=dynamic_shapes, strict=False)
+        constants = None if metadata is None else dict(metadata)
+        return to_edge(exported, compile_config=_EDGE_CONFIG, constant_methods=constants)
+
+
+def stand_in(
+    module: torch.nn.Module, arguments: Sequence[torch.Tensor], dynamic_shapes: Any = None
+) -> torch.export.ExportedProgram:
+    """The edge program of a module with a delegate's arguments and results; ExecuTorch takes the border's tensor
+    specs from it.
+    """
+    return trace(module, arguments, dynamic_shapes).exported_program()
+
+
 def trace_forward(module: torch.nn.Module, chunk: int, metadata: Mapping[str, Any]) -> Program:
     """The program of the contract's method: `forward(tokens int64 [1, 1 to chunk], input_pos int64 [1])`."""
-    with quiet_export(), torch.no_grad():
-        exported = torch.export.export(
-            module,
-            (torch.ones(1, min(chunk, 2), dtype=torch.long), torch.tensor([0])),
-            dynamic_shapes=({1: Dim("rows", min=1, max=chunk) if chunk > 1 else Dim.STATIC}, {0: Dim.STATIC}),
-            strict=False,
-        )
-        edge = to_edge(exported, compile_config=EDGE_CONFIG, constant_methods=dict(metadata))
+    example = (torch.ones(1, min(chunk, 2), dtype=torch.long), torch.tensor([0]))
+    shapes = ({1: Dim("rows", min=1, max=chunk) if chunk > 1 else Dim.STATIC}, {0: Dim.STATIC})
+    edge = trace(module, example, shapes, metadata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         manager = edge.to_executorch(
             ExecutorchBackendConfig(
                 extract_delegate_segments=True,
@@ -63,9 +139,9 @@ def trace_forward(module: torch.nn.Module, chunk: int, metadata: Mapping[str, An
     return manager.executorch_program
 
 
-@contextmanager
-def quiet_export() -> Iterator[None]:
-    """torch.export warns about its own internals; none of it is for our user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def write_durably(program: Cord, path: Path) -> None:
+    """The serialized program as a file that is on the disk when this returns."""
+    with path.open("wb") as file:
+        program.write_to_file(file)
+        file.flush()
+        os.fsync(file.fileno())

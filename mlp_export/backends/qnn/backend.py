@@ -19,7 +19,7 @@ from mlp_export.backends.base import (
 )
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.encodings import Jitter, StaticNumerics, read_encodings
-from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
+from mlp_export.backends.qnn.targets import TARGETS
 from mlp_export.bundle import ENCODINGS
 from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
@@ -43,7 +43,7 @@ _QUICKLY_SIMULATED_PARAMETERS, _SIMULATED_PARAMETERS = 10_000_000, 400_000_000
 class QnnBackend:
     name = "qnn"
     default_prefill_chunk = _ROWS
-    socs: Sequence[str] = (DEFAULT_SOC, *(soc for soc in TARGETS if soc != DEFAULT_SOC))
+    socs: Sequence[str] = tuple(TARGETS)
     shares_tied_weights = False
     calibrates = True
     runs_here = (

@@ -32,7 +32,7 @@ def compile_specs(soc: str) -> list[CompileSpec]:
 def compile_graph(graph: Graph, soc: str) -> bytes:
     """The delegate's payload: a context binary for `soc` behind ExecuTorch's header.
 
-    Raises CompileError naming the first operator that the HTP refuses, or saying that the compiler gave nothing.
+    Raises CompileError where QNN does not start, or its compiler, which says why on stderr, gives nothing.
     """
     manager = PyQnn.QnnManager(compile_specs(soc)[0].value)
     if manager.InitBackend().value != 0 or manager.InitContext([METHOD]).value != 0:

@@ -38,8 +38,7 @@ def decoder_graph(
     Holds the codes of all linears, a byte each. Raises KeyError where a result has no encoding.
     """
     masks = {"mask.global": encodings.mask, "mask.local": encodings.mask}
-    rounded = {name.replace(".cache", ".rows"): encoding for name, encoding in encodings.points.items()}
-    graph = Graph({**rounded, **masks})
+    graph = Graph({**encodings.points, **masks})
     config = model.config
     hidden = graph.half_input("embed", (1, 1, rows, config.hidden_size))
     cos = graph.float_input("cos", (1, 1, rows, config.head_dim))
@@ -147,6 +146,6 @@ class _LayerWriter:
     def with_cache(self, name: str, new: Value, caches: dict[str, Value]) -> Value:
         """The cache's slots, then the new rows, which are an output."""
         full = f"{self.layer}.{name}"
-        rows = self.graph.convert(f"{full}.rows", new)
+        rows = self.graph.convert(f"{full}.cache", new)
         self.graph.code_output(f"{full}.new", rows, (new.dims[1], new.dims[2], 1, new.dims[3]))
         return self.graph.concat(f"{full}.all", [caches[full], rows], axis=2)

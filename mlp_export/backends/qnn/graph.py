@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import executorch.backends.qualcomm.python.PyQnnManagerAdaptor as PyQnn
@@ -27,6 +28,10 @@ _FIXED = {
     (8, False): PyQnn.Qnn_DataType_t.QNN_DATATYPE_UFIXED_POINT_8,
     (16, False): PyQnn.Qnn_DataType_t.QNN_DATATYPE_UFIXED_POINT_16,
 }
+# Parameters of operators: name -> type and value
+Scalars = Mapping[str, tuple[Any, Any]]
+Tensors = Mapping[str, tuple[Any, np.ndarray]]
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _Kind = PyQnn.Qnn_TensorType_t
 _Encoding = PyQnn.Qnn_QuantizationEncoding_t
 
@@ -85,13 +90,13 @@ class Graph:
 
     def half_input(self, name: str, dims: Sequence[int]) -> Value:
         """An input float32 `dims`, in float16 from there on."""
-        return self._half("Cast", name, [self._border(name, dims, _F32)], dims)
+        return self._result("Cast", name, [self._border(name, dims, _F32)], dims, None)
 
     def half_add(self, name: str, a: Value, b: Value) -> Value:
         """a in float16 plus b, whatever it is in."""
         if b.encoding is not None:
-            b = self._half("Dequantize", f"{name}.half", [b], b.dims)
-        return self._half("ElementWiseAdd", name, [a, b], _broadcast(a, b))
+            b = self._result("Dequantize", f"{name}.half", [b], b.dims, None)
+        return self._result("ElementWiseAdd", name, [a, b], _broadcast(a, b), None)
 
     def half_rms_norm(self, name: str, x: Value, weight: torch.Tensor, epsilon: float) -> Value:
         """Over the last dimension of x in float16; the result is rounded."""
@@ -99,20 +104,8 @@ class Graph:
             self._static(f"{name}.{part}", values.to(torch.float16).numpy(), _F16, *_spelled(None))
             for part, values in (("gain", weight), ("bias", torch.zeros_like(weight)))
         )
-        scalars, tensors = {"epsilon": (_F32, np.float32(epsilon))}, {"axes": _u32([len(x.dims) - 1])}
-        normed = self._half("RmsNorm", f"{name}.half", [x, gain, none], x.dims, scalars, tensors)
+        normed = self._rms_norm(f"{name}.half", x, gain, none, epsilon, None)
         return self._computed("Quantize", name, [normed], x.dims)
-
-    def _half(
-        self,
-        operator: str,
-        name: str,
-        inputs: Sequence[Value],
-        dims: Sequence[int],
-        scalars: dict[str, tuple[Any, Any]] | None = None,
-        tensors: dict[str, tuple[Any, np.ndarray]] | None = None,
-    ) -> Value:
-        return self._result(operator, name, inputs, dims, None, scalars, tensors)
 
     # Results with an encoding of their own
 
@@ -147,16 +140,9 @@ class Graph:
     def rms_norm(self, name: str, x: Value, weight: torch.Tensor, epsilon: float) -> Value:
         """Over the last dimension; weight float32 [dims[-1]]."""
         gain = self.constant(f"{name}.gain", weight, Encoding.of_range(*(float(b) for b in weight.aminmax())))
-        # QNN has a bias here, which takes part even where it is not given.
-        none = self.constant(f"{name}.bias", torch.zeros_like(weight), Encoding(self.points[name].scale, 0))
-        return self._computed(
-            "RmsNorm",
-            name,
-            [x, gain, none],
-            x.dims,
-            scalars={"epsilon": (_F32, np.float32(epsilon))},
-            tensors={"axes": _u32([len(x.dims) - 1])},
-        )
+        encoding = self.points[name]
+        none = self.constant(f"{name}.bias", torch.zeros_like(weight), Encoding(encoding.scale, 0))
+        return self._rms_norm(name, x, gain, none, epsilon, encoding)
 
     def multiply(self, name: str, a: Value, b: Value) -> Value:
         return self._computed("ElementWiseMultiply", name, [a, b], _broadcast(a, b))
@@ -247,14 +233,21 @@ class Graph:
         )
         return Value(name, tuple(codes.shape), None, wrapper)
 
+    def _rms_norm(
+        self, name: str, x: Value, gain: Value, none: Value, epsilon: float, encoding: Encoding | None
+    ) -> Value:
+        # QNN has a bias here, which takes part even where it is not given.
+        scalars, tensors = {"epsilon": (_F32, np.float32(epsilon))}, {"axes": _u32([len(x.dims) - 1])}
+        return self._result("RmsNorm", name, [x, gain, none], x.dims, encoding, scalars, tensors)
+
     def _computed(
         self,
         operator: str,
         name: str,
         inputs: Sequence[Value],
         dims: Sequence[int],
-        scalars: dict[str, tuple[Any, Any]] | None = None,
-        tensors: dict[str, tuple[Any, np.ndarray]] | None = None,
+        scalars: Scalars = _NONE,
+        tensors: Tensors = _NONE,
     ) -> Value:
         return self._result(operator, name, inputs, dims, self.points[name], scalars, tensors)
 
@@ -265,8 +258,8 @@ class Graph:
         inputs: Sequence[Value],
         dims: Sequence[int],
         encoding: Encoding | None,
-        scalars: dict[str, tuple[Any, Any]] | None = None,
-        tensors: dict[str, tuple[Any, np.ndarray]] | None = None,
+        scalars: Scalars = _NONE,
+        tensors: Tensors = _NONE,
     ) -> Value:
         result = self._native(name, dims, encoding)
         self._operator(operator, name, inputs, [result], scalars, tensors)
@@ -278,15 +271,15 @@ class Graph:
         name: str,
         inputs: Sequence[Value],
         outputs: Sequence[Value],
-        scalars: dict[str, tuple[Any, Any]] | None = None,
-        tensors: dict[str, tuple[Any, np.ndarray]] | None = None,
+        scalars: Scalars = _NONE,
+        tensors: Tensors = _NONE,
     ) -> None:
         wrapper = PyQnn.PyQnnOpWrapper(f"{name}.{operator}", _PACKAGE, operator)
         wrapper.AddInputTensors([value.wrapper for value in inputs])
         wrapper.AddOutputTensors([value.wrapper for value in outputs])
-        for key, (dtype, scalar) in (scalars or {}).items():
+        for key, (dtype, scalar) in scalars.items():
             wrapper.AddScalarParam(key, dtype, {"data": scalar})
-        for key, (dtype, array) in (tensors or {}).items():
+        for key, (dtype, array) in tensors.items():
             wrapper.AddTensorParam(key, dtype, array.ndim, list(array.shape), array, True)
         self.operators.append(wrapper)
 

@@ -20,21 +20,23 @@ from mlp_export.quantization import QuantizedModel, QuantizedWeight
 TILE = 32
 
 
-def head_order(name: str, rows: int, head_dim: int) -> torch.Tensor:
-    """Rows int64 of the linear `name` in the order that the graph has: in q and k the even ones of a head before the
-    odd ones.
-    """
-    order = torch.arange(rows)
-    if name.rsplit(".", 1)[-1] not in ("q", "k"):
-        return order
+def is_turned(name: str) -> bool:
+    """Whether RoPE turns what the linear `name` gives."""
+    return name.rsplit(".", 1)[-1] in ("q", "k")
+
+
+def head_order(rows: int, head_dim: int) -> torch.Tensor:
+    """Rows int64 of a linear that is turned in the order that the graph has: the even ones of a head before the odd."""
     halves = torch.cat([torch.arange(0, head_dim, 2), torch.arange(1, head_dim, 2)])
-    return order.view(-1, head_dim)[:, halves].reshape(-1)
+    return torch.arange(rows).view(-1, head_dim)[:, halves].reshape(-1)
 
 
 def graph_weight(model: QuantizedModel, name: str) -> QuantizedWeight:
     """A linear's codes and scales in the order of rows that the graph has."""
     weight = model.weight(name)
-    rows = head_order(name, weight.codes.shape[0], model.config.head_dim)
+    if not is_turned(name):
+        return weight
+    rows = head_order(weight.codes.shape[0], model.config.head_dim)
     return QuantizedWeight(weight.codes[rows], weight.scales[rows], weight.bits, weight.group_size)
 
 

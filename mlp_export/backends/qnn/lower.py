@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText
+from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText, compiled_with
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.calibration import calibrate
@@ -17,6 +15,7 @@ from mlp_export.backends.qnn.compile_process import CompileRequest, compile_apar
 from mlp_export.backends.qnn.encodings import read_encodings
 from mlp_export.backends.qnn.program import emit_program
 from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
+from mlp_export.backends.text_program import write_durably
 from mlp_export.bundle import ENCODINGS
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
@@ -65,17 +64,13 @@ def lower(
                 payload.read_bytes(),
                 soc,
             )
-        with path.open("wb") as file:
-            program.write_to_file(file)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(program, path)
         payload.unlink()
-    packages = ("executorch", "torch", "torchao")
     target = TARGETS[soc]
     return Artifact(
         path=path,
         tied_weights_stored_once=False,
-        compiled_with={**{package: version(package) for package in packages}, "qairt": build},
+        compiled_with={**compiled_with(), "qairt": build},
         least_runtime={"executorch": "1.3", "qairt": build},
         quantization={
             "activations": ACTIVATIONS,

@@ -8,20 +8,19 @@ delegate and writes the S new rows to the caches, which the delegate takes and r
 from __future__ import annotations
 
 import torch
-from executorch.exir import to_edge
 from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 
 from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
-from mlp_export.backends.embedding import Embedding, EmbeddingTable
+from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_specs
 from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.text_program import (
-    EDGE_CONFIG,
+    CachedProgram,
     one_layer_of_each_kind,
-    quiet_export,
     runner_metadata,
+    stand_in,
     trace_forward,
 )
 from mlp_export.config import ModelConfig
@@ -32,13 +31,12 @@ KV_CACHE: KvCacheType = "int8-static"
 _PAYLOAD_ALIGNMENT = 4096
 
 
-class TextProgram(torch.nn.Module):
+class TextProgram(CachedProgram):
     """The contract's `forward` around a delegate with the inputs and outputs of `decoder_graph`."""
 
     frequencies: torch.Tensor
     row_numbers: torch.Tensor
     slots: torch.Tensor
-    ring_slots: torch.Tensor
     seen: torch.Tensor
     hidden: torch.Tensor
 
@@ -52,25 +50,17 @@ class TextProgram(torch.nn.Module):
         delegate: torch.nn.Module,
     ) -> None:
         """`hidden` is what the masks add to scores of keys that are not seen."""
-        super().__init__()
-        self.config, self.context, self.rows = config, context, rows
-        self.embedding = Embedding(embedding, config.hidden_size)
-        self.delegate = delegate
-        self.tensors = cache_tensors(config, context, KV_CACHE)
+        super().__init__(config, context, cache_tensors(config, context, KV_CACHE), embedding, delegate)
+        self.rows = rows
         self.register_buffer("frequencies", rope_frequencies(config).float())
         self.register_buffer("row_numbers", torch.arange(rows))
         self.register_buffer("slots", torch.arange(context))
-        self.register_buffer("ring_slots", torch.arange(config.window))
         self.register_buffer("seen", torch.tensor(0.0))
         self.register_buffer("hidden", torch.tensor(hidden))
-        for tensor in self.tensors:
-            self.register_buffer(tensor.name, torch.zeros(tensor.shape(config.num_kv_heads), dtype=tensor.dtype))
 
     def forward(self, tokens: torch.Tensor, input_pos: torch.Tensor) -> torch.Tensor:
         config, count = self.config, tokens.shape[1]
-        start = input_pos[0].item()
-        torch._check(start >= 0)
-        torch._check(start < self.context)
+        self.start(input_pos)
         padded = torch.cat([tokens, torch.zeros(1, self.rows, dtype=torch.int64)], 1)[:, : self.rows]
         positions = input_pos + self.row_numbers
         angles = positions.to(torch.float32).view(-1, 1) * self.frequencies
@@ -83,26 +73,15 @@ class TextProgram(torch.nn.Module):
         if not all(config.local_layers):
             shared.append(torch.where(self.slots < input_pos, self.seen, self.hidden).view(1, 1, 1, -1))
         if any(config.local_layers):
-            # The newest position before `start` that falls on each slot. Operands of % stay >= 0: the runtime's
-            # truncates.
-            last = input_pos - 1
-            filled = last - (last + config.window - self.ring_slots) % config.window
-            in_window = positions.view(-1, 1) - filled.view(1, -1) < config.window
-            in_use = torch.logical_and(filled.view(1, -1) >= 0, in_window)
+            filled = self.newest_in_ring(input_pos).view(1, -1)
+            in_use = torch.logical_and(filled >= 0, positions.view(-1, 1) - filled < config.window)
             shared.append(torch.where(in_use, self.seen, self.hidden).view(1, 1, self.rows, -1))
         shared.append((input_pos + (count - 1) - input_pos).to(torch.int32))
 
-        caches = [getattr(self, tensor.name) for tensor in self.tensors]
-        *new_rows, logits = self.delegate(*shared, *caches)
+        *new_rows, logits = self.delegate(*shared, *self.caches())
         # A slice [:, :count] would hold only for count < rows.
         valid = torch.arange(count)
-        written = valid + input_pos
-        # The operator wants the slots once a KV head.
-        global_slots = torch.cat([written.view(1, -1)] * config.num_kv_heads, 0)
-        ring_slots = torch.cat([(written % max(config.window, 1)).view(1, -1)] * config.num_kv_heads, 0)
-        for tensor, cache, new in zip(self.tensors, caches, new_rows, strict=True):
-            slots = ring_slots if tensor.is_local else global_slots
-            torch.ops.llama.update_cache_with_indices(new.index_select(1, valid), cache, 0, slots)
+        self.write((new.index_select(1, valid) for new in new_rows), valid + input_pos)
         return logits.view(1, 1, config.vocab_size)
 
 
@@ -126,9 +105,7 @@ def emit_program(
 def _delegate_border(
     config: ModelConfig, context: int, rows: int, tensors: list[CacheTensor]
 ) -> torch.export.ExportedProgram:
-    """A stand-in with the delegate's arguments and result shapes; ExecuTorch takes the border's tensor specs from
-    it.
-    """
+    """The delegate's arguments and results."""
     kv_heads = config.num_kv_heads
 
     class Border(torch.nn.Module):
@@ -147,6 +124,4 @@ def _delegate_border(
         arguments.append(torch.zeros(1, 1, rows, config.window))
     arguments.append(torch.zeros(1, dtype=torch.int32))
     arguments += [torch.zeros(tensor.shape(kv_heads), dtype=tensor.dtype) for tensor in tensors]
-    with quiet_export(), torch.no_grad():
-        exported = torch.export.export(Border(), tuple(arguments), strict=False)
-        return to_edge(exported, compile_config=EDGE_CONFIG).exported_program()
+    return stand_in(Border(), arguments)

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from executorch.exir._serialize._program import _flatbuffer_to_program
 from executorch.exir.schema import Tensor
 
 from mlp_export.backends.embedding import read_embedding
-from mlp_export.backends.pte import mapped, read_layout
-from mlp_export.backends.qnn.layout import TILE, head_order, pack_tiles, unpack_tiles
+from mlp_export.backends.pte import mapped, read_forward, read_layout
+from mlp_export.backends.qnn.layout import TILE, head_order, is_turned, pack_tiles, unpack_tiles
 from mlp_export.errors import InputError
 from mlp_export.program_tables import CACHE_WRITERS, kernel_calls
 from mlp_export.quantization import QuantizedWeight
@@ -34,7 +33,7 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight
         return read_embedding(path, like)
     rows, columns = like.codes.shape
     with mapped(path) as data:
-        order = head_order(name, rows, _head_dim(data, path))
+        order = head_order(rows, _head_dim(data, path)) if is_turned(name) else torch.arange(rows)
         padded = np.zeros((-(-rows // TILE) * TILE, -(-columns // TILE) * TILE), np.int8)
         padded[:rows, :columns] = like.codes[order].numpy()
         first = pack_tiles(padded[:, :TILE], like.bits)[0]
@@ -70,9 +69,7 @@ def _slabs(data: mmap.mmap, first: np.ndarray, inputs: int, name: str, path: Pat
 
 def _head_dim(data: mmap.mmap, path: Path) -> int:
     """The last dimension of the caches that the program writes."""
-    layout = read_layout(data, str(path))
-    program = _flatbuffer_to_program(bytes(data[: layout.segment_base]))
-    plan = next(plan for plan in program.execution_plan if plan.name == "forward")
+    plan = read_forward(data, read_layout(data, str(path)))
     for operator, arguments in kernel_calls(plan):
         cache = plan.values[arguments[1]].val
         if operator in CACHE_WRITERS and isinstance(cache, Tensor):

@@ -13,15 +13,14 @@ class Target:
     htp_arch: int
     vtcm_mb: int
     phones: str
-    least_qairt: str  # Qualcomm's release that first compiled for it
 
 
-# executorch/backends/qualcomm/serialization/qc_schema.py; the releases are those of Qualcomm's own notes.
+# executorch/backends/qualcomm/serialization/qc_schema.py. The first is the one that is meant where none is named.
 TARGETS = {
     target.soc: target
     for target in (
-        Target("sm8650", 75, 8, "Galaxy S24 (Snapdragon 8 Gen 3)", "2.19"),
-        Target("sm8750", 79, 8, "Galaxy S25 (Snapdragon 8 Elite)", "2.28"),
+        Target("sm8750", 79, 8, "Galaxy S25 (Snapdragon 8 Elite)"),
+        Target("sm8650", 75, 8, "Galaxy S24 (Snapdragon 8 Gen 3)"),
     )
 }
-DEFAULT_SOC = "sm8750"
+DEFAULT_SOC = next(iter(TARGETS))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from mlp_export.backends.base import Artifact, BuildOptions
+from mlp_export.backends.base import Artifact, BuildOptions, compiled_with
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.pte import share_constants
+from mlp_export.backends.text_program import write_durably
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.program import emit_program
 from mlp_export.decoder import INT8_ACTIVATIONS
@@ -36,21 +35,17 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
         program = emit_program(config, options.context, options.prefill_chunk, options.kv_cache, embedding, subgraph)
         del subgraph, embedding
         unshared = path.with_suffix(".unshared.pte") if tied else path
-        with unshared.open("wb") as file:
-            program.write_to_file(file)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(program, unshared)
         del program
     shared: list[str] = []
     if tied:
         with progress.stage("store tied weights once"):
             shared = share_constants(unshared, path, ["head", "head.scales"])
             unshared.unlink()
-    packages = ("executorch", "torch", "torchao")
     return Artifact(
         path=path,
         tied_weights_stored_once="head" in shared,
-        compiled_with={package: version(package) for package in packages},
+        compiled_with=compiled_with(),
         least_runtime={"executorch": least_runtime},
         quantization={"activations": INT8_ACTIVATIONS, "kv_cache": options.kv_cache},
     )

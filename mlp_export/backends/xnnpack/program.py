@@ -8,20 +8,19 @@ rows. Only this small program goes through torch.export; the delegate's payload 
 from __future__ import annotations
 
 import torch
-from executorch.exir import to_edge
 from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from torch.export import Dim
 
 from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
-from mlp_export.backends.embedding import Embedding, EmbeddingTable
+from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.text_program import (
-    EDGE_CONFIG,
+    CachedProgram,
     one_layer_of_each_kind,
-    quiet_export,
     runner_metadata,
+    stand_in,
     trace_forward,
 )
 from mlp_export.backends.xnnpack.subgraph import Subgraph
@@ -33,11 +32,10 @@ BACKEND_ID = "XnnpackBackend"
 _FAR = 1e9
 
 
-class TextProgram(torch.nn.Module):
+class TextProgram(CachedProgram):
     """The contract's `forward` around a delegate that takes `graph.CallInputs` and the caches."""
 
     frequencies: torch.Tensor
-    ring_slots: torch.Tensor
     far: torch.Tensor
 
     def __init__(
@@ -48,23 +46,13 @@ class TextProgram(torch.nn.Module):
         embedding: EmbeddingTable,
         delegate: torch.nn.Module,
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.context = context
-        self.embedding = Embedding(embedding, config.hidden_size)
-        self.delegate = delegate
-        self.tensors = cache_tensors(config, context, kv_cache)
+        super().__init__(config, context, cache_tensors(config, context, kv_cache), embedding, delegate)
         self.register_buffer("frequencies", rope_frequencies(config).float().repeat_interleave(2))
-        self.register_buffer("ring_slots", torch.arange(config.window))
         self.register_buffer("far", torch.tensor(_FAR))
-        for tensor in self.tensors:
-            self.register_buffer(tensor.name, torch.zeros(tensor.shape(config.num_kv_heads), dtype=tensor.dtype))
 
     def forward(self, tokens: torch.Tensor, input_pos: torch.Tensor) -> torch.Tensor:
         config = self.config
-        start, rows = input_pos[0].item(), tokens.shape[1]
-        torch._check(start >= 0)
-        torch._check(start < self.context)
+        start, rows = self.start(input_pos), tokens.shape[1]
         positions = torch.arange(rows) + input_pos
         float_positions = positions.to(torch.float32)
         angles = float_positions.view(-1, 1, 1) * self.frequencies
@@ -78,10 +66,7 @@ class TextProgram(torch.nn.Module):
             (torch.arange(rows) == rows - 1).to(torch.float32).view(1, -1),
         ]
         if any(config.local_layers):
-            # The newest position before `start` that falls on each slot. Operands of % stay >= 0: the runtime's
-            # truncates.
-            last = input_pos - 1
-            filled = last - (last + config.window - self.ring_slots) % config.window
+            filled = self.newest_in_ring(input_pos)
             cached = torch.where(filled >= 0, filled.to(torch.float32), self.far)
             shared.append(torch.cat([cached, float_positions]).view(1, -1))
         if not all(config.local_layers):
@@ -90,18 +75,12 @@ class TextProgram(torch.nn.Module):
             cached = torch.where(slots < input_pos, slots.to(torch.float32), self.far)
             shared.append(torch.cat([cached, float_positions]).view(1, -1))
 
-        caches = [getattr(self, tensor.name) for tensor in self.tensors]
         filled_caches = [
             cache if tensor.is_local else torch.ops.aten.slice_copy.Tensor(cache, 1, 0, start + 1)
-            for tensor, cache in zip(self.tensors, caches, strict=True)
+            for tensor, cache in zip(self.tensors, self.caches(), strict=True)
         ]
         logits, *new_rows = self.delegate(*shared, *filled_caches)
-        # The operator wants the slots once a KV head.
-        global_slots = torch.cat([positions.view(1, -1)] * config.num_kv_heads, 0)
-        ring_slots = torch.cat([(positions % max(config.window, 1)).view(1, -1)] * config.num_kv_heads, 0)
-        for tensor, cache, new in zip(self.tensors, caches, new_rows, strict=True):
-            slots = ring_slots if tensor.is_local else global_slots
-            torch.ops.llama.update_cache_with_indices(new, cache, 0, slots)
+        self.write(new_rows, positions)
         return logits.view(1, 1, config.vocab_size)
 
 
@@ -117,8 +96,7 @@ def emit_program(
     one_of_each = one_layer_of_each_kind(config)
     template = cache_tensors(one_of_each, context, kv_cache)
     payload, named_data = subgraph.serialize()
-    with quiet_export(), torch.no_grad():
-        border = _delegate_border(config, context, template)
+    border = _delegate_border(config, context, template)
     delegate = LoweredBackendModule(border, BACKEND_ID, payload, [], None)
     module = TextProgram(one_of_each, context, kv_cache, embedding, delegate)
     program = trace_forward(module, chunk, runner_metadata(config, context, chunk))
@@ -128,9 +106,7 @@ def emit_program(
 
 
 def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTensor]) -> torch.export.ExportedProgram:
-    """A stand-in with the delegate's arguments and result shapes; ExecuTorch takes the border's tensor specs from
-    it.
-    """
+    """The delegate's arguments and results, of any number of rows and filled slots."""
     kv_heads = config.num_kv_heads
 
     class Border(torch.nn.Module):
@@ -157,10 +133,8 @@ def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTenso
         slots = tensor.slots if tensor.is_local else filled
         cache = torch.zeros(kv_heads, slots, 1, tensor.width, dtype=tensor.dtype)
         arguments.append((cache, None if tensor.is_local else {1: Dim.AUTO}))
-    exported = torch.export.export(
+    return stand_in(
         Border(),
-        tuple(argument for argument, _ in arguments),
-        dynamic_shapes=(arguments[0][1], tuple(dynamic for _, dynamic in arguments[1:])),
-        strict=False,
+        [argument for argument, _ in arguments],
+        (arguments[0][1], tuple(dynamic for _, dynamic in arguments[1:])),
     )
-    return to_edge(exported, compile_config=EDGE_CONFIG).exported_program()
