@@ -64,7 +64,20 @@ def export_command(
     weights: Annotated[
         Literal["int4", "int8"] | None, typer.Option(help="int8 is for checkpoints that were not trained for int4.")
     ] = None,
-    kv_cache: Annotated[Literal["int8", "fp32"], typer.Option(help="fp32 is there to compare.")] = "int8",
+    kv_cache: Annotated[
+        Literal["int8", "fp16", "fp32"] | None,
+        typer.Option(help="xnnpack: int8, or fp32 to compare; qnn: int8; coreml: fp16."),
+    ] = None,
+    compute_unit: Annotated[
+        Literal["cpu_and_ne", "all", "cpu_and_gpu", "cpu_only"] | None,
+        typer.Option(help="coreml: where Core ML may run it; cpu_and_ne if not given."),
+    ] = None,
+    deployment_target: Annotated[
+        str | None, typer.Option(help="coreml: oldest system that must run it; ios18.", metavar="SYSTEM")
+    ] = None,
+    compiled_model: Annotated[
+        bool, typer.Option("--compiled-model", help="coreml: compile here, with Xcode, and not on the phone.")
+    ] = False,
     calibration: Annotated[
         Path | None, typer.Option(help="Text for static scales; the one that ships if not given.", metavar="FILE")
     ] = None,
@@ -103,6 +116,9 @@ def export_command(
             kv_cache=kv_cache,
             runtime=runtime,
             soc=socs[0] if socs else None,
+            compute_unit=compute_unit,
+            deployment_target=deployment_target,
+            compiled_model=compiled_model,
             calibration=calibration,
             verify=verify,
             overwrite=overwrite,
@@ -124,9 +140,11 @@ def _to_run(path: Path) -> Bundle:
     from mlp_export.session import leave_cores_to_the_runtime
 
     bundle = Bundle.open(path)
-    leave_cores_to_the_runtime()
-    if told := get_backend(bundle.manifest.backend.name).runs_here:
-        _tell(f"note: {told}")
+    backend = get_backend(bundle.manifest.backend.name)
+    if not backend.computes_in_torch:
+        leave_cores_to_the_runtime()
+    if backend.runs_here:
+        _tell(f"note: {backend.runs_here}")
     return bundle
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, get_backend
+from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, KvCache, get_backend
 from mlp_export.bundle import (
     ENCODINGS,
     LICENSE,
@@ -50,9 +50,12 @@ class ExportOptions:
     context: int = 2048
     prefill_chunk: int | None = None  # None: the backend's own, or the context where that is shorter
     weights: Literal["int4", "int8"] | None = None
-    kv_cache: Literal["int8", "fp32"] = "int8"
+    kv_cache: KvCache | None = None  # None: the first that the backend names
     runtime: Literal["1.3", "1.5"] = "1.5"
     soc: str | None = None  # None: the first that the backend names, if any
+    compute_unit: str | None = None  # the same
+    deployment_target: str | None = None  # oldest system that must run it; None: the first that the backend names
+    compiled_model: bool = False  # whether the delegate's model is compiled here
     calibration: Path | None = None  # a text; None: the one that ships
     encodings: Path | None = None  # what another export of the same model for another chip found on that text
     verify: bool = True
@@ -246,6 +249,16 @@ def _check_options(options: ExportOptions) -> Backend:
         )
     if options.soc is not None and options.soc not in backend.socs:
         raise UsageError(f"no SoC {options.soc!r} for {options.backend}", f"choose one of: {', '.join(backend.socs)}")
+    for option, given, known in (
+        ("--compute-unit", options.compute_unit, backend.compute_units),
+        ("--deployment-target", options.deployment_target, backend.deployment_targets),
+        ("--kv-cache", options.kv_cache, backend.kv_caches),
+    ):
+        if given is not None and given not in known:
+            hint = f"choose one of: {', '.join(known)}" if known else f"leave {option} out"
+            raise UsageError(f"{option} {given} with --backend {options.backend}", hint)
+    if options.compiled_model and not backend.compute_units:
+        raise UsageError(f"--compiled-model with --backend {options.backend}", "it is for --backend coreml")
     if options.calibration is not None and not backend.calibrates:
         raise UsageError(f"--calibration with --backend {options.backend}", "its scales are found as the program runs")
     if options.context < 2:
@@ -272,7 +285,16 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
     scheme = backend.scheme(kind, config, options.weights)
     chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
     soc = options.soc or next(iter(backend.socs), None)
-    build = BuildOptions(options.context, chunk, options.kv_cache, options.runtime, soc, options.encodings)
+    build = BuildOptions(
+        context=options.context,
+        prefill_chunk=chunk,
+        kv_cache=options.kv_cache or backend.kv_caches[0],
+        runtime=options.runtime,
+        soc=soc,
+        compute_unit=options.compute_unit or next(iter(backend.compute_units), None),
+        compiled_model=options.compiled_model,
+        encodings=options.encodings,
+    )
     name = "-".join(part for part in (found.id.replace("/", "-").lower(), options.backend, soc) if part)
     out = options.out or Path("bundles") / name
     return _Settled(found.id, config, scheme, build, backend.plan(config, scheme, build), out)

@@ -168,7 +168,9 @@ def _caches(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> tuple[in
             scales += size
         else:
             codes += size
-    return codes, scales, ("int8" if int8 else "fp32") if caches else None
+    kinds = {ScalarType.CHAR: "int8", ScalarType.HALF: "fp16", ScalarType.FLOAT: "fp32"}
+    kind = ScalarType.CHAR if int8 else caches[0].scalar_type if caches else None
+    return codes, scales, None if kind is None else kinds.get(kind, kind.name.lower())
 
 
 def _embedding_type(calls: list[tuple[str, list[int]]]) -> str | None:

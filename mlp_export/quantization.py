@@ -10,7 +10,7 @@ to 2 codes in 100 of a bf16 checkpoint. tests/test_quantization.py holds both ag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -31,6 +31,7 @@ class Scheme:
     bits: Literal[4, 8]
     group_size: int | None  # columns that share a scale; None: a scale an output channel
     learned: bool = False  # scales come from the checkpoint's training
+    half_scales: bool = False  # scales are kept in float16, rounded to it after the codes were chosen
 
     @property
     def name(self) -> str:
@@ -43,12 +44,13 @@ class Scheme:
         name, learned = quantization["scheme"], quantization["scales"] == "learned"
         for scheme in (Scheme(4, GROUP_SIZE), Scheme(8, None), Scheme(4, None), Scheme(4, None, learned=True)):
             if (scheme.name, scheme.learned) == (name, learned):
-                return scheme
+                return replace(scheme, half_scales=quantization.get("scale_type") == "fp16")
         raise InputError(f"no quantization scheme {name!r}", "use the release of mlp-export that wrote the bundle")
 
     def manifest(self) -> dict[str, str]:
         """What the manifest says of it."""
-        return {"scheme": self.name, "scales": "learned" if self.learned else "weights"}
+        said = {"scheme": self.name, "scales": "learned" if self.learned else "weights"}
+        return {**said, "scale_type": "fp16"} if self.half_scales else said
 
     def scales_per_row(self, columns: int) -> int:
         """Scales that a row of `columns` weights has."""
@@ -107,7 +109,8 @@ def _check_weights(kind: Kind, weights: Literal["int4", "int8"] | None) -> None:
 class QuantizedWeight:
     """A weight [out, in] as codes int8 [out, in] in [-2^(bits-1), 2^(bits-1) - 1] and scales [out, in / group_size].
 
-    Scales are float32 or, where that loses nothing, the narrower dtype they were computed in.
+    Scales are float32, or the narrower dtype that the artifact has them in. Weights with float16 scales are float16
+    when they are dequantized, as Core ML's formats say.
     """
 
     codes: torch.Tensor
@@ -131,7 +134,7 @@ class QuantizedWeight:
 def _scaled(codes: torch.Tensor, scales: torch.Tensor, group_size: int) -> torch.Tensor:
     values = codes.to(torch.float32)
     values.view(values.shape[0], -1, group_size).mul_(scales.to(torch.float32).unsqueeze(-1))
-    return values
+    return values.to(torch.float16).float() if scales.dtype == torch.float16 else values
 
 
 def quantize_weight(weight: torch.Tensor, scheme: Scheme, learned_scale: torch.Tensor | None = None) -> QuantizedWeight:
@@ -173,6 +176,8 @@ def quantize_weight(weight: torch.Tensor, scheme: Scheme, learned_scale: torch.T
         scale = scales[first : first + step].float()
         zero_point = torch.zeros(scale.shape, dtype=torch.int8)
         codes[first : first + step] = quantize_affine(block, (1, group), scale, zero_point, torch.int8, low, high)
+    if scheme.half_scales:
+        scales = scales.to(torch.float16)
     return QuantizedWeight(codes, scales, scheme.bits, group)
 
 

@@ -28,6 +28,17 @@ class Session(Protocol):
         ...
 
 
+def check_call(session: Session, tokens: Sequence[int], position: int) -> None:
+    """Raises InputError for a call that `session` cannot take."""
+    count = len(tokens)
+    if not 1 <= count <= session.prefill_chunk:
+        raise InputError(f"{count} tokens in one call; this bundle takes 1 to {session.prefill_chunk}")
+    if position < 0 or position + count > session.context:
+        raise InputError(f"tokens {position} to {position + count - 1} do not fit the context of {session.context}")
+    if min(tokens) < 0 or max(tokens) >= session.vocab_size:
+        raise InputError(f"a token id outside the vocabulary of {session.vocab_size}")
+
+
 def leave_cores_to_the_runtime() -> None:
     """For commands that run programs and nothing else: torch's OpenMP pool spins after each call, beside the
     runtime's own.

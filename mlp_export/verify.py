@@ -153,7 +153,7 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
     if "soc" in found.compiled_for:
         expected["target"] = (manifest.backend.target, found.compiled_for["soc"])
     if model is not None:
-        value_bytes = 1 if manifest.quantization["kv_cache"] == "int8" else 4
+        value_bytes = {"int8": 1, "fp16": 2, "fp32": 4}[manifest.quantization["kv_cache"]]
         by_formula = model.config.kv_cache_bytes(manifest.context, value_bytes)
         expected["KV cache bytes by the model's shape"] = (by_formula, found.kv_cache_bytes)
         expected["tied"] = (

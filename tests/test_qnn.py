@@ -21,6 +21,7 @@ import torch
 from checkpoints import write_checkpoint
 
 from mlp_export.backends.base import BuildOptions, CalibrationText, get_backend
+from mlp_export.backends.half_rope import head_order, is_turned
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.encodings import (
@@ -36,7 +37,7 @@ from mlp_export.backends.qnn.encodings import (
     point_names,
     read_encodings,
 )
-from mlp_export.backends.qnn.layout import TILE, head_order, is_turned, pack_tiles, unpack_tiles
+from mlp_export.backends.qnn.layout import TILE, pack_tiles, unpack_tiles
 from mlp_export.bundle import ENCODINGS, Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.decoder import Passage, decode

@@ -17,7 +17,8 @@ from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
 from mlp_export.session import Session
 
-BACKENDS = ("xnnpack", "qnn")
+BACKENDS = ("xnnpack", "qnn", "coreml")
+KvCache = Literal["int8", "fp16", "fp32"]
 # What the file formats, the operators and the graphs were proven with.
 _PACKAGES = {"torch": "2.13.0", "executorch": "1.5.1", "torchao": "0.18.0"}
 
@@ -28,9 +29,11 @@ class BuildOptions:
 
     context: int
     prefill_chunk: int
-    kv_cache: Literal["int8", "fp32"]
+    kv_cache: KvCache
     runtime: Literal["1.3", "1.5"]  # the least ExecuTorch runtime the file must load on
     soc: str | None = None  # for backends that build for one
+    compute_unit: str | None = None  # for backends whose programs may run on several
+    compiled_model: bool = False  # whether the delegate's model is compiled here and not on the device
     encodings: Path | None = None  # static scales that an export of the same model for another chip found
 
 
@@ -62,7 +65,7 @@ class BuildPlan:
     peak_ram_bytes: int
     disk_bytes: int
     file_bytes: int
-    kv_cache_bytes: int  # codes (int8) or values (fp32)
+    kv_cache_bytes: int  # codes (int8) or values (fp16, fp32)
     kv_scale_bytes: int
     device_ram_bytes: int  # what the app needs for the loaded program, caches and one prefill
 
@@ -112,9 +115,15 @@ class Backend(Protocol):
     name: str
     default_prefill_chunk: int
     socs: Sequence[str]  # chips it builds for, one a program, the first by default; none where programs run on any
+    compute_units: Sequence[str]  # what a program may be told to run on, the first by default; none where that is clear
+    deployment_targets: Sequence[
+        str
+    ]  # oldest systems that programs may be asked to run on; none where that is no question
+    kv_caches: Sequence[KvCache]  # types of the KV cache, the first by default
     shares_tied_weights: bool  # whether a tied head and embedding are stored once
     calibrates: bool  # whether `lower` wants a text
     runs_here: str  # what a person should know of a program that runs on this machine; "" where it runs as it should
+    computes_in_torch: bool  # whether programs run on torch's kernels here, and want its threads
 
     def requirements(self) -> Sequence[Requirement]:
         """What this backend needs here, found or not."""

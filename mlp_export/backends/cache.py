@@ -14,7 +14,8 @@ import torch
 
 from mlp_export.config import ModelConfig
 
-KvCacheType = Literal["int8", "int8-static", "fp32"]
+_FLOATS = {"fp16": torch.float16, "fp32": torch.float32}
+KvCacheType = Literal["int8", "int8-static", "fp16", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def cache_tensors(config: ModelConfig, context: int, kv_cache: KvCacheType) -> l
 
 def _parts(config: ModelConfig, kv_cache: KvCacheType) -> list[tuple[str, int, torch.dtype]]:
     """What one half of a layer's cache consists of: name, width, dtype."""
-    if kv_cache == "fp32":
-        return [("values", config.head_dim, torch.float32)]
+    if kv_cache in _FLOATS:
+        return [("values", config.head_dim, _FLOATS[kv_cache])]
     codes = [("codes", config.head_dim, torch.int8)]
     return codes if kv_cache == "int8-static" else [*codes, ("scales", 1, torch.float32)]

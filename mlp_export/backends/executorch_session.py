@@ -13,6 +13,7 @@ from executorch.runtime import Runtime, Verification
 from mlp_export.backends.pte import mapped, read_layout
 from mlp_export.errors import InputError
 from mlp_export.native_output import Muted
+from mlp_export.session import check_call
 
 
 class ExecutorchSession:
@@ -54,12 +55,6 @@ class ExecutorchSession:
 
     def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
         """See Session.forward."""
-        count = len(tokens)
-        if not 1 <= count <= self.prefill_chunk:
-            raise InputError(f"{count} tokens in one call; this bundle takes 1 to {self.prefill_chunk}")
-        if position < 0 or position + count > self.context:
-            raise InputError(f"tokens {position} to {position + count - 1} do not fit the context of {self.context}")
-        if min(tokens) < 0 or max(tokens) >= self.vocab_size:
-            raise InputError(f"a token id outside the vocabulary of {self.vocab_size}")
+        check_call(self, tokens, position)
         (logits,) = self._forward.execute([torch.tensor([list(tokens)]), torch.tensor([position])])
         return logits.view(-1).clone()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
-from executorch.exir.schema import ExecutionPlan
+from executorch.exir.schema import ExecutionPlan, Program
 from flatbuffers.table import Table
 
 from mlp_export.errors import InputError
@@ -125,14 +125,19 @@ def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteL
         raise InputError(f"{name} is not a whole ExecuTorch program", hint) from error
 
 
-@contextmanager
-def mapped(path: Path) -> Iterator[mmap.mmap]:
+def map_file(path: Path) -> mmap.mmap:
     """The file's bytes, read-only. Raises InputError where it is empty or cannot be read."""
     try:
         with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}", "export it again") from error
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """The file's bytes, until the body is left. Raises InputError where it is empty or cannot be read."""
+    data = map_file(path)
     with data:  # what the body raises is its own: a disk that is full where it writes, for one
         yield data
 
@@ -142,10 +147,14 @@ def read_bytes(data: mmap.mmap, start: int, size: int) -> torch.Tensor:
     return torch.frombuffer(bytearray(data[start : start + size]), dtype=torch.uint8)
 
 
+def read_program(data: mmap.mmap, layout: PteLayout) -> Program:
+    """The program's tables."""
+    return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+
+
 def read_forward(data: mmap.mmap, layout: PteLayout) -> ExecutionPlan:
     """The tables of method `forward`."""
-    program = _flatbuffer_to_program(bytes(data[: layout.segment_base]))
-    return next(plan for plan in program.execution_plan if plan.name == "forward")
+    return next(plan for plan in read_program(data, layout).execution_plan if plan.name == "forward")
 
 
 def share_constants(source: Path, destination: Path, names: list[str]) -> list[str]:

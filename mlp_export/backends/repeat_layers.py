@@ -32,23 +32,25 @@ _SELECTOR = (
 _ALIGNMENT = 64
 
 
-def repeat_layers(program: Program, template: Sequence[Hashable], caches: Sequence[Hashable]) -> None:
+def repeat_layers(
+    program: Program, template: Sequence[Hashable], caches: Sequence[Hashable], other_results: int = 1
+) -> None:
     """Rewrite method `forward` of `program`, which has the cache tensors `template`, to have `caches`.
 
     Both list the kinds of cache tensors in the order of the delegate's arguments and results; each kind stands once in
     `template`, and each of `caches` is one of them. Changes `program` in place.
 
     Raises ValueError where the program is not of the expected form: one delegate call, whose last arguments are the
-    caches and the rows for each cache, with one more result before or behind those.
+    caches and the rows for each cache, with `other_results` all before or all behind those.
     """
     if len(set(template)) != len(template):
         raise ValueError("a kind of cache stands twice in the template")
     plan = next(plan for plan in program.execution_plan if plan.name == "forward")
-    _Repetition(plan, template).apply(caches)
+    _Repetition(plan, template, other_results).apply(caches)
 
 
 class _Repetition:
-    def __init__(self, plan: ExecutionPlan, template: Sequence[Hashable]) -> None:
+    def __init__(self, plan: ExecutionPlan, template: Sequence[Hashable], other_results: int) -> None:
         self.plan = plan
         self.instructions = plan.chains[0].instructions
         calls = [i for i in self.instructions if isinstance(i.instr_args, DelegateCall)]
@@ -57,7 +59,7 @@ class _Repetition:
         self.call = calls[0].instr_args
         count = len(template)
         arguments = self.call.args
-        first = len(arguments) - 2 * count - 1
+        first = len(arguments) - 2 * count - other_results
         self.shared = arguments[:first]
         self.taken = dict(zip(template, arguments[first : first + count], strict=True))
         results = arguments[first + count :]
@@ -68,8 +70,8 @@ class _Repetition:
         if len(rows) != count or len(self.writers) != count:
             raise ValueError("not every row that the delegate returns is written to a cache")
         self.rows = dict(zip(template, rows, strict=True))
-        self.result = next(value for value in results if value not in rows)
-        self.result_first = results[0] == self.result
+        self.results = [value for value in results if value not in rows]
+        self.results_first = results[0] in self.results
 
     def _written(self, rows: int) -> int:
         """The value that is written to the cache: rows that the delegate returns, or those selected of them."""
@@ -110,7 +112,7 @@ class _Repetition:
             rows.append(row)
         if len(seen) != len(self.taken):
             raise ValueError("a cache of the template is in no layer")
-        results = [self.result, *rows] if self.result_first else [*rows, self.result]
+        results = [*self.results, *rows] if self.results_first else [*rows, *self.results]
         self.call.args = [*self.shared, *taken, *results]
         at = next(n for n, i in enumerate(self.instructions) if i.instr_args is self.call)
         last_writer = max(n for n, i in enumerate(self.instructions) if any(i is w for w in self.writers.values()))

@@ -14,6 +14,7 @@ from mlp_export.backends.base import (
     BuildPlan,
     CalibrationText,
     Effort,
+    KvCache,
     Requirement,
     package_requirements,
 )
@@ -44,11 +45,15 @@ class QnnBackend:
     name = "qnn"
     default_prefill_chunk = _ROWS
     socs: Sequence[str] = tuple(TARGETS)
+    compute_units: Sequence[str] = ()
+    deployment_targets: Sequence[str] = ()
+    kv_caches: Sequence[KvCache] = ("int8",)
     shares_tied_weights = False
     calibrates = True
     runs_here = (
         "on this machine the program runs on Qualcomm's simulator of the NPU: seconds a call, minutes for a large model"
     )
+    computes_in_torch = False
 
     def requirements(self) -> Sequence[Requirement]:
         wanted = f"{sdk.WHEEL} {sdk.WHEEL_VERSION}, or QAIRT {sdk.WHEEL_QAIRT} in QNN_SDK_ROOT"
@@ -70,8 +75,6 @@ class QnnBackend:
                 f"a prefill chunk of {rows} for the qnn backend",
                 f"give a multiple of {_ROWS} up to {longest}: the graph has that many rows, for single tokens too",
             )
-        if options.kv_cache != "int8":
-            raise UsageError(f"a KV cache in {options.kv_cache} for the qnn backend", "leave --kv-cache out: int8")
         cache = config.kv_cache_bytes(options.context)
         file_bytes = _file_bytes(config, scheme)
         # The caches are copied to the NPU; scores of all heads, before and after the softmax, in 16 bits.

@@ -6,7 +6,7 @@ the last row, int32 [1]; and the caches, layer by layer, keys then values, int8 
 the new rows of each cache, int8 [kv_heads, N, 1, head_dim], and the logits of the last row, float32 [1, 1, 1,
 vocabulary].
 
-RoPE turns the first half of a head against the second (see `layout.head_order`). All heads of a KV head's group are
+RoPE turns the first half of a head against the second (see `half_rope`). All heads of a KV head's group are
 rows of one matrix product. The residual stream is in float16. Results have the decoder's names, under which `Encodings`
 has them.
 
@@ -19,9 +19,9 @@ from collections.abc import Callable
 
 import torch
 
+from mlp_export.backends.half_rope import graph_weight
 from mlp_export.backends.qnn.encodings import Encodings
 from mlp_export.backends.qnn.graph import Graph, Value
-from mlp_export.backends.qnn.layout import graph_weight
 from mlp_export.config import ModelConfig
 from mlp_export.quantization import QuantizedModel
 

@@ -1,7 +1,4 @@
-"""Codes in the order and the bytes of a compiled graph.
-
-The graph turns the first half of a head against the second in RoPE, so the rows of q and k are permuted: pairs that are
-neighbours in the checkpoint are half a head apart there.
+"""Codes in the bytes of a compiled graph.
 
 Qualcomm documents no layout of a context binary; this one was found by compiling weights with one code set (QAIRT
 2.49). A weight [out, in] is cut into tiles of 32 x 32 codes, padded with zeros. In a tile, four codes that follow each
@@ -13,31 +10,8 @@ inputs' tiles follow each other, each with the tiles of all the slab's outputs. 
 from __future__ import annotations
 
 import numpy as np
-import torch
-
-from mlp_export.quantization import QuantizedModel, QuantizedWeight
 
 TILE = 32
-
-
-def is_turned(name: str) -> bool:
-    """Whether RoPE turns what the linear `name` gives."""
-    return name.rsplit(".", 1)[-1] in ("q", "k")
-
-
-def head_order(rows: int, head_dim: int) -> torch.Tensor:
-    """Rows int64 of a linear that is turned in the order that the graph has: the even ones of a head before the odd."""
-    halves = torch.cat([torch.arange(0, head_dim, 2), torch.arange(1, head_dim, 2)])
-    return torch.arange(rows).view(-1, head_dim)[:, halves].reshape(-1)
-
-
-def graph_weight(model: QuantizedModel, name: str) -> QuantizedWeight:
-    """A linear's codes and scales in the order of rows that the graph has."""
-    weight = model.weight(name)
-    if not is_turned(name):
-        return weight
-    rows = head_order(weight.codes.shape[0], model.config.head_dim)
-    return QuantizedWeight(weight.codes[rows], weight.scales[rows], weight.bits, weight.group_size)
 
 
 def pack_tiles(codes: np.ndarray, bits: int) -> np.ndarray:

@@ -16,8 +16,9 @@ import torch
 from executorch.exir.schema import Tensor
 
 from mlp_export.backends.embedding import read_embedding
+from mlp_export.backends.half_rope import head_order, is_turned
 from mlp_export.backends.pte import mapped, read_forward, read_layout
-from mlp_export.backends.qnn.layout import TILE, head_order, is_turned, pack_tiles, unpack_tiles
+from mlp_export.backends.qnn.layout import TILE, pack_tiles, unpack_tiles
 from mlp_export.errors import InputError
 from mlp_export.program_tables import CACHE_WRITERS, kernel_calls
 from mlp_export.quantization import QuantizedWeight

@@ -14,6 +14,7 @@ from mlp_export.backends.base import (
     BuildPlan,
     CalibrationText,
     Effort,
+    KvCache,
     Requirement,
     package_requirements,
 )
@@ -36,9 +37,13 @@ class XnnpackBackend:
     name = "xnnpack"
     default_prefill_chunk = 128
     socs: Sequence[str] = ()
+    compute_units: Sequence[str] = ()
+    deployment_targets: Sequence[str] = ()
+    kv_caches: Sequence[KvCache] = ("int8", "fp32")
     shares_tied_weights = True
     calibrates = False
     runs_here = ""
+    computes_in_torch = False
 
     def requirements(self) -> Sequence[Requirement]:
         return package_requirements()

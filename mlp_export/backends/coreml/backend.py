@@ -1,0 +1,168 @@
+"""The backend protocol for Core ML."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mlp_export.backends.base import (
+    Artifact,
+    BuildOptions,
+    BuildPlan,
+    CalibrationText,
+    Effort,
+    KvCache,
+    Requirement,
+    package_requirements,
+)
+from mlp_export.backends.coreml.numerics import HalfNumerics
+from mlp_export.backends.coreml.targets import (
+    COMPUTE_UNITS,
+    COREMLTOOLS,
+    DEPLOYMENT_TARGETS,
+    MOST_DIMENSION,
+    uses_neural_engine,
+)
+from mlp_export.checkpoint import Kind, parameter_keys
+from mlp_export.config import ModelConfig
+from mlp_export.decoder import Numerics
+from mlp_export.errors import UsageError
+from mlp_export.progress import Progress
+from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
+from mlp_export.session import Session
+
+# Rows of float16 are padded to 64 bytes on the engine; a ring of W slots has to hold those of one call.
+_ROWS = 32
+# Measured: imports and tracing; then a byte a weight in the graph, and the package in memory beside its file.
+_BASE_RAM, _RAM_PER_WEIGHT = 1_400_000_000, 2.5
+# A call in the interpreter takes 0.3 s for SmolLM2-135M, whose weights it keeps; some seconds for MobileLLM-Pro.
+_QUICKLY_INTERPRETED_PARAMETERS, _INTERPRETED_PARAMETERS = 10_000_000, 400_000_000
+
+
+class CoremlBackend:
+    name = "coreml"
+    default_prefill_chunk = _ROWS
+    socs: Sequence[str] = ()
+    compute_units: Sequence[str] = COMPUTE_UNITS
+    deployment_targets: Sequence[str] = DEPLOYMENT_TARGETS
+    kv_caches: Sequence[KvCache] = ("fp16",)
+    shares_tied_weights = False
+    calibrates = False
+
+    @property
+    def runs_here(self) -> str:
+        if sys.platform == "darwin":
+            return ""
+        return "this machine has no Core ML: an interpreter of its programs runs in its place, slower than any phone"
+
+    @property
+    def computes_in_torch(self) -> bool:
+        return sys.platform != "darwin"
+
+    def requirements(self) -> Sequence[Requirement]:
+        wanted = "Linux or macOS"
+        here = Requirement("a system that coremltools runs on", sys.platform, wanted, "use WSL", _has_coremltools())
+        try:
+            found = version("coremltools")
+        except PackageNotFoundError:
+            found = ""
+        install = f"pip install coremltools=={COREMLTOOLS}"
+        tools = Requirement("coremltools", found, COREMLTOOLS, install, found == COREMLTOOLS)
+        return [*package_requirements(), here, tools]
+
+    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
+        return replace(channel_scheme(kind, weights), half_scales=True)
+
+    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
+        rows, longest = options.prefill_chunk, min(options.context, config.window or options.context)
+        if rows > longest:
+            raise UsageError(
+                f"a prefill chunk of {rows} for the coreml backend",
+                f"give 1 to {longest}: the graph has that many rows, for single tokens too. {_ROWS} suits the engine",
+            )
+        slots = max(config.cache_slots(layer, options.context) for layer in range(config.num_layers)) + rows
+        columns = rows * (config.num_heads // config.num_kv_heads)
+        if uses_neural_engine(options.compute_unit or COMPUTE_UNITS[0]) and max(slots, columns) > MOST_DIMENSION:
+            what = f"--context {MOST_DIMENSION - rows}" if slots >= columns else f"--prefill-chunk {_ROWS}"
+            raise UsageError(
+                f"scores of {slots:,} keys and {columns:,} queries: the Neural Engine takes {MOST_DIMENSION:,}",
+                f"give at most {what}, or --compute-unit cpu_and_gpu",
+            )
+        cache = config.kv_cache_bytes(options.context, 2)
+        file_bytes = _file_bytes(config, scheme)
+        weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
+        return BuildPlan(
+            peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights),
+            disk_bytes=2 * file_bytes + 40_000_000,
+            file_bytes=file_bytes,
+            kv_cache_bytes=cache,
+            kv_scale_bytes=0,
+            # Core ML's copy of the package, the caches on both sides of the border, scores before and after softmax.
+            device_ram_bytes=file_bytes + 2 * cache + 4 * config.num_kv_heads * slots * columns,
+        )
+
+    def lower(
+        self,
+        model: QuantizedModel,
+        options: BuildOptions,
+        path: Path,
+        progress: Progress,
+        text: CalibrationText | None = None,
+    ) -> Artifact:
+        from mlp_export.backends.coreml.lower import lower
+
+        return lower(model, options, path, progress)
+
+    def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
+        return HalfNumerics(None if draw is None else torch.Generator().manual_seed(draw))
+
+    def effort(self, parameters: int) -> Effort:
+        # The stock runner has no Core ML to run it with, but on a Mac.
+        prompts = 4 if sys.platform == "darwin" else 0
+        if parameters < _QUICKLY_INTERPRETED_PARAMETERS:
+            return Effort(prompts=prompts)
+        if parameters < _INTERPRETED_PARAMETERS:
+            return Effort(single_steps=8, prompts=prompts)
+        return Effort(edges=False, prompts=prompts)
+
+    def ready(self) -> None:
+        pass
+
+    def open(self, path: Path) -> Session:
+        if sys.platform == "darwin":
+            from mlp_export.backends.executorch_session import ExecutorchSession
+
+            return ExecutorchSession(path)
+        from mlp_export.backends.coreml.session import InterpretedSession
+
+        return InterpretedSession(path)
+
+    def describe(self, path: Path) -> Mapping[str, str]:
+        from mlp_export.backends.coreml.description import describe
+
+        return describe(path)
+
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+        from mlp_export.backends.coreml.readback import read_weight
+
+        return read_weight(path, name, like)
+
+
+def _has_coremltools() -> bool:
+    return sys.platform in ("linux", "darwin")
+
+
+def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
+    """Codes of linears, head and embedding with a float16 scale a row. Head and embedding are in two files, one in the
+    package and one in the program.
+    """
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    shapes.setdefault("head", shapes["embed"])
+    codes = sum(rows * columns * scheme.bits // 8 + 2 * rows for rows, columns in shapes.values())
+    return codes + 1_000_000 + 20_000 * config.num_layers

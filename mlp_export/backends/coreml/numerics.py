@@ -1,0 +1,32 @@
+"""The decoder in float16: every result rounded, as the Core ML program declares it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+# What operators inside a named result add to its rounding: an RMS norm is six, each with half a unit in the last place
+# at most; sums of products are made in another order.
+_ERROR = 2.0**-12
+_INSIDE = ("sigmoid",)  # results that the program does not have: `silu` is one operator
+
+
+@dataclass(frozen=True)
+class HalfNumerics:
+    """See mlp_export.decoder.Numerics. With a generator, results are disturbed by as much as kernels may differ."""
+
+    generator: torch.Generator | None = None
+
+    def linear_input(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows
+
+    def cached(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        return self.point(name, rows)
+
+    def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        if name.rsplit(".", 1)[-1] in _INSIDE:
+            return values
+        if self.generator is not None:
+            values = values * (1 + _ERROR * torch.randn(values.shape, generator=self.generator))
+        return values.to(torch.float16).float()

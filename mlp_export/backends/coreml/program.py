@@ -1,0 +1,89 @@
+"""The ExecuTorch program around the Core ML function: the stock text runner's contract, in operators of the CPU.
+
+`forward(tokens [1, S] int64, input_pos [1] int64) -> logits [1, 1, V]` float32 of the last token, 1 <= S <= N (see
+`static_rows`). Everything that crosses the delegate's border is float16, so that no conversion is left to it; caches
+are taken and returned as they are stored.
+"""
+
+from __future__ import annotations
+
+import torch
+from executorch.exir._serialize._cord import Cord
+from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+from executorch.exir.lowered_backend_module import LoweredBackendModule
+
+from mlp_export.backends.cache import CacheTensor, cache_tensors
+from mlp_export.backends.coreml.decoder_graph import HIDDEN, head_pieces
+from mlp_export.backends.coreml.package import BACKEND_ID, compile_specs
+from mlp_export.backends.embedding import EmbeddingTable
+from mlp_export.backends.repeat_layers import repeat_layers
+from mlp_export.backends.static_rows import StaticRowsProgram
+from mlp_export.backends.text_program import one_layer_of_each_kind, runner_metadata, stand_in, trace_forward
+from mlp_export.config import ModelConfig
+
+
+class TextProgram(StaticRowsProgram):
+    """The contract's `forward` around a delegate with the inputs and outputs of `decoder_graph`."""
+
+    def forward(self, tokens: torch.Tensor, input_pos: torch.Tensor) -> torch.Tensor:
+        config, count = self.config, tokens.shape[1]
+        self.start(input_pos)
+        cos, sin = self.rotations(input_pos)
+        # Rows are the last axis there.
+        shared = [
+            self.embedded(tokens).t().to(torch.float16).view(1, -1, 1, self.rows),
+            cos.t().to(torch.float16).view(1, 1, -1, self.rows),
+            sin.t().to(torch.float16).view(1, 1, -1, self.rows),
+        ]
+        if not all(config.local_layers):
+            shared.append(self.global_mask(input_pos).to(torch.float16).view(1, 1, -1, 1))
+        if any(config.local_layers):
+            shared.append(self.local_mask(input_pos).t().to(torch.float16).view(1, 1, -1, self.rows))
+        last = input_pos + (count - 1) - input_pos
+        shared.append((self.row_numbers == last).to(torch.float16).view(1, 1, 1, -1))
+        results = self.delegate(*shared, *self.caches())
+        new_rows, pieces = results[: len(self.tensors)], results[len(self.tensors) :]
+        self.write_tokens(new_rows, input_pos, count)
+        logits = torch.cat([piece.view(-1) for piece in pieces])
+        return logits.to(torch.float32).view(1, 1, config.vocab_size)
+
+
+def emit_program(
+    config: ModelConfig, context: int, rows: int, embedding: EmbeddingTable, payload: bytes, compute_unit: str
+) -> Cord:
+    """The finished program around the package in `payload`, ready for `write_to_file`."""
+    one_of_each = one_layer_of_each_kind(config)
+    template = cache_tensors(one_of_each, context, "fp16")
+    border = _delegate_border(one_of_each, context, rows, template)
+    delegate = LoweredBackendModule(border, BACKEND_ID, payload, compile_specs(compute_unit), None)
+    module = TextProgram(one_of_each, context, rows, template, embedding, HIDDEN, delegate)
+    program = trace_forward(module, rows, runner_metadata(config, context, rows))
+    caches = cache_tensors(config, context, "fp16")
+    pieces = len(head_pieces(config.vocab_size))
+    repeat_layers(program, [tensor.kind for tensor in template], [tensor.kind for tensor in caches], pieces)
+    return serialize_pte_binary(PTEFile(program=program), extract_delegate_segments=True)
+
+
+def _delegate_border(
+    config: ModelConfig, context: int, rows: int, tensors: list[CacheTensor]
+) -> torch.export.ExportedProgram:
+    """The delegate's arguments and results."""
+    kv_heads = config.num_kv_heads
+
+    def half(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.float16)
+
+    class Border(torch.nn.Module):
+        def forward(self, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            new = [half(kv_heads, rows, 1, tensor.width) for tensor in tensors]
+            return (*new, *(half(1, end - first, 1, 1) for first, end in head_pieces(config.vocab_size)))
+
+    arguments = [half(1, config.hidden_size, 1, rows), half(1, 1, config.head_dim, rows)]
+    arguments.append(half(1, 1, config.head_dim, rows))
+    if not all(config.local_layers):
+        arguments.append(half(1, 1, context, 1))
+    if any(config.local_layers):
+        arguments.append(half(1, 1, config.window, rows))
+    arguments.append(half(1, 1, 1, rows))
+    arguments += [half(*tensor.shape(kv_heads)) for tensor in tensors]
+    return stand_in(Border(), arguments)
