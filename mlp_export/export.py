@@ -54,7 +54,7 @@ class ExportOptions:
     runtime: Literal["1.3", "1.5"] = "1.5"
     soc: str | None = None  # None: the first that the backend names, if any
     compute_unit: str | None = None  # the same
-    deployment_target: str | None = None  # oldest system that must run it; None: the first that the backend names
+    deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
     compiled_model: bool = False  # whether the delegate's model is compiled here
     calibration: Path | None = None  # a text; None: the one that ships
     encodings: Path | None = None  # what another export of the same model for another chip found on that text
@@ -251,14 +251,20 @@ def _check_options(options: ExportOptions) -> Backend:
         raise UsageError(f"no SoC {options.soc!r} for {options.backend}", f"choose one of: {', '.join(backend.socs)}")
     for option, given, known in (
         ("--compute-unit", options.compute_unit, backend.compute_units),
-        ("--deployment-target", options.deployment_target, backend.deployment_targets),
         ("--kv-cache", options.kv_cache, backend.kv_caches),
     ):
         if given is not None and given not in known:
             hint = f"choose one of: {', '.join(known)}" if known else f"leave {option} out"
             raise UsageError(f"{option} {given} with --backend {options.backend}", hint)
+    if options.deployment_target is not None and not backend.compute_units:
+        raise UsageError(f"--deployment-target with --backend {options.backend}", "it is for --backend coreml")
     if options.compiled_model and not backend.compute_units:
         raise UsageError(f"--compiled-model with --backend {options.backend}", "it is for --backend coreml")
+    if options.compiled_model and options.verify:
+        raise UsageError(
+            "--compiled-model with verification: the weights of a compiled model cannot be read back",
+            "verify an export without it first, then add --no-verify",
+        )
     if options.calibration is not None and not backend.calibrates:
         raise UsageError(f"--calibration with --backend {options.backend}", "its scales are found as the program runs")
     if options.context < 2:
@@ -292,6 +298,7 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
         runtime=options.runtime,
         soc=soc,
         compute_unit=options.compute_unit or next(iter(backend.compute_units), None),
+        deployment_target=options.deployment_target,
         compiled_model=options.compiled_model,
         encodings=options.encodings,
     )

@@ -13,7 +13,7 @@ from executorch.exir._serialize._program import _get_extended_header
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, Program, Tensor
 
-from mlp_export.backends.base import BACKENDS, get_backend
+from mlp_export.backends.base import BACKENDS, PlacementForecast, get_backend
 from mlp_export.bundle import MANIFEST, Bundle
 from mlp_export.errors import InputError
 from mlp_export.program_tables import CACHE_WRITERS, EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
@@ -49,7 +49,9 @@ class Inspection:
     tied_weights_stored_once: bool
     methods: list[str]
     delegates: dict[str, int]  # id -> calls in forward
-    compiled_for: dict[str, str]  # what the delegate's own binary says: soc, htp_arch, qairt
+    compiled_for: dict[str, str]  # what the delegate's own binary says: soc, htp_arch, qairt; compute_unit, system
+    placement_forecast: PlacementForecast | None  # where the delegate's operators will run, by public limits
+    refusals: list[str]  # why the stock runtime of a phone will not load it
     operators: list[str]  # of forward, outside delegates
     quantization: dict[str, Any]
     runtimes: dict[str, str]  # runtime -> least version that runs it
@@ -65,7 +67,17 @@ class Inspection:
         sums: Counter[str] = Counter()
         for segment in self.segments:
             sums[segment.name.split(".")[0].split()[0]] += segment.bytes
-        return {**self.to_json(), "segments": dict(sums)}
+        return {**self.to_json(), "segments": dict(sums), "placement_forecast": self._forecast()}
+
+    def _forecast(self) -> list[str] | None:
+        found = self.placement_forecast
+        if found is None:
+            return None
+        count = sum(found.operators.values())
+        told = (
+            f"{found.share:.0%} of {count:,} operators on the {found.processor}, by public limits; the device decides"
+        )
+        return [told, *found.exceptions]
 
 
 def inspect_artifact(path: Path) -> Inspection:
@@ -78,9 +90,13 @@ def inspect_artifact(path: Path) -> Inspection:
     program, program_bytes = _read_program(pte)
     methods = {plan.name: plan for plan in program.execution_plan}
     forward = methods.get("forward")
+    known = [_BACKENDS[d.id] for plan in methods.values() for d in plan.delegates if d.id in _BACKENDS]
+    backend = get_backend(known[0]) if known and known[0] in BACKENDS else None
+    refusals = list(backend.refusals(pte)) if backend else []
     if forward is None or "get_max_seq_len" not in methods:
+        told = f"; {'; '.join(refusals)}" if refusals else ""
         raise InputError(
-            f"{pte} is not a text model: its methods are {', '.join(sorted(methods)) or 'none'}",
+            f"{pte} is not a text model: its methods are {', '.join(sorted(methods)) or 'none'}{told}",
             "give a .pte with the methods of the stock text runner",
         )
     calls = kernel_calls(forward)
@@ -91,12 +107,11 @@ def inspect_artifact(path: Path) -> Inspection:
     segments = _segments(program, program_bytes)
     quantization: dict[str, Any] = {"embedding": _embedding_type(calls), "kv_cache": cache_type}
     manifest = bundle.manifest if bundle else None
-    known = [_BACKENDS[id] for id in delegates if id in _BACKENDS]
-    compiled_for = dict(get_backend(known[0]).describe(pte)) if known and known[0] in BACKENDS else {}
+    compiled_for = dict(backend.describe(pte)) if backend else {}
     return Inspection(
         path=str(path),
         backend=manifest.backend.name if manifest else known[0] if known else None,
-        target=manifest.backend.target if manifest else compiled_for.get("soc"),
+        target=manifest.backend.target if manifest else compiled_for.get("soc", compiled_for.get("compute_unit")),
         context=_constant(methods, "get_max_context_len"),
         prefill_chunk=_constant(methods, "get_max_seq_len"),
         vocab_size=_constant(methods, "get_vocab_size"),
@@ -109,6 +124,8 @@ def inspect_artifact(path: Path) -> Inspection:
         methods=sorted(methods),
         delegates=dict(delegates),
         compiled_for=compiled_for,
+        placement_forecast=backend.placement(pte) if backend else None,
+        refusals=refusals,
         operators=sorted({name for name, _ in calls}),
         quantization={**quantization, **manifest.quantization} if manifest else quantization,
         runtimes=manifest.backend.least_runtime if manifest else _least_runtime(forward, calls),

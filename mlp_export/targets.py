@@ -6,17 +6,14 @@ import difflib
 from collections.abc import Sequence
 
 from mlp_export.backends.base import BACKENDS, get_backend
-from mlp_export.errors import MissingError, UsageError
-from mlp_export.resolve import DEFAULT_MODELS
+from mlp_export.errors import UsageError
 
 
 def check_backend(name: str) -> str:
-    """Raises UsageError for a name that is no backend, MissingError for one that this release does not have yet."""
-    if name in BACKENDS:
-        return name
-    if name in DEFAULT_MODELS:
-        raise MissingError(f"the {name} backend is not in this release", f"backends: {', '.join(BACKENDS)}")
-    raise UsageError(f"no backend {name!r}", _nearest(name, tuple(DEFAULT_MODELS)))
+    """Raises UsageError for a name that is no backend."""
+    if name not in BACKENDS:
+        raise UsageError(f"no backend {name!r}", _nearest(name, BACKENDS))
+    return name
 
 
 def check_soc(soc: str | None, backend: str) -> None:

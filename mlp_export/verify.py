@@ -150,8 +150,8 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
         "delegate calls": (1, sum(found.delegates.values())),
         "tied weights stored once": (manifest.tied_weights_stored_once, found.tied_weights_stored_once),
     }
-    if "soc" in found.compiled_for:
-        expected["target"] = (manifest.backend.target, found.compiled_for["soc"])
+    for said in {"soc", "compute_unit"} & set(found.compiled_for):
+        expected["target"] = (manifest.backend.target, found.compiled_for[said])
     if model is not None:
         value_bytes = {"int8": 1, "fp16": 2, "fp32": 4}[manifest.quantization["kv_cache"]]
         by_formula = model.config.kv_cache_bytes(manifest.context, value_bytes)

@@ -20,7 +20,7 @@ from fake_backend import FakeSession, successors, write_bundle
 from typer.testing import CliRunner
 
 import mlp_export.resources as resources_module
-from mlp_export.backends.base import BACKENDS, Requirement
+from mlp_export.backends.base import Requirement
 from mlp_export.bundle import Bundle
 from mlp_export.cli import app
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
@@ -355,16 +355,6 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 # 4: what this machine lacks
-
-
-@pytest.mark.parametrize("backend", ["qnn", "coreml"])
-def test_backends_that_are_not_in_this_release(backend: str) -> None:
-    if backend in BACKENDS:
-        pytest.skip("it is now")
-    done = run("--backend", backend, "--json")
-    assert (done.code, done.json["exit_code"]) == (4, 4)
-    assert f"the {backend} backend is not in this release" in done.json["error"]
-    assert run("doctor", "--backend", backend).code == 4
 
 
 def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

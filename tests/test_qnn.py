@@ -446,7 +446,7 @@ def no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"prefill_chunk": 48}, UsageError, "prefill chunk of 48"),
         ({"prefill_chunk": 96}, UsageError, "prefill chunk of 96"),  # longer than the window
-        ({"kv_cache": "fp32"}, UsageError, "KV cache in fp32"),
+        ({"kv_cache": "fp32"}, UsageError, "--kv-cache fp32"),
         ({"soc": "sm8750x"}, UsageError, "sm8750x"),
         ({"context": 16}, UsageError, "prefill chunk of 16"),
         ({"weights": "int8"}, UsageError, "--weights int8"),

@@ -33,6 +33,7 @@ class BuildOptions:
     runtime: Literal["1.3", "1.5"]  # the least ExecuTorch runtime the file must load on
     soc: str | None = None  # for backends that build for one
     compute_unit: str | None = None  # for backends whose programs may run on several
+    deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
     compiled_model: bool = False  # whether the delegate's model is compiled here and not on the device
     encodings: Path | None = None  # static scales that an export of the same model for another chip found
 
@@ -97,6 +98,16 @@ def package_requirements() -> list[Requirement]:
 def compiled_with() -> dict[str, str]:
     """The installed versions of those packages, as the manifest has them."""
     return {package: version(package) for package in sorted(_PACKAGES)}
+
+
+@dataclass(frozen=True)
+class PlacementForecast:
+    """Where the operators of a delegate's program will run, as far as public limits tell. The device decides."""
+
+    processor: str
+    operators: dict[str, int]  # type -> how many
+    share: float  # of the operators, that the processor is expected to take
+    exceptions: list[str]  # each operator or weight that breaks a limit, and which
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,14 @@ class Backend(Protocol):
 
     def describe(self, path: Path) -> Mapping[str, str]:
         """What a `.pte` of this backend says of its target ("soc") and of what compiled it."""
+        ...
+
+    def placement(self, path: Path) -> PlacementForecast | None:
+        """A forecast of where a `.pte` of this backend will run; None where that is no question."""
+        ...
+
+    def refusals(self, path: Path) -> Sequence[str]:
+        """Why the stock runtime on a phone will not load a `.pte` of this backend, whoever made it."""
         ...
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:

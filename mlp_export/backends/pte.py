@@ -24,7 +24,11 @@ from flatbuffers.table import Table
 from mlp_export.errors import InputError
 
 # Field numbers of executorch/schema/program.fbs
-_PROGRAM_SEGMENTS, _PROGRAM_CONSTANT_SEGMENT, _PROGRAM_NAMED_DATA = 4, 5, 7
+_PROGRAM_PLANS, _PROGRAM_SEGMENTS, _PROGRAM_CONSTANT_SEGMENT, _PROGRAM_NAMED_DATA = 1, 4, 5, 7
+_PLAN_DELEGATES = 7
+_DELEGATE_ID, _DELEGATE_DATA = 0, 1
+_DATA_LOCATION, _DATA_INDEX = 0, 1
+_IN_A_SEGMENT = 1
 _SEGMENT_OFFSET, _SEGMENT_SIZE = 0, 1
 _SUBSEGMENT_INDEX, _SUBSEGMENT_OFFSETS = 0, 1
 _NAMED_KEY, _NAMED_SEGMENT = 0, 1
@@ -54,10 +58,18 @@ class PteLayout:
     constants: tuple[int, ...]  # absolute-in-segment-area offsets of the program's constants, by index
     constant_segment: int
     named_data: dict[str, int]  # name -> segment index
+    delegates: dict[str, int]  # id -> index of the segment with its payload, of delegates that have one
 
     def named_span(self, name: str) -> tuple[int, int]:
         """Offset in the file and size of a named constant. Raises KeyError."""
-        segment = self.segments[self.named_data[name]]
+        return self._span(self.named_data[name])
+
+    def delegate_span(self, delegate: str) -> tuple[int, int]:
+        """Offset in the file and size of a delegate's payload. Raises KeyError."""
+        return self._span(self.delegates[delegate])
+
+    def _span(self, index: int) -> tuple[int, int]:
+        segment = self.segments[index]
         return self.segment_base + segment.offset, segment.size
 
 
@@ -117,10 +129,17 @@ def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteL
         for entry in _tables(program, _PROGRAM_NAMED_DATA):
             key = entry.String(_field(entry, _NAMED_KEY)).decode()
             named[key] = _integer(entry, _NAMED_SEGMENT, "<I")
+        delegates = {}
+        for plan in _tables(program, _PROGRAM_PLANS):
+            for delegate in _tables(plan, _PLAN_DELEGATES):
+                payload = _subtable(delegate, _DELEGATE_DATA)
+                if payload is not None and _integer(payload, _DATA_LOCATION, "<b") == _IN_A_SEGMENT:
+                    key = delegate.String(_field(delegate, _DELEGATE_ID)).decode()
+                    delegates[key] = _integer(payload, _DATA_INDEX, "<I")
         for segment in segments:
             if segment.offset + segment.size > segment_bytes:
                 raise InputError(f"{name} is damaged: a segment ends outside the file", hint)
-        return PteLayout(base, segment_bytes, segments, constants, constant_segment, named)
+        return PteLayout(base, segment_bytes, segments, constants, constant_segment, named, delegates)
     except (struct.error, IndexError, UnicodeDecodeError, TypeError) as error:
         raise InputError(f"{name} is not a whole ExecuTorch program", hint) from error
 

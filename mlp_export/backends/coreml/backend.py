@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from mlp_export.backends.base import (
     CalibrationText,
     Effort,
     KvCache,
+    PlacementForecast,
     Requirement,
     package_requirements,
 )
@@ -25,7 +27,7 @@ from mlp_export.backends.coreml.numerics import HalfNumerics
 from mlp_export.backends.coreml.targets import (
     COMPUTE_UNITS,
     COREMLTOOLS,
-    DEPLOYMENT_TARGETS,
+    DEPLOYMENT_TARGET,
     MOST_DIMENSION,
     uses_neural_engine,
 )
@@ -37,6 +39,8 @@ from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
 from mlp_export.session import Session
 
+_SYSTEMS = ("Linux x86_64", "Darwin arm64")  # that both coremltools and ExecuTorch have wheels for
+_INSTEAD = "export on one of those; on Windows, WSL is one"
 # Rows of float16 are padded to 64 bytes on the engine; a ring of W slots has to hold those of one call.
 _ROWS = 32
 # Measured: imports and tracing; then a byte a weight in the graph, and the package in memory beside its file.
@@ -50,7 +54,6 @@ class CoremlBackend:
     default_prefill_chunk = _ROWS
     socs: Sequence[str] = ()
     compute_units: Sequence[str] = COMPUTE_UNITS
-    deployment_targets: Sequence[str] = DEPLOYMENT_TARGETS
     kv_caches: Sequence[KvCache] = ("fp16",)
     shares_tied_weights = False
     calibrates = False
@@ -66,8 +69,9 @@ class CoremlBackend:
         return sys.platform != "darwin"
 
     def requirements(self) -> Sequence[Requirement]:
-        wanted = "Linux or macOS"
-        here = Requirement("a system that coremltools runs on", sys.platform, wanted, "use WSL", _has_coremltools())
+        system = f"{platform.system()} {platform.machine()}"
+        runs = system in _SYSTEMS
+        here = Requirement("a machine that has the wheels", system, ", ".join(_SYSTEMS), _INSTEAD, runs)
         try:
             found = version("coremltools")
         except PackageNotFoundError:
@@ -80,6 +84,11 @@ class CoremlBackend:
         return replace(channel_scheme(kind, weights), half_scales=True)
 
     def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
+        if options.deployment_target not in (None, DEPLOYMENT_TARGET):
+            raise UsageError(
+                f"--deployment-target {options.deployment_target}",
+                f"the constants that weights are kept in came with iOS 18: give {DEPLOYMENT_TARGET}, or leave it out",
+            )
         rows, longest = options.prefill_chunk, min(options.context, config.window or options.context)
         if rows > longest:
             raise UsageError(
@@ -148,14 +157,20 @@ class CoremlBackend:
 
         return describe(path)
 
+    def placement(self, path: Path) -> PlacementForecast | None:
+        from mlp_export.backends.coreml.description import placement
+
+        return placement(path)
+
+    def refusals(self, path: Path) -> Sequence[str]:
+        from mlp_export.backends.coreml.description import refusals
+
+        return refusals(path)
+
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
         from mlp_export.backends.coreml.readback import read_weight
 
         return read_weight(path, name, like)
-
-
-def _has_coremltools() -> bool:
-    return sys.platform in ("linux", "darwin")
 
 
 def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:

@@ -10,7 +10,9 @@ that the program declares. tests/test_mil_interpreter.py holds each operator aga
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,20 @@ _Operator = Callable[[_Arguments], torch.Tensor]
 _TYPES = MIL_pb2.DataType
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One operator of the program."""
+
+    name: str  # of its result
+    type: str
+    compute: _Operator
+    constants: dict[str, Any]  # arguments that are the same in each call
+    arguments: dict[str, str | list[str]]  # and those that are results of other steps, by their names
+    shape: list[int]
+    half: bool
+    last_uses: list[str]  # results that no later step asks for
+
+
 class MilInterpreter:
     """One package's function. Tensors that hold floats are float32 here, whatever the program calls them."""
 
@@ -38,79 +54,91 @@ class MilInterpreter:
         functions = package.specification.mlProgram.functions
         if len(functions) != 1:
             raise InputError(f"{package.name} has {len(functions)} Core ML functions", "one is expected")
-        self.package, self.block = package, package.function
-        unknown = sorted({o.type for o in self.block.operations} - {*OPERATORS, "const", _CONSTANT_WEIGHT})
+        block = package.function
+        unknown = sorted({operation.type for operation in block.operations} - {*OPERATORS, _CONSTANT})
         if unknown:
             raise InputError(
                 f"{package.name} has Core ML operators that are not known here: {', '.join(unknown)}",
                 "the interpreter has those that mlp-export writes",
             )
-        self.constants: dict[str, Any] = {}
-        weights = [operation for operation in self.block.operations if operation.type == _CONSTANT_WEIGHT]
-        dense_bytes = sum(4 * int(np.prod(_shape(operation.outputs[0]))) for operation in weights)
-        self.keeps_weights = dense_bytes <= _DENSE_BYTES
-        for operation in self.block.operations:
-            if operation.type == "const":
-                self.constants[operation.outputs[0].name] = self._value(operation.attributes["val"])
+        halves = {output.name: _is_half(output) for operation in block.operations for output in operation.outputs}
+        self._outputs = {name: halves[name] for name in block.outputs}
+        weights = [operation for operation in block.operations if operation.type == _CONSTANT_WEIGHT]
+        self._keeps_weights = sum(4 * math.prod(_shape(o.outputs[0])) for o in weights) <= _DENSE_BYTES
+        self._weights: dict[str, torch.Tensor] = {}
+        self._package = package
+        self._steps = self._read_steps(block)
 
     def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Outputs by their names, in the dtypes that the program declares. `inputs`: all of the function's."""
-        values: dict[str, Any] = {name: tensor.float() for name, tensor in inputs.items()}
-        uses = self._uses()
-        for operation in self.block.operations:
-            if operation.type == "const":
-                continue
-            result = self._result(operation, values)
-            for name in _names(operation):  # what nobody asks for any more is let go of
-                uses[name] -= 1
-                if not uses[name]:
-                    values.pop(name, None)
-            values[operation.outputs[0].name] = result
-        declared = {output.name: output for operation in self.block.operations for output in operation.outputs}
-        return {
-            name: values[name].to(torch.float16 if _is_half(declared[name]) else torch.float32)
-            for name in self.block.outputs
-        }
+        values: dict[str, torch.Tensor] = {name: tensor.float() for name, tensor in inputs.items()}
+        for step in self._steps:
+            values[step.name] = self._result(step, values)
+            for name in step.last_uses:
+                del values[name]
+        return {name: values[name].to(torch.float16 if half else torch.float32) for name, half in self._outputs.items()}
 
-    def _uses(self) -> dict[str, int]:
-        """How often each value is asked for; outputs once more."""
-        uses = dict.fromkeys(self.block.outputs, 1)
-        for operation in self.block.operations:
-            for name in _names(operation):
-                uses[name] = uses.get(name, 0) + 1
-        return uses
-
-    def _result(self, operation: Any, values: Mapping[str, Any]) -> torch.Tensor:
-        output = operation.outputs[0]
-        name = output.name
-        if name in self.constants:
-            kept: torch.Tensor = self.constants[name]
-            return kept
-        arguments = {key: self._argument(argument, values) for key, argument in operation.inputs.items()}
-        if operation.type == _CONSTANT_WEIGHT:
-            result = blockwise_shift_scale(arguments)
-        else:
-            result = OPERATORS[operation.type](arguments)
-        if list(result.shape) != _shape(output):
-            raise InputError(f"{operation.type} {name!r} gives {list(result.shape)}, declared {_shape(output)}")
-        if _is_half(output):
+    def _result(self, step: _Step, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        if step.name in self._weights:
+            return self._weights[step.name]
+        arguments = dict(step.constants)
+        for key, names in step.arguments.items():
+            arguments[key] = values[names] if isinstance(names, str) else [values[name] for name in names]
+        if step.type == _CONSTANT_WEIGHT:  # read from the file when they are needed
+            arguments = {key: self._value(value) for key, value in arguments.items()}
+        result = step.compute(arguments)
+        if list(result.shape) != step.shape:
+            raise InputError(f"{step.type} {step.name!r} gives {list(result.shape)}, declared {step.shape}")
+        if step.half:
             result = result.to(torch.float16).float()
-        if operation.type == _CONSTANT_WEIGHT and self.keeps_weights:
-            self.constants[name] = result
+        if step.type == _CONSTANT_WEIGHT and self._keeps_weights:
+            self._weights[step.name] = result
         return result
 
-    def _argument(self, argument: Any, values: Mapping[str, Any]) -> Any:
-        found = []
-        for binding in argument.arguments:
-            if binding.WhichOneof("binding") == "value":
-                found.append(self._value(binding.value))
-            else:
-                found.append(values[binding.name] if binding.name in values else self.constants[binding.name])
-        return found if len(found) > 1 else found[0]
+    def _read_steps(self, block: Any) -> list[_Step]:
+        constants = {
+            operation.outputs[0].name: self._value(operation.attributes["val"])
+            for operation in block.operations
+            if operation.type == _CONSTANT
+        }
+        steps = []
+        for operation in block.operations:
+            if operation.type == _CONSTANT:
+                continue
+            known: dict[str, Any] = {}
+            results: dict[str, str | list[str]] = {}
+            for key, argument in operation.inputs.items():
+                bindings = list(argument.arguments)
+                names = [binding.name for binding in bindings if binding.WhichOneof("binding") == "name"]
+                if not names:
+                    value = bindings[0].value
+                    known[key] = value if operation.type == _CONSTANT_WEIGHT else self._value(value)
+                elif names[0] in constants and len(names) == 1:
+                    known[key] = constants[names[0]]
+                else:
+                    results[key] = names if len(names) > 1 else names[0]
+            output = operation.outputs[0]
+            compute = OPERATORS[operation.type]
+            steps.append(
+                _Step(output.name, operation.type, compute, known, results, _shape(output), _is_half(output), [])
+            )
+        # Constants beside results, as in a concatenation, are values like them.
+        made = {step.name for step in steps}
+        used = {name for step in steps for names in step.arguments.values() for name in _listed(names)}
+        for name in used & set(constants) - made:
+            value = constants[name]
+            steps.insert(0, _Step(name, _CONSTANT, _same, {"x": value}, {}, list(value.shape), False, []))
+        seen = set(self._outputs)
+        for step in reversed(steps):
+            for name in dict.fromkeys(name for names in step.arguments.values() for name in _listed(names)):
+                if name not in seen:
+                    seen.add(name)
+                    step.last_uses.append(name)
+        return steps
 
     def _value(self, value: Any) -> Any:
         """A constant: floats as tensors, whole numbers as lists or numbers, codes as int8 tensors."""
-        constant = self.package.value(value)
+        constant = self._package.value(value)
         if isinstance(constant, str):
             return constant
         if constant.dtype.kind == "f":
@@ -118,8 +146,13 @@ class MilInterpreter:
         return torch.from_numpy(constant.copy()) if constant.dtype == np.int8 else constant.tolist()
 
 
-def _names(operation: Any) -> list[str]:
-    return [b.name for a in operation.inputs.values() for b in a.arguments if b.WhichOneof("binding") == "name"]
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _same(arguments: _Arguments) -> torch.Tensor:
+    value: torch.Tensor = arguments["x"]
+    return value
 
 
 def _shape(output: Any) -> list[int]:
@@ -130,6 +163,7 @@ def _is_half(output: Any) -> bool:
     return bool(output.type.tensorType.dataType == _TYPES.FLOAT16)
 
 
+_CONSTANT = "const"
 _CONSTANT_WEIGHT = "constexpr_blockwise_shift_scale"
 
 
@@ -181,6 +215,7 @@ def _values(arguments: _Arguments) -> Sequence[torch.Tensor]:
 
 
 OPERATORS: Mapping[str, _Operator] = {
+    _CONSTANT_WEIGHT: blockwise_shift_scale,
     "abs": lambda a: a["x"].abs(),
     "add": _both(torch.add),
     "concat": lambda a: torch.cat(list(_values(a)), a["axis"]),

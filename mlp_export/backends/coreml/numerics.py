@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mlp_export.errors import InputError
+
 # What operators inside a named result add to its rounding: an RMS norm is six, each with half a unit in the last place
 # at most; sums of products are made in another order.
 _ERROR = 2.0**-12
@@ -14,7 +16,10 @@ _INSIDE = ("sigmoid",)  # results that the program does not have: `silu` is one 
 
 @dataclass(frozen=True)
 class HalfNumerics:
-    """See mlp_export.decoder.Numerics. With a generator, results are disturbed by as much as kernels may differ."""
+    """See mlp_export.decoder.Numerics. With a generator, results are disturbed by as much as kernels may differ.
+
+    Raises InputError where the model computes what float16 does not hold.
+    """
 
     generator: torch.Generator | None = None
 
@@ -29,4 +34,10 @@ class HalfNumerics:
             return values
         if self.generator is not None:
             values = values * (1 + _ERROR * torch.randn(values.shape, generator=self.generator))
-        return values.to(torch.float16).float()
+        rounded = values.to(torch.float16).float()
+        if not rounded.isfinite().all():
+            raise InputError(
+                f"the model computes values beyond float16's 65,504 at {name!r}",
+                "--backend xnnpack keeps them in float32",
+            )
+        return rounded

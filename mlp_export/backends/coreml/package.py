@@ -58,19 +58,26 @@ def write_payload(program: Program, scratch: Path, compiled: bool) -> bytes:
             "outputNames": [feature.name for feature in description.output],
         }
         del model
-        digest = hashlib.sha256()
-        for part in (SPECIFICATION, WEIGHTS):
-            with (package / part).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+        identifier = f"mlp_export_{_digest(package)}"
         if compiled:
             compile_package(package, root)
             shutil.rmtree(package)
-        metadata = {**names, "identifier": f"mlp_export_{digest.hexdigest()[:32]}"}
+        metadata = {**names, "identifier": identifier}
         (root / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         payload = executorchcoreml.flatten_directory_contents(str(root))
         if not payload:
             raise RuntimeError(f"ExecuTorch could not read {root}")
         return payload
+
+
+def _digest(package: Path) -> str:
+    """32 hexadecimal digits of what the package holds; its Manifest.json has random numbers."""
+    digest = hashlib.sha256()
+    for part in (SPECIFICATION, WEIGHTS):
+        if (package / part).exists():  # a function without large constants has no weights
+            with (package / part).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]
 
 
 def compile_package(package: Path, folder: Path) -> None:

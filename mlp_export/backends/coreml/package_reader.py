@@ -13,22 +13,22 @@ import json
 import math
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from executorch.exir.schema import DataLocation, ExecutionPlan
 from google.protobuf.message import DecodeError
 
 from mlp_export.backends.coreml.package import BACKEND_ID, COMPILED, METADATA, PACKAGE, SPECIFICATION, WEIGHTS
 from mlp_export.backends.coreml.tools import MIL_pb2, Model_pb2
-from mlp_export.backends.pte import PteLayout, read_forward, read_layout
+from mlp_export.backends.pte import read_layout
 from mlp_export.errors import InputError
 
 _HINT = "export it again, or copy the whole file again"
 _RECORD = struct.Struct("<IIQQQ")
 _SENTINEL = 0xDEADBEEF
+_ELSEWHERE = b"CMJR"  # a payload that names where the package is
 _MOST_TREE_BYTES = 1 << 20
 _TYPES = MIL_pb2.DataType
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -52,10 +52,15 @@ class CoremlPackage:
     input_names: list[str]  # in the order of the delegate's arguments
     output_names: list[str]
 
+    def functions(self) -> Mapping[str, Any]:
+        """The program's `Function` messages by name."""
+        functions: Mapping[str, Any] = self.specification.mlProgram.functions
+        return functions
+
     @property
     def function(self) -> Any:
-        """The one function's `Block`."""
-        function = next(iter(self.specification.mlProgram.functions.values()))
+        """The first function's `Block`; mlp-export writes one."""
+        function = next(iter(self.functions().values()))
         return function.block_specializations[function.opset]
 
     def value(self, value: Any) -> np.ndarray | str:
@@ -111,9 +116,21 @@ def unpack_int4(packed: np.ndarray, count: int) -> np.ndarray:
 
 
 def read_package(data: mmap.mmap, name: str) -> CoremlPackage:
-    """The package of the delegate in method `forward`. Raises InputError where there is none, or a damaged one."""
+    """The package of the delegate in a `.pte`. Raises InputError where there is none, or a damaged one."""
     layout = read_layout(data, name)
-    start, size = payload_span(read_forward(data, layout), layout, name)
+    if BACKEND_ID not in layout.delegates:
+        raise InputError(f"{name} has no Core ML package in a segment of its own", "give a .pte for Core ML")
+    start, size = layout.delegate_span(BACKEND_ID)
+    if data[start : start + len(_ELSEWHERE)] == _ELSEWHERE:  # several methods share a package in the named data
+        try:
+            start, size = layout.named_span(json.loads(data[start + len(_ELSEWHERE) : start + size])["key"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{name}: the Core ML delegate names no package: {error}", _HINT) from error
+    return read_payload(data, start, size, name)
+
+
+def read_payload(data: mmap.mmap, start: int, size: int, name: str) -> CoremlPackage:
+    """The package in a payload of `size` bytes at `start`. Raises InputError for a damaged one."""
     files = read_tree(data, start, size, name)
     specification = None
     try:
@@ -121,6 +138,8 @@ def read_package(data: mmap.mmap, name: str) -> CoremlPackage:
             place, length = files[f"{PACKAGE}/{SPECIFICATION}"]
             specification = Model_pb2.Model()
             specification.ParseFromString(data[place : place + length])
+            if not specification.mlProgram.functions:
+                raise ValueError("no function")
         place, length = files[METADATA]
         metadata = json.loads(data[place : place + length])
         # Files with several functions have names for each method.
@@ -131,15 +150,6 @@ def read_package(data: mmap.mmap, name: str) -> CoremlPackage:
     except (ValueError, DecodeError, StopIteration, TypeError, AttributeError) as error:
         raise InputError(f"{name}: the Core ML package is damaged: {error}", _HINT) from error
     return CoremlPackage(name, data, files, specification, inputs, outputs)
-
-
-def payload_span(plan: ExecutionPlan, layout: PteLayout, name: str) -> tuple[int, int]:
-    """Where the Core ML delegate's bytes are in the file, and how many."""
-    for delegate in plan.delegates:
-        if delegate.id == BACKEND_ID and delegate.processed.location == DataLocation.SEGMENT:
-            segment = layout.segments[delegate.processed.index]
-            return layout.segment_base + segment.offset, segment.size
-    raise InputError(f"{name} has no Core ML package in a segment of its own", "give a .pte for Core ML")
 
 
 def read_tree(data: mmap.mmap, start: int, size: int, name: str) -> dict[str, tuple[int, int]]:

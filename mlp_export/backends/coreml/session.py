@@ -33,7 +33,8 @@ class InterpretedSession:
         """See Session.forward."""
         check_call(self, tokens, position)
         ids, input_pos = torch.tensor([list(tokens)]), torch.tensor([position])
-        arguments = self._program.arguments(ids, input_pos)
-        results = self._function.run(dict(zip(self._package.input_names, arguments, strict=True)))
-        ordered = [results[name].contiguous() for name in self._package.output_names]
-        return self._program.logits(ids, input_pos, ordered).view(-1)
+        with Muted():  # ExecuTorch tells of the machine's cores when it first runs
+            arguments = self._program.arguments(ids, input_pos)
+            results = self._function.run(dict(zip(self._package.input_names, arguments, strict=True)))
+            ordered = [results[name].contiguous() for name in self._package.output_names]
+            return self._program.logits(ids, input_pos, ordered).view(-1)

@@ -7,7 +7,7 @@ COREMLTOOLS = "9.0"  # what the graphs were built with, and their formats read
 # As ExecuTorch's Core ML runtime spells them. The first is the one that is meant where none is named.
 COMPUTE_UNITS = ("cpu_and_ne", "all", "cpu_and_gpu", "cpu_only")
 # The constants that hold codes of 4 bits, and of 8 bits with a float16 scale a channel, came with iOS 18 and macOS 15.
-DEPLOYMENT_TARGETS = ("ios18",)
+DEPLOYMENT_TARGET = "ios18"
 
 MOST_DIMENSION = 16384  # of a tensor on the Neural Engine, along any axis
 MOST_RANK = 5

@@ -15,6 +15,7 @@ from mlp_export.backends.base import (
     CalibrationText,
     Effort,
     KvCache,
+    PlacementForecast,
     Requirement,
     package_requirements,
 )
@@ -46,7 +47,6 @@ class QnnBackend:
     default_prefill_chunk = _ROWS
     socs: Sequence[str] = tuple(TARGETS)
     compute_units: Sequence[str] = ()
-    deployment_targets: Sequence[str] = ()
     kv_caches: Sequence[KvCache] = ("int8",)
     shares_tied_weights = False
     calibrates = True
@@ -141,6 +141,12 @@ class QnnBackend:
         from mlp_export.backends.qnn.binary import describe
 
         return describe(path)
+
+    def placement(self, path: Path) -> PlacementForecast | None:
+        return None
+
+    def refusals(self, path: Path) -> Sequence[str]:
+        return ()
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
         from mlp_export.backends.qnn.readback import read_weight

@@ -15,6 +15,7 @@ from mlp_export.backends.base import (
     CalibrationText,
     Effort,
     KvCache,
+    PlacementForecast,
     Requirement,
     package_requirements,
 )
@@ -38,7 +39,6 @@ class XnnpackBackend:
     default_prefill_chunk = 128
     socs: Sequence[str] = ()
     compute_units: Sequence[str] = ()
-    deployment_targets: Sequence[str] = ()
     kv_caches: Sequence[KvCache] = ("int8", "fp32")
     shares_tied_weights = True
     calibrates = False
@@ -101,6 +101,12 @@ class XnnpackBackend:
 
     def describe(self, path: Path) -> Mapping[str, str]:
         return {}
+
+    def placement(self, path: Path) -> PlacementForecast | None:
+        return None
+
+    def refusals(self, path: Path) -> Sequence[str]:
+        return ()
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
         from mlp_export.backends.xnnpack.readback import read_weight

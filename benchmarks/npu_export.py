@@ -1,9 +1,9 @@
-"""The export for the NPU at MobileLLM-Pro's exact shape: time and memory of each stage, the file, what was verified.
+"""The export for an NPU at MobileLLM-Pro's exact shape: time and memory of each stage, the file, what was verified.
 
-    python benchmarks/qnn_export.py CHECKPOINT OUT [--soc sm8750] [--context 2048] [--json FILE]
+    python benchmarks/npu_export.py {qnn|coreml} CHECKPOINT OUT [--soc sm8750] [--context 2048] [--json FILE]
 
-CHECKPOINT is one of checkpoint.py with --learned-scales. Verified on the simulator: whole chunks and single tokens at
-both ends of the context, the caches' slots, and a prompt through the stock runner.
+CHECKPOINT is one of checkpoint.py with --learned-scales. Verified, on Qualcomm's simulator or with the interpreter of
+Core ML's programs: every code and scale, and the logits of a chunk and of a token behind it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ CONTEXT = 2048
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Exports a checkpoint of checkpoint.py for the NPU.")
+    parser = argparse.ArgumentParser(description="Exports a checkpoint of checkpoint.py for an NPU.")
+    parser.add_argument("backend", choices=("qnn", "coreml"))
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path, help="folder for the bundle and its log")
-    parser.add_argument("--soc", default="sm8750")
+    parser.add_argument("--soc", help="for qnn; its first if not given")
     parser.add_argument("--context", type=int, default=CONTEXT)
     parser.add_argument("--json", type=Path, help="file for the report, besides stdout")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlp_export", "--backend", "qnn", "--soc", arguments.soc, "--overwrite"]
+    command = [sys.executable, "-m", "mlp_export", "--backend", arguments.backend, "--overwrite"]
+    command += ["--soc", arguments.soc] if arguments.soc else []
     command += ["--model", str(arguments.checkpoint), "--context", str(arguments.context)]
     command += ["--out", str(arguments.out)]
     usage = measure(command, log=arguments.out.with_suffix(".log"))
