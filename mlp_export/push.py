@@ -36,9 +36,13 @@ def push(
 ) -> PushReport:
     """Copy the bundle to `device_folder`/NAME with adb, check its hashes there, and only then give it its name.
 
-    Raises MissingError without adb, without a device or where one refuses, UsageError where several devices are there
-    and none is chosen, ResourceError where the device is full.
+    Raises MissingError without adb, without a device or where one refuses, UsageError for a bundle for iOS, or where
+    several devices are there and none is chosen, ResourceError where the device is full.
     """
+    if "ios" in bundle.manifest.backend.least_runtime:
+        raise UsageError(
+            "this bundle is for iOS, push copies to Android", "docs/guides/iphone.md says how it gets there"
+        )
     adb = shutil.which("adb")
     if adb is None:
         raise MissingError(

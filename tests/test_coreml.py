@@ -6,6 +6,7 @@ import json
 import platform
 import shutil
 import struct
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -22,11 +23,13 @@ from typer.testing import CliRunner
 
 from mlp_export.backends.base import get_backend
 from mlp_export.backends.coreml import backend as backend_module
+from mlp_export.backends.coreml import package as package_module
 from mlp_export.backends.coreml import program as program_module
 from mlp_export.backends.coreml.decoder_graph import decoder_program, output_names
 from mlp_export.backends.coreml.numerics import HalfNumerics
 from mlp_export.backends.coreml.package import BACKEND_ID
 from mlp_export.backends.coreml.package_reader import read_package
+from mlp_export.backends.coreml.session import InterpretedSession
 from mlp_export.backends.coreml.tools import coremltools
 from mlp_export.backends.half_rope import graph_weight
 from mlp_export.backends.pte import map_file, read_layout
@@ -38,6 +41,7 @@ from mlp_export.doctor import doctor
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.export import ExportOptions, ExportReport, export, plan
 from mlp_export.inspect_artifact import inspect_artifact
+from mlp_export.push import push
 from mlp_export.quantization import QuantizedModel, Scheme
 from mlp_export.session import open_session
 from mlp_export.verify import verify
@@ -257,6 +261,23 @@ def test_run_and_bench_answer_through_the_interpreter(exported: ExportReport) ->
     command = ["bench", str(exported.bundle.path), "--prompt-tokens", "40", "--new-tokens", "2", "--json"]
     done = CliRunner().invoke(app, [*command, "--repetitions", "1"])
     assert done.exit_code == 0 and json.loads(done.stdout)["prefill_tokens"] == 40
+
+
+@pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac has Core ML")
+def test_the_stock_runner_needs_core_ml(exported: ExportReport) -> None:
+    done = CliRunner().invoke(app, ["run", str(exported.bundle.path), "--prompt", "Hi", "--stock-runner"])
+    assert done.exit_code == 4 and "has no Core ML on this machine" in done.stderr
+
+
+def test_it_is_not_pushed_to_android(exported: ExportReport) -> None:
+    with pytest.raises(UsageError, match="for iOS"):
+        push(exported.bundle, QUIET)
+
+
+def test_a_bundle_is_verified_without_its_model(exported: ExportReport) -> None:
+    report = verify(exported.bundle, None, QUIET)
+    assert report.passed and report.weights_bit_equal is None
+    assert {"structure", "stale slot", "window"} <= {check.name for check in report.checks}
 
 
 # Negative controls: what verification has to find
@@ -479,6 +500,48 @@ def test_a_compiled_model_needs_xcode(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="needs macOS with Xcode") as raised:
         export(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False), QUIET)
     assert raised.value.hint and not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def xcode(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """As on a Mac, with a stand-in for Xcode's compiler, which makes a folder. Its calls."""
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        weights = Path(command[-1]) / "model.mlmodelc" / "weights"
+        weights.mkdir(parents=True)
+        (weights / "weight.bin").write_bytes(b"as they were")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(package_module.subprocess, "run", run)
+    return calls
+
+
+def test_a_compiled_model_takes_the_packages_place(checkpoint: Path, tmp_path: Path, xcode: list[list[str]]) -> None:
+    bundle = export(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False), QUIET).bundle
+    assert [command[:3] for command in xcode] == [["xcrun", "coremlcompiler", "compile"]]
+    found = inspect_artifact(bundle.pte)
+    assert found.compiled_for["model"] == "compiled" and found.placement_forecast is None and found.refusals == []
+    files = read_package(map_file(bundle.pte), "it").files
+    assert set(files) == {"metadata.json", "model.mlmodelc/weights/weight.bin"}
+    with pytest.raises(InputError, match="compiled Core ML model"):
+        InterpretedSession(bundle.pte)
+
+
+@pytest.mark.usefixtures("xcode")
+def test_a_compiler_that_fails_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "error: no such operator")
+
+    monkeypatch.setattr(package_module.subprocess, "run", run)
+    with pytest.raises(MissingError, match="coremlcompiler failed: error: no such operator"):
+        export(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False), QUIET)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("found", "told"), [(None, "found none"), ("8.3", "found 8.3")])

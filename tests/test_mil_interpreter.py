@@ -16,7 +16,7 @@ import pytest
 import torch
 from mil import interpret, package_of, program_of
 
-from mlp_export.backends.coreml.decoder_graph import head_pieces, rms_norm
+from mlp_export.backends.coreml.decoder_graph import HIDDEN, head_pieces, rms_norm
 from mlp_export.backends.coreml.interpreter import OPERATORS, MilInterpreter
 from mlp_export.backends.coreml.package_reader import unpack_int4
 from mlp_export.backends.coreml.placement import forecast
@@ -190,6 +190,37 @@ def test_the_textbooks_norm_does_not_hold_them(tmp_path: Path) -> None:
     rows = rows_of(3000.0)
     found = normed(naive_rms_norm, rows, tmp_path)
     assert found.abs().max() == 0  # squares are infinite, their inverse root is zero
+
+
+@pytest.mark.parametrize("amplitude", [1.0, 100.0, 14000.0])
+@pytest.mark.parametrize("hidden_first", [True, False])
+def test_hidden_keys_have_no_share(amplitude: float, hidden_first: bool, tmp_path: Path) -> None:
+    """Whatever scores float16 can take a finite mask for; with one key seen, and with half of them."""
+    scores = torch.full((1, 1, 8, 32), -amplitude).half()
+    hidden = slice(0, 4) if hidden_first else slice(4, 8)
+    scores[:, :, hidden] = amplitude  # the hidden ones would win
+    mask = torch.zeros(1, 1, 8, 32).half()
+    mask[:, :, hidden] = HIDDEN
+    mask[..., 0] = HIDDEN
+    mask[:, :, 5, 0] = 0  # a query that sees one key alone
+    program = program_of(
+        {"scores": scores.shape, "mask": mask.shape},
+        lambda inputs: mb.softmax(x=mb.add(x=inputs["scores"], y=inputs["mask"]), axis=2),
+    )
+    shares = interpret(program, tmp_path, {"scores": scores, "mask": mask})
+    assert shares[..., 1:][mask[..., 1:] < 0].abs().max() == 0
+    torch.testing.assert_close(shares.sum(2), torch.ones(1, 1, 32), rtol=1e-3, atol=0)
+    assert shares[0, 0, 5, 0] == 1
+
+
+def test_an_infinite_mask_is_no_number(tmp_path: Path) -> None:
+    """Why masks are finite: rows behind the last token may see nothing at all."""
+    scores, mask = torch.zeros(1, 1, 8, 32).half(), torch.full((1, 1, 8, 32), float("-inf")).half()
+    program = program_of(
+        {"scores": scores.shape, "mask": mask.shape},
+        lambda inputs: mb.softmax(x=mb.add(x=inputs["scores"], y=inputs["mask"]), axis=2),
+    )
+    assert interpret(program, tmp_path, {"scores": scores, "mask": mask}).isnan().all()
 
 
 # The head's pieces

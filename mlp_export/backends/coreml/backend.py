@@ -34,7 +34,7 @@ from mlp_export.backends.coreml.targets import (
 from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import Numerics
-from mlp_export.errors import UsageError
+from mlp_export.errors import MissingError, UsageError
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
 from mlp_export.session import Session
@@ -141,7 +141,11 @@ class CoremlBackend:
         return Effort(edges=False, prompts=prompts)
 
     def ready(self) -> None:
-        pass
+        if sys.platform != "darwin":
+            raise MissingError(
+                "ExecuTorch has no Core ML on this machine",
+                "leave --stock-runner out: an interpreter answers. Or run it on a Mac",
+            )
 
     def open(self, path: Path) -> Session:
         if sys.platform == "darwin":
