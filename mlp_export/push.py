@@ -40,9 +40,7 @@ def push(
     several devices are there and none is chosen, ResourceError where the device is full.
     """
     if "ios" in bundle.manifest.backend.least_runtime:
-        raise UsageError(
-            "this bundle is for iOS, push copies to Android", "docs/guides/iphone.md says how it gets there"
-        )
+        raise UsageError("this bundle is for iOS, push copies to Android", "see docs/guides/iphone.md")
     adb = shutil.which("adb")
     if adb is None:
         raise MissingError(

@@ -55,7 +55,7 @@ class MilInterpreter:
         if len(functions) != 1:
             raise InputError(f"{package.name} has {len(functions)} Core ML functions", "one is expected")
         block = package.function
-        unknown = sorted({operation.type for operation in block.operations} - {*OPERATORS, _CONSTANT})
+        unknown = sorted({operation.type for operation in block.operations} - {*OPERATORS, "const"})
         if unknown:
             raise InputError(
                 f"{package.name} has Core ML operators that are not known here: {', '.join(unknown)}",
@@ -67,11 +67,14 @@ class MilInterpreter:
         self._keeps_weights = sum(4 * math.prod(_shape(o.outputs[0])) for o in weights) <= _DENSE_BYTES
         self._weights: dict[str, torch.Tensor] = {}
         self._package = package
-        self._steps = self._read_steps(block)
+        constants = {o.outputs[0].name: self._value(o.attributes["val"]) for o in block.operations if o.type == "const"}
+        self._steps = self._read_steps(block, constants)
+        used = {name for step in self._steps for names in step.arguments.values() for name in _listed(names)}
+        self._constants = {name: constants[name] for name in used & set(constants)}  # in lists, beside results
 
     def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Outputs by their names, in the dtypes that the program declares. `inputs`: all of the function's."""
-        values: dict[str, torch.Tensor] = {name: tensor.float() for name, tensor in inputs.items()}
+        values = {**self._constants, **{name: tensor.float() for name, tensor in inputs.items()}}
         for step in self._steps:
             values[step.name] = self._result(step, values)
             for name in step.last_uses:
@@ -95,15 +98,10 @@ class MilInterpreter:
             self._weights[step.name] = result
         return result
 
-    def _read_steps(self, block: Any) -> list[_Step]:
-        constants = {
-            operation.outputs[0].name: self._value(operation.attributes["val"])
-            for operation in block.operations
-            if operation.type == _CONSTANT
-        }
+    def _read_steps(self, block: Any, constants: Mapping[str, Any]) -> list[_Step]:
         steps = []
         for operation in block.operations:
-            if operation.type == _CONSTANT:
+            if operation.type == "const":
                 continue
             known: dict[str, Any] = {}
             results: dict[str, str | list[str]] = {}
@@ -122,12 +120,6 @@ class MilInterpreter:
             steps.append(
                 _Step(output.name, operation.type, compute, known, results, _shape(output), _is_half(output), [])
             )
-        # Constants beside results, as in a concatenation, are values like them.
-        made = {step.name for step in steps}
-        used = {name for step in steps for names in step.arguments.values() for name in _listed(names)}
-        for name in used & set(constants) - made:
-            value = constants[name]
-            steps.insert(0, _Step(name, _CONSTANT, _same, {"x": value}, {}, list(value.shape), False, []))
         seen = set(self._outputs)
         for step in reversed(steps):
             for name in dict.fromkeys(name for names in step.arguments.values() for name in _listed(names)):
@@ -150,11 +142,6 @@ def _listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else names
 
 
-def _same(arguments: _Arguments) -> torch.Tensor:
-    value: torch.Tensor = arguments["x"]
-    return value
-
-
 def _shape(output: Any) -> list[int]:
     return [int(dimension.constant.size) for dimension in output.type.tensorType.dimensions]
 
@@ -163,7 +150,6 @@ def _is_half(output: Any) -> bool:
     return bool(output.type.tensorType.dataType == _TYPES.FLOAT16)
 
 
-_CONSTANT = "const"
 _CONSTANT_WEIGHT = "constexpr_blockwise_shift_scale"
 
 
