@@ -248,7 +248,10 @@ def _check_options(options: ExportOptions) -> Backend:
             first.install,
         )
     if options.soc is not None and options.soc not in backend.socs:
-        raise UsageError(f"no SoC {options.soc!r} for {options.backend}", f"choose one of: {', '.join(backend.socs)}")
+        hint = (
+            f"choose one of: {', '.join(backend.socs)}" if backend.socs else "leave --soc out: its programs run on any"
+        )
+        raise UsageError(f"no SoC {options.soc!r} for {options.backend}", hint)
     for option, given, known in (
         ("--compute-unit", options.compute_unit, backend.compute_units),
         ("--kv-cache", options.kv_cache, backend.kv_caches),
@@ -266,7 +269,7 @@ def _check_options(options: ExportOptions) -> Backend:
             "verify an export without it first, then add --no-verify",
         )
     if options.calibration is not None and not backend.calibrates:
-        raise UsageError(f"--calibration with --backend {options.backend}", "its scales are found as the program runs")
+        raise UsageError(f"--calibration with --backend {options.backend}", "it has no static scales")
     if options.context < 2:
         raise UsageError(f"a context of {options.context}", "give --context 2 or more: a prompt and an answer share it")
     if options.prefill_chunk is not None and not 1 <= options.prefill_chunk <= options.context:

@@ -128,7 +128,7 @@ def inspect_artifact(path: Path) -> Inspection:
         refusals=refusals,
         operators=sorted({name for name, _ in calls}),
         quantization={**quantization, **manifest.quantization} if manifest else quantization,
-        runtimes=manifest.backend.least_runtime if manifest else _least_runtime(forward, calls),
+        runtimes=manifest.backend.least_runtime if manifest else _least_runtime(forward, calls, compiled_for),
         segments=segments,
         model=asdict(manifest.model) if manifest else None,
     )
@@ -194,11 +194,16 @@ def _embedding_type(calls: list[tuple[str, list[int]]]) -> str | None:
     return next((f"int{EMBEDDING_BITS[name]}" for name, _ in calls if name in EMBEDDING_BITS), None)
 
 
-def _least_runtime(plan: ExecutionPlan, calls: list[tuple[str, list[int]]]) -> dict[str, str]:
-    """Runtimes before 1.5 abort on an embedding with bf16 scales; else 1.3 has all that mlp-export writes."""
+def _least_runtime(
+    plan: ExecutionPlan, calls: list[tuple[str, list[int]]], compiled_for: dict[str, str]
+) -> dict[str, str]:
+    """Runtimes before 1.5 abort on an embedding with bf16 scales; else 1.3 has all that mlp-export writes. A Core ML
+    package says its system as "iOS 18".
+    """
     scales = [plan.values[arguments[1]].val for name, arguments in calls if name in EMBEDDING_BITS]
     bf16 = any(isinstance(value, Tensor) and value.scalar_type == ScalarType.BFLOAT16 for value in scales)
-    return {"executorch": "1.5" if bf16 else "1.3"}
+    system = [part.lower() for part in compiled_for.get("system", "").split(" ") if part]
+    return {"executorch": "1.5" if bf16 else "1.3", **({system[0]: system[1]} if len(system) == 2 else {})}
 
 
 def _segments(program: Program, program_bytes: int) -> list[Segment]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import ExecutionPlan, InstructionArguments, KernelCall, Tensor
 
@@ -11,17 +12,17 @@ from executorch.exir.schema import ExecutionPlan, InstructionArguments, KernelCa
 EMBEDDING_BITS = {"quantized_decomposed::embedding_4bit": 4, "quantized_decomposed::embedding_byte": 8}
 # Operators that write a KV cache, with the index of the argument that is the cache.
 CACHE_WRITERS = {"llama::update_cache": 1, "llama::update_cache_with_indices": 1}
-_ITEM_BYTES = {
-    ScalarType.BYTE: 1,
-    ScalarType.CHAR: 1,
-    ScalarType.BOOL: 1,
-    ScalarType.SHORT: 2,
-    ScalarType.HALF: 2,
-    ScalarType.BFLOAT16: 2,
-    ScalarType.INT: 4,
-    ScalarType.FLOAT: 4,
-    ScalarType.LONG: 8,
-    ScalarType.DOUBLE: 8,
+_DTYPES = {
+    ScalarType.BYTE: torch.uint8,
+    ScalarType.CHAR: torch.int8,
+    ScalarType.BOOL: torch.bool,
+    ScalarType.SHORT: torch.int16,
+    ScalarType.HALF: torch.float16,
+    ScalarType.BFLOAT16: torch.bfloat16,
+    ScalarType.INT: torch.int32,
+    ScalarType.FLOAT: torch.float32,
+    ScalarType.LONG: torch.int64,
+    ScalarType.DOUBLE: torch.float64,
 }
 
 
@@ -37,6 +38,11 @@ def kernel_calls(plan: ExecutionPlan) -> list[tuple[str, list[int]]]:
     ]
 
 
+def dtype(tensor: Tensor) -> torch.dtype:
+    """What a tensor holds. Raises KeyError for a dtype that no program of ours has."""
+    return _DTYPES[tensor.scalar_type]
+
+
 def planned_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor at its largest shape. Raises KeyError for a dtype that no program of ours has."""
-    return math.prod(tensor.sizes) * _ITEM_BYTES[tensor.scalar_type]
+    """Bytes of a tensor at its largest shape. Raises KeyError as `dtype` does."""
+    return math.prod(tensor.sizes) * dtype(tensor).itemsize

@@ -177,7 +177,15 @@ def quantize_weight(weight: torch.Tensor, scheme: Scheme, learned_scale: torch.T
         zero_point = torch.zeros(scale.shape, dtype=torch.int8)
         codes[first : first + step] = quantize_affine(block, (1, group), scale, zero_point, torch.int8, low, high)
     if scheme.half_scales:
-        scales = scales.to(torch.float16)
+        half = scales.to(torch.float16)
+        lost = (half.isinf() | ((half == 0) & (scales != 0))) & codes.ne(0).any(1, keepdim=True)
+        if lost.any():
+            worst = float(scales[lost].max())
+            raise InputError(
+                f"a scale of {worst:.3g} does not fit float16, which Core ML's weights have",
+                "--backend xnnpack keeps it in float32",
+            )
+        scales = half
     return QuantizedWeight(codes, scales, scheme.bits, group)
 
 

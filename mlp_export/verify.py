@@ -209,7 +209,8 @@ def call_plans(config: ModelConfig, context: int, chunk: int, effort: Effort = _
     by step and as the end of a whole chunk. These are called behind a gap (see `mlp_export.decoder.Passage`).
     """
     if not effort.edges:
-        return [[Call(0, chunk, "chunk"), Call(chunk, 1, "decode")]]
+        first = min(chunk, context - 1)
+        return [[Call(0, first, "chunk"), Call(first, 1, "decode")]]
     window = config.window if effort.crosses_window else 0
     length = min(context, (window or 2 * chunk) + effort.single_steps)
     edge = min(window - 2 if window else length - effort.single_steps, length)

@@ -7,6 +7,7 @@ import platform
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -18,17 +19,15 @@ import torch
 from artifacts import QUIET
 from checkpoints import VOCAB_SIZE, write_checkpoint
 from executorch.backends.apple.coreml import executorchcoreml
-from mil import package_of
 from typer.testing import CliRunner
 
 from mlp_export.backends.base import get_backend
 from mlp_export.backends.coreml import backend as backend_module
-from mlp_export.backends.coreml import package as package_module
 from mlp_export.backends.coreml import program as program_module
-from mlp_export.backends.coreml.decoder_graph import decoder_program, output_names
+from mlp_export.backends.coreml import xcode as xcode_module
 from mlp_export.backends.coreml.numerics import HalfNumerics
-from mlp_export.backends.coreml.package import BACKEND_ID
-from mlp_export.backends.coreml.package_reader import read_package
+from mlp_export.backends.coreml.package_reader import read_package, read_tree
+from mlp_export.backends.coreml.payload import BACKEND_ID
 from mlp_export.backends.coreml.session import InterpretedSession
 from mlp_export.backends.coreml.tools import coremltools
 from mlp_export.backends.half_rope import graph_weight
@@ -107,8 +106,9 @@ def test_the_contract_is_one_function_without_states(exported: ExportReport, che
     assert found.compiled_for == {"model": "package", "system": "iOS 18", "compute_unit": "cpu_and_ne"}
     assert found.kv_cache_bytes == config.kv_cache_bytes(CONTEXT, 2)
     package = read_package(map_file(exported.bundle.pte), "it")
-    assert list(package.functions()) == ["main"] and not package.specification.description.state
-    assert package.output_names == list(output_names(config))
+    assert list(package.functions) == ["main"] and not package.specification.description.state
+    assert package.output_names[:2] == ["layers_0_k_new", "layers_0_v_new"]
+    assert package.output_names[-1] == "head_0" and len(package.output_names) == 2 * config.num_layers + 1
     sizes = {f.name: list(f.type.multiArrayType.shape) for f in package.specification.description.input}
     assert sizes["layers_1_k_cached"] == [config.num_kv_heads, WINDOW, 1, config.head_dim]
     assert sizes["layers_0_v_cached"] == [config.num_kv_heads, CONTEXT, 1, config.head_dim]
@@ -135,7 +135,7 @@ def test_codes_and_scales_are_the_checkpoints_by_coremltools_own_reader(
     from coremltools.converters.mil.frontend.milproto import load
 
     data = exported.bundle.pte.read_bytes()
-    start, size = read_layout(data).delegate_span(BACKEND_ID)
+    start, size = read_layout(data).delegate_spans(BACKEND_ID)[0]
     assert executorchcoreml.unflatten_directory_contents(data[start : start + size], str(tmp_path))
     (package,) = tmp_path.rglob("model.mlpackage")
     opened = coremltools.models.MLModel(str(package), skip_model_load=True)
@@ -174,16 +174,33 @@ def test_half_scales_survive_the_manifest(checkpoint: Path) -> None:
     assert torch.equal(dense, dense.half().float())  # as the constant's type says
 
 
+_IDENTIFY = """
+import json, sys
+from pathlib import Path
+from artifacts import QUIET
+from mlp_export.backends.coreml.package_reader import read_package, read_tree
+from mlp_export.backends.pte import map_file
+from mlp_export.export import ExportOptions, export
+model, out, context = sys.argv[1:]
+asked = ExportOptions("coreml", model, Path(out), context=int(context), verify=False)
+bundle = export(asked, QUIET).bundle
+package = read_package(map_file(bundle.pte), "it")
+place, length = package.files["metadata.json"]
+print(json.loads(package.data[place : place + length])["identifier"])
+"""
+
+
 def test_the_same_model_is_cached_under_the_same_name(checkpoint: Path, tmp_path: Path) -> None:
-    """The phone compiles a package once for each identifier."""
-    model = model_of(checkpoint)
+    """The phone compiles a package once for each identifier. Other processes order hashes otherwise."""
 
-    def identifier(context: int) -> str:
-        package = package_of(decoder_program(model, context, ROWS), tmp_path)
-        place, length = package.files["metadata.json"]
-        return str(json.loads(package.data[place : place + length])["identifier"])
+    def identifier(out: str, context: int) -> str:
+        command = [sys.executable, "-c", _IDENTIFY, str(checkpoint), str(tmp_path / out), str(context)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+        return done.stdout.splitlines()[-1]
 
-    assert identifier(64) == identifier(64) != identifier(96)
+    one, again, other = identifier("a", 64), identifier("b", 64), identifier("c", 96)
+    assert one == again != other and one.startswith("mlp_export_")
+    assert (tmp_path / "a" / "model.pte").read_bytes() == (tmp_path / "b" / "model.pte").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -193,6 +210,7 @@ def test_the_same_model_is_cached_under_the_same_name(checkpoint: Path, tmp_path
         ("mobilellm-pro", "float", {}, "int4"),
         ("mobilellm-r1", "float", {}, None),
         ("llama", "float", {"tied": False}, None),
+        ("llama", "float", {"vocab_size": 16400, "num_hidden_layers": 2}, None),  # a head of two pieces
     ],
 )
 def test_other_models(tmp_path: Path, family: str, kind: str, changes: Any, weights: Any) -> None:
@@ -428,6 +446,23 @@ def test_activations_far_beyond_the_usual(tmp_path: Path) -> None:
     assert report.verification is not None and report.verification.passed
 
 
+def test_rows_behind_the_last_token_have_no_say(tmp_path: Path) -> None:
+    """Token 0 overflows, and no text has it: a row that is filled up must not be it."""
+    folder = checkpoint_of(tmp_path / "model", "float", family="llama", tied=False)
+    scaled(folder, "model.embed_tokens.weight", 60000.0, rows=slice(0, 1))
+    scaled(folder, "model.layers.0.mlp.down_proj.weight", 300.0)
+    report = export(options(folder, tmp_path / "b", context=64), QUIET)
+    assert report.verification is not None and report.verification.passed
+
+
+def test_scales_that_float16_does_not_hold_are_said(tmp_path: Path) -> None:
+    folder = checkpoint_of(tmp_path / "model", "float", family="llama")
+    scaled(folder, "model.layers.1.mlp.up_proj.weight", 1e-8)
+    with pytest.raises(InputError, match="does not fit float16"):
+        export(options(folder, tmp_path / "b", context=64, verify=False), QUIET)
+    assert not (tmp_path / "b").exists()
+
+
 def test_values_that_float16_does_not_hold_are_said(tmp_path: Path) -> None:
     folder = checkpoint_of(tmp_path / "model", "float", family="llama")
     scaled(folder, "model.layers.2.mlp.down_proj.weight", 3e4)
@@ -437,13 +472,13 @@ def test_values_that_float16_does_not_hold_are_said(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
-def scaled(folder: Path, name: str, factor: float) -> None:
-    """Multiply a tensor of a checkpoint."""
+def scaled(folder: Path, name: str, factor: float, rows: slice = slice(None)) -> None:
+    """Multiply rows of a tensor of a checkpoint."""
     from safetensors.torch import load_file, save_file
 
     path = folder / "model.safetensors"
     tensors = load_file(path)
-    tensors[name] = tensors[name] * factor
+    tensors[name][rows] *= factor
     save_file(tensors, path)
 
 
@@ -454,7 +489,7 @@ def scaled(folder: Path, name: str, factor: float) -> None:
     ("changes", "says"),
     [
         ({"prefill_chunk": WINDOW + 1}, f"prefill chunk of {WINDOW + 1}"),
-        ({"context": 16384}, "the Neural Engine takes 16,384"),
+        ({"context": 16384}, "16,416 keys in a score: the Neural Engine takes 16,384"),
         ({"kv_cache": "int8"}, "--kv-cache int8"),
         ({"soc": "sm8750"}, "no SoC 'sm8750'"),
         ({"compute_unit": "gpu"}, "--compute-unit gpu"),
@@ -473,6 +508,20 @@ def test_options_that_do_not_fit_are_refused(checkpoint: Path, tmp_path: Path, c
 def test_the_limit_is_the_engines(checkpoint: Path, tmp_path: Path) -> None:
     assert plan(options(checkpoint, tmp_path / "b", context=16384 - ROWS)).context == 16384 - ROWS
     assert plan(options(checkpoint, tmp_path / "b", context=16384, compute_unit="cpu_and_gpu")).context == 16384
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "intermediate_size"])
+def test_wide_models_are_not_for_the_engine(tmp_path: Path, key: str) -> None:
+    model = checkpoint_of(tmp_path / "model", "float", family="llama", num_hidden_layers=1, **{key: 16416})
+    with pytest.raises(UsageError, match="16,416 channels") as raised:
+        plan(options(model, tmp_path / "b"))
+    assert raised.value.hint == "give --compute-unit cpu_and_gpu"
+
+
+def test_four_bits_of_an_odd_hidden_size(tmp_path: Path) -> None:
+    model = checkpoint_of(tmp_path / "model", "float", family="llama", hidden_size=63)
+    with pytest.raises(InputError, match="hidden size of 63"):
+        plan(options(model, tmp_path / "b", weights="int4"))
 
 
 def test_a_target_too_old_for_int4_says_why(checkpoint: Path, tmp_path: Path) -> None:
@@ -498,8 +547,8 @@ def test_weights_in_groups_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac may compile")
 def test_a_compiled_model_needs_xcode(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="needs macOS with Xcode") as raised:
-        export(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False), QUIET)
-    assert raised.value.hint and not list(tmp_path.iterdir())
+        plan(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False))
+    assert raised.value.hint
 
 
 @pytest.fixture
@@ -516,7 +565,8 @@ def xcode(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
-    monkeypatch.setattr(package_module.subprocess, "run", run)
+    monkeypatch.setattr(xcode_module.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(xcode_module.subprocess, "run", run)
     return calls
 
 
@@ -538,8 +588,8 @@ def test_a_compiler_that_fails_leaves_nothing(
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "error: no such operator")
 
-    monkeypatch.setattr(package_module.subprocess, "run", run)
-    with pytest.raises(MissingError, match="coremlcompiler failed: error: no such operator"):
+    monkeypatch.setattr(xcode_module.subprocess, "run", run)
+    with pytest.raises(xcode_module.CompileError, match="coremlcompiler failed: error: no such operator"):
         export(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False), QUIET)
     assert not list(tmp_path.iterdir())
 
@@ -571,6 +621,16 @@ def test_other_machines(
     assert "WSL" in raised.value.hint
 
 
+def test_a_bundle_on_a_machine_without_coremltools(exported: ExportReport) -> None:
+    """It is said, and is no bug of ours."""
+    blocked = "import sys; sys.modules['coremltools'] = None; from mlp_export.cli import main; main()"
+    for verb in (["inspect"], ["verify"], ["run", "--prompt", "Hi"]):
+        command = [sys.executable, "-c", blocked, verb[0], str(exported.bundle.path), *verb[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 4 and "error: coremltools cannot be imported" in done.stderr
+        assert "hint: pip install coremltools==9.0" in done.stderr
+
+
 def damaged(pte: Path, file: str, how: Callable[[np.ndarray], np.ndarray]) -> None:
     package = read_package(map_file(pte), str(pte))
     change(pte, *package.files[file], how)
@@ -588,10 +648,44 @@ def test_a_damaged_package_is_said(copied: Bundle, file: str) -> None:
 
 
 def test_a_damaged_tree_of_files_is_said(copied: Bundle) -> None:
-    start, size = read_layout(copied.pte.read_bytes()).delegate_span(BACKEND_ID)
+    start, size = read_layout(copied.pte.read_bytes()).delegate_spans(BACKEND_ID)[0]
     change(copied.pte, start + size - 200, 200, lambda bytes_: bytes_ ^ 255)
     with pytest.raises(InputError, match="damaged"):
         inspect_artifact(copied.pte)
+
+
+def tree_of(nodes: list[dict[str, Any]]) -> bytes:
+    """A payload that is a tree of files and nothing else."""
+    return json.dumps({"nodes": nodes}).encode()[::-1]
+
+
+def folder_of(**children: int) -> dict[str, Any]:
+    return {"name": "x", "kind": 1, "children": children, "dataRegion": {"offset": 0, "size": 0}}
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [folder_of(), *(folder_of(a=n, b=n) for n in range(60))],  # 2 ** 60 paths
+        [folder_of(a=1), folder_of(a=0)],
+        [folder_of(a=7)],
+        [{**folder_of(), "kind": 0, "dataRegion": {"offset": 0, "size": 1 << 40}}],
+        [{**folder_of(), "kind": 0, "dataRegion": {"offset": -9, "size": 5}}],
+        [],
+        ["no node"],
+    ],
+)
+def test_trees_that_are_none(nodes: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "payload"
+    path.write_bytes(tree_of(nodes))
+    with pytest.raises(InputError, match="damaged"):
+        read_tree(map_file(path), 0, path.stat().st_size, "it")
+
+
+def test_a_long_chain_of_folders(tmp_path: Path) -> None:
+    path = tmp_path / "payload"
+    path.write_bytes(tree_of([folder_of(), *(folder_of(a=n) for n in range(5000))]))
+    assert read_tree(map_file(path), 0, path.stat().st_size, "it") == {}
 
 
 def test_damaged_weights_are_said(copied: Bundle, checkpoint: Path) -> None:
@@ -643,6 +737,26 @@ def test_a_stateful_file_is_told_of(tmp_path: Path) -> None:
     path = lowered({"forward": Counting()}, tmp_path / "stateful.pte", take_over_mutable_buffer=True)
     with pytest.raises(InputError, match=r"keeps 1 states in Core ML .*refuses it \(error 0x23\)"):
         inspect_artifact(path)
+
+
+def test_every_package_of_a_file_is_looked_at(tmp_path: Path) -> None:
+    """A partitioner may leave an operator between two of them; here the first has a state."""
+
+    class Split(Counting):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(torch.cumsum(super().forward(x), 1))
+
+    path = lowered(
+        {"forward": Split()},
+        tmp_path / "split.pte",
+        take_over_mutable_buffer=True,
+        skip_ops_for_coreml_delegation=["aten.cumsum.default"],
+    )
+    assert len(read_layout(path.read_bytes()).delegate_spans(BACKEND_ID)) == 2
+    (told,) = get_backend("coreml").refusals(path)
+    assert "states in Core ML" in told
+    found = get_backend("coreml").placement(path)
+    assert found is not None and found.operators["linear"] == 2
 
 
 def test_a_multifunction_file_is_told_of(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_hidden_keys_have_no_share(amplitude: float, hidden_first: bool, tmp_pat
 
 
 def test_an_infinite_mask_is_no_number(tmp_path: Path) -> None:
-    """Why masks are finite: rows behind the last token may see nothing at all."""
+    """Why masks are finite: where nothing is seen, shares are at least numbers."""
     scores, mask = torch.zeros(1, 1, 8, 32).half(), torch.full((1, 1, 8, 32), float("-inf")).half()
     program = program_of(
         {"scores": scores.shape, "mask": mask.shape},
@@ -250,7 +250,7 @@ def test_pieces_of_the_head_are_all_of_it(vocabulary: int) -> None:
 )
 def test_the_forecast_names_what_breaks_a_limit(build: Any, told: str, tmp_path: Path) -> None:
     package = package_of(program_of({"x": SHAPE}, lambda inputs: mb.abs(x=build(inputs["x"]))), tmp_path)
-    found = forecast(package)
+    found = forecast([package])
     assert found is not None and found.share < 1
     assert told in found.exceptions[0]
 
@@ -259,7 +259,7 @@ def test_the_forecast_names_tensors_of_too_many_dimensions(tmp_path: Path) -> No
     package = package_of(program_of({"x": SHAPE}, lambda inputs: mb.abs(x=inputs["x"])), tmp_path)
     for _ in range(2):  # coremltools itself writes none
         package.function.operations[-1].outputs[0].type.tensorType.dimensions.add().constant.size = 1
-    found = forecast(package)
+    found = forecast([package])
     assert found is not None and found.exceptions == ["abs_0 (abs): 6 dimensions, at most 5"]
 
 
@@ -269,6 +269,6 @@ def test_the_forecast_names_weights_with_a_scale_a_block(tmp_path: Path) -> None
         weight = mb.constexpr_blockwise_shift_scale(data=np.ones((2, 4, 1, 1), np.int8), scale=scales, name="w")
         return mb.conv(x=inputs["x"], weight=weight)
 
-    found = forecast(package_of(program_of({"x": (1, 4, 1, 32)}, build), tmp_path))
+    found = forecast([package_of(program_of({"x": (1, 4, 1, 32)}, build), tmp_path)])
     assert found is not None and found.share == 1
     assert found.exceptions == ["w (constexpr_blockwise_shift_scale): a scale a block: [2, 2, 1, 1] for [2, 4, 1, 1]"]

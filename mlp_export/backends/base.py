@@ -127,14 +127,19 @@ class Backend(Protocol):
     default_prefill_chunk: int
     socs: Sequence[str]  # chips it builds for, one a program, the first by default; none where programs run on any
     compute_units: Sequence[str]  # what a program may be told to run on, the first by default; none where that is clear
-    deployment_targets: Sequence[
-        str
-    ]  # oldest systems that programs may be asked to run on; none where that is no question
     kv_caches: Sequence[KvCache]  # types of the KV cache, the first by default
     shares_tied_weights: bool  # whether a tied head and embedding are stored once
     calibrates: bool  # whether `lower` wants a text
-    runs_here: str  # what a person should know of a program that runs on this machine; "" where it runs as it should
-    computes_in_torch: bool  # whether programs run on torch's kernels here, and want its threads
+
+    @property
+    def runs_here(self) -> str:
+        """What a person should know of a program that runs on this machine; "" where it runs as it should."""
+        ...
+
+    @property
+    def computes_in_torch(self) -> bool:
+        """Whether programs run on torch's kernels here, and want its threads."""
+        ...
 
     def requirements(self) -> Sequence[Requirement]:
         """What this backend needs here, found or not."""

@@ -29,10 +29,9 @@ from executorch.runtime import Runtime
 
 from mlp_export.backends.pte import PteLayout, read_layout, read_program
 from mlp_export.errors import InputError
-from mlp_export.program_tables import CACHE_WRITERS, kernel_calls, planned_bytes
+from mlp_export.program_tables import CACHE_WRITERS, dtype, kernel_calls, planned_bytes
 
 _BEFORE, _BEHIND = "before", "behind"
-_DTYPES = {0: torch.uint8, 1: torch.int8, 5: torch.float16, 6: torch.float32}  # executorch/exir/scalar_type.py
 
 
 class CutProgram:
@@ -50,6 +49,10 @@ class CutProgram:
         written = [arguments[CACHE_WRITERS[name]] for name, arguments in kernel_calls(forward) if name in CACHE_WRITERS]
         arguments = chain[calls[0]].instr_args.args
         caches = [index for index in arguments if index in set(written)]
+        if not caches:
+            raise InputError(
+                f"{name}: the delegate takes no KV cache that the program writes", "give a .pte of mlp-export"
+            )
         first = arguments.index(caches[0])
         shared, results = arguments[:first], arguments[first + len(caches) :]
         before, behind = copy.deepcopy(forward), copy.deepcopy(forward)
@@ -101,7 +104,7 @@ def _zeros(plan: ExecutionPlan, index: int) -> torch.Tensor:
     """A cache as a fresh program has it."""
     cache = plan.values[index].val
     assert isinstance(cache, Tensor)
-    return torch.zeros(cache.sizes, dtype=_DTYPES[int(cache.scalar_type)])
+    return torch.zeros(cache.sizes, dtype=dtype(cache))
 
 
 def _take_constants(program: Program, data: mmap.mmap, layout: PteLayout) -> None:

@@ -12,12 +12,10 @@ from executorch.exir.schema import Tensor
 from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.backends.pte import mapped, read_bytes, read_forward, read_layout
 from mlp_export.errors import InputError
-from mlp_export.program_tables import EMBEDDING_BITS, kernel_calls
+from mlp_export.program_tables import EMBEDDING_BITS, dtype, kernel_calls
 from mlp_export.quantization import QuantizedWeight
 
 _FLIP = "aten::flip"
-# executorch/exir/scalar_type.py
-_SCALE_DTYPES = {5: torch.float16, 6: torch.float32, 15: torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def read_embedding(path: Path, like: QuantizedWeight) -> QuantizedWeight:
         if codes_value.sizes[0] * codes_value.sizes[1] * 8 // bits != like.codes.numel():
             raise InputError(f"the embedding of {path} is {codes_value.sizes}, expected that of {like.codes.shape}")
         rows, groups = like.codes.shape[0], like.scales.numel() // like.codes.shape[0]
-        scale_dtype = _SCALE_DTYPES[int(scales_value.scalar_type)]
+        scale_dtype = dtype(scales_value)
 
         def constant(value: Tensor, size: int) -> torch.Tensor:
             return read_bytes(data, layout.segment_base + layout.constants[value.data_buffer_idx], size)

@@ -58,15 +58,15 @@ class PteLayout:
     constants: tuple[int, ...]  # absolute-in-segment-area offsets of the program's constants, by index
     constant_segment: int
     named_data: dict[str, int]  # name -> segment index
-    delegates: dict[str, int]  # id -> index of the segment with its payload, of delegates that have one
+    delegates: dict[str, list[int]]  # id -> indices of the segments with its payloads, of delegates that have them
 
     def named_span(self, name: str) -> tuple[int, int]:
         """Offset in the file and size of a named constant. Raises KeyError."""
         return self._span(self.named_data[name])
 
-    def delegate_span(self, delegate: str) -> tuple[int, int]:
-        """Offset in the file and size of a delegate's payload. Raises KeyError."""
-        return self._span(self.delegates[delegate])
+    def delegate_spans(self, delegate: str) -> list[tuple[int, int]]:
+        """Offset in the file and size of each payload of a delegate."""
+        return [self._span(index) for index in self.delegates.get(delegate, [])]
 
     def _span(self, index: int) -> tuple[int, int]:
         segment = self.segments[index]
@@ -129,13 +129,13 @@ def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteL
         for entry in _tables(program, _PROGRAM_NAMED_DATA):
             key = entry.String(_field(entry, _NAMED_KEY)).decode()
             named[key] = _integer(entry, _NAMED_SEGMENT, "<I")
-        delegates = {}
+        delegates: dict[str, list[int]] = {}
         for plan in _tables(program, _PROGRAM_PLANS):
             for delegate in _tables(plan, _PLAN_DELEGATES):
                 payload = _subtable(delegate, _DELEGATE_DATA)
                 if payload is not None and _integer(payload, _DATA_LOCATION, "<b") == _IN_A_SEGMENT:
                     key = delegate.String(_field(delegate, _DELEGATE_ID)).decode()
-                    delegates[key] = _integer(payload, _DATA_INDEX, "<I")
+                    delegates.setdefault(key, []).append(_integer(payload, _DATA_INDEX, "<I"))
         for segment in segments:
             if segment.offset + segment.size > segment_bytes:
                 raise InputError(f"{name} is damaged: a segment ends outside the file", hint)
@@ -167,8 +167,11 @@ def read_bytes(data: mmap.mmap, start: int, size: int) -> torch.Tensor:
 
 
 def read_program(data: mmap.mmap, layout: PteLayout) -> Program:
-    """The program's tables."""
-    return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+    """The program's tables. Raises InputError where they are damaged."""
+    try:
+        return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+    except Exception as error:  # the reader checks nothing: damage shows as any exception
+        raise InputError(f"the program is damaged: {type(error).__name__} in its tables", "export it again") from error
 
 
 def read_forward(data: mmap.mmap, layout: PteLayout) -> ExecutionPlan:

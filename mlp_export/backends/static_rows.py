@@ -2,7 +2,8 @@
 
 A delegate that needs static shapes is one graph of N rows, for prompts and for single tokens alike. The program pads S
 tokens to N rows, computes what all layers share, and writes the rows of the S tokens alone to the caches. Rows behind
-the last token are computed and never looked at.
+the last token are computed and have no say: they repeat that token, so that nothing overflows in them that would not in
+it, and are masked.
 """
 
 from __future__ import annotations
@@ -46,10 +47,13 @@ class StaticRowsProgram(CachedProgram):
         self.register_buffer("seen", torch.tensor(0.0))
         self.register_buffer("hidden", torch.tensor(hidden))
 
-    def embedded(self, tokens: torch.Tensor) -> torch.Tensor:
-        """int64 [1, S] to float32 [N, hidden]; rows behind the last token are those of token 0."""
-        padded = torch.cat([tokens, torch.zeros(1, self.rows, dtype=torch.int64)], 1)[:, : self.rows]
-        return self.embedding(padded)
+    def last_row(self, input_pos: torch.Tensor, count: int) -> torch.Tensor:
+        """`count` - 1 as int64 [1]. A tensor made of the number alone would be a constant of the trace's example."""
+        return input_pos + (count - 1) - input_pos
+
+    def embedded(self, tokens: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """int64 [1, S] to float32 [N, hidden]; rows behind `last` are its."""
+        return self.embedding(tokens.index_select(1, torch.minimum(self.row_numbers, last)))
 
     def rotations(self, input_pos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines float32 [N, head_dim]: x * cos + (x with its halves swapped) * sin is x turned."""

@@ -31,10 +31,11 @@ from mlp_export.backends.coreml.targets import (
     MOST_DIMENSION,
     uses_neural_engine,
 )
+from mlp_export.backends.coreml.xcode import check_xcode
 from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import Numerics
-from mlp_export.errors import MissingError, UsageError
+from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
 from mlp_export.session import Session
@@ -89,20 +90,24 @@ class CoremlBackend:
                 f"--deployment-target {options.deployment_target}",
                 f"the constants that weights are kept in came with iOS 18: give {DEPLOYMENT_TARGET}, or leave it out",
             )
+        if options.compiled_model:
+            check_xcode()
         rows, longest = options.prefill_chunk, min(options.context, config.window or options.context)
         if rows > longest:
             raise UsageError(
                 f"a prefill chunk of {rows} for the coreml backend",
-                f"give 1 to {longest}: the graph has that many rows, for single tokens too. {_ROWS} suits the engine",
+                f"give --prefill-chunk 1 to {longest}: the graph has that many rows, for single tokens too. "
+                f"{_ROWS} suits the engine",
+            )
+        if scheme.bits == 4 and config.hidden_size % 2:
+            raise InputError(
+                f"int4 weights with a hidden size of {config.hidden_size}",
+                "two codes share a byte: give --weights int8",
             )
         slots = max(config.cache_slots(layer, options.context) for layer in range(config.num_layers)) + rows
         columns = rows * (config.num_heads // config.num_kv_heads)
-        if uses_neural_engine(options.compute_unit or COMPUTE_UNITS[0]) and max(slots, columns) > MOST_DIMENSION:
-            what = f"--context {MOST_DIMENSION - rows}" if slots >= columns else f"--prefill-chunk {_ROWS}"
-            raise UsageError(
-                f"scores of {slots:,} keys and {columns:,} queries: the Neural Engine takes {MOST_DIMENSION:,}",
-                f"give at most {what}, or --compute-unit cpu_and_gpu",
-            )
+        if uses_neural_engine(options.compute_unit or COMPUTE_UNITS[0]):
+            _check_dimensions(config, slots, columns, rows)
         cache = config.kv_cache_bytes(options.context, 2)
         file_bytes = _file_bytes(config, scheme)
         weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
@@ -132,19 +137,20 @@ class CoremlBackend:
         return HalfNumerics(None if draw is None else torch.Generator().manual_seed(draw))
 
     def effort(self, parameters: int) -> Effort:
-        # The stock runner has no Core ML to run it with, but on a Mac.
-        prompts = 4 if sys.platform == "darwin" else 0
+        if sys.platform == "darwin":
+            return Effort()
+        # The stock runner takes no interpreter.
         if parameters < _QUICKLY_INTERPRETED_PARAMETERS:
-            return Effort(prompts=prompts)
+            return Effort(prompts=0)
         if parameters < _INTERPRETED_PARAMETERS:
-            return Effort(single_steps=8, prompts=prompts)
-        return Effort(edges=False, prompts=prompts)
+            return Effort(single_steps=8, prompts=0)
+        return Effort(single_steps=2, crosses_window=False, prompts=0)
 
     def ready(self) -> None:
         if sys.platform != "darwin":
             raise MissingError(
                 "ExecuTorch has no Core ML on this machine",
-                "leave --stock-runner out: an interpreter answers. Or run it on a Mac",
+                "use the interpreter, which `mlp-export run` does without --stock-runner, or a Mac",
             )
 
     def open(self, path: Path) -> Session:
@@ -175,6 +181,23 @@ class CoremlBackend:
         from mlp_export.backends.coreml.readback import read_weight
 
         return read_weight(path, name, like)
+
+
+def _check_dimensions(config: ModelConfig, slots: int, columns: int, rows: int) -> None:
+    """Raises UsageError for tensors that the Neural Engine does not take."""
+    elsewhere = "--compute-unit cpu_and_gpu"
+    for what, size, instead in (
+        ("keys in a score", slots, f"a --context of at most {MOST_DIMENSION - rows}"),
+        ("queries in a score", columns, f"--prefill-chunk {_ROWS}"),
+        ("channels of a hidden state", config.hidden_size, ""),
+        ("channels of the attention", config.num_heads * config.head_dim, ""),
+        ("channels of the FFN", config.ffn_size, ""),
+    ):
+        if size > MOST_DIMENSION:
+            raise UsageError(
+                f"{size:,} {what}: the Neural Engine takes {MOST_DIMENSION:,}",
+                f"give {instead}, or {elsewhere}" if instead else f"give {elsewhere}",
+            )
 
 
 def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:

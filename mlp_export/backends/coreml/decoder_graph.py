@@ -18,23 +18,26 @@ What float16 (largest value 65,504) asks for:
   long as scores stay within 14,000.
 * The head is cut into pieces that no limit of the engine forbids (see `placement`).
 
-Which rows hold tokens is not known to the graph: rows behind the last token are computed and never looked at.
+Which rows hold tokens is not known to the graph: rows behind the last token are computed and have no say.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
+from mlp_export.backends.cache import cache_tensors
 from mlp_export.backends.coreml.targets import MOST_DIMENSION
 from mlp_export.backends.coreml.tools import Builder as mb  # noqa: N813  as all of Core ML's documentation calls it
 from mlp_export.backends.coreml.tools import Function, Program, Var, coremltools, types
 from mlp_export.backends.half_rope import graph_weight
 from mlp_export.config import ModelConfig
+from mlp_export.errors import InputError
 from mlp_export.quantization import QuantizedModel, QuantizedWeight
 
 HIDDEN = -30000.0  # added to the score of a key that is not seen
@@ -66,7 +69,17 @@ def decoder_program(
     """The MIL program of all layers, the last norm and the head, in operators of iOS 18. `on_layer` is called after
     each layer. Holds the codes of all linears, a byte each.
     """
-    config = model.config
+    shapes = input_shapes(model.config, context, rows)
+    placeholders = {name: mb.placeholder(shape, dtype=types.fp16) for name, shape in shapes.items()}
+    program = Program()
+    with Function(placeholders, opset_version=coremltools.target.iOS18) as function:
+        function.set_outputs(_Writer(model, function.inputs, rows).write(on_layer))
+        program.add_function("main", function)
+    return program
+
+
+def input_shapes(config: ModelConfig, context: int, rows: int) -> dict[str, tuple[int, ...]]:
+    """The function's inputs, in order."""
     shapes: dict[str, tuple[int, ...]] = {
         "embed": (1, config.hidden_size, 1, rows),
         "cos": (1, 1, config.head_dim, rows),
@@ -77,16 +90,9 @@ def decoder_program(
     if any(config.local_layers):
         shapes["mask_local"] = (1, 1, config.window, rows)
     shapes["last_row"] = (1, 1, 1, rows)
-    for layer in range(config.num_layers):
-        for half in "kv":
-            slots = config.cache_slots(layer, context)
-            shapes[f"layers_{layer}_{half}_cached"] = (config.num_kv_heads, slots, 1, config.head_dim)
-    placeholders = {name: mb.placeholder(shape, dtype=types.fp16) for name, shape in shapes.items()}
-    program = Program()
-    with Function(placeholders, opset_version=coremltools.target.iOS18) as function:
-        function.set_outputs(_Writer(model, function.inputs, rows).write(on_layer))
-        program.add_function("main", function)
-    return program
+    for tensor in cache_tensors(config, context, "fp16"):
+        shapes[f"layers_{tensor.layer}_{tensor.part[0]}_cached"] = tensor.shape(config.num_kv_heads)
+    return shapes
 
 
 class _Writer:
@@ -179,7 +185,12 @@ class _Writer:
         return mb.concat(values=[slots, new], axis=2)
 
     def norm(self, name: str, x: Var) -> Var:
-        weight = self.model.norm(name).numpy().astype(np.float16).reshape(1, -1, 1, 1)
+        exact = self.model.norm(name)
+        if exact.abs().max() > torch.finfo(torch.float16).max:
+            raise InputError(
+                f"the weight of {name!r} is beyond float16's 65,504", "--backend xnnpack keeps it in float32"
+            )
+        weight = exact.numpy().astype(np.float16).reshape(1, -1, 1, 1)
         normed = rms_norm(x, axis=1, epsilon=self.config.norm_eps)
         return mb.mul(x=normed, y=mb.const(val=weight, name=f"{mil_name(name)}_weight"))
 
@@ -214,9 +225,3 @@ def quantized_constant(name: str, weight: QuantizedWeight) -> Var:
 
 def _rows(weight: QuantizedWeight, first: int, end: int) -> QuantizedWeight:
     return QuantizedWeight(weight.codes[first:end], weight.scales[first:end], weight.bits, weight.group_size)
-
-
-def output_names(config: ModelConfig) -> Sequence[str]:
-    """Names of all outputs, in order."""
-    rows = [f"layers_{layer}_{half}_new" for layer in range(config.num_layers) for half in "kv"]
-    return [*rows, *piece_names(config.vocab_size)]

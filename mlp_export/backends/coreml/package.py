@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
+import re
 import shutil
-import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 
 from executorch.backends.apple.coreml import executorchcoreml
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 
-from mlp_export.backends.coreml.tools import Program, coremltools
-from mlp_export.errors import MissingError
+from mlp_export.backends.coreml.payload import COMPUTE_UNIT_KEY, FOLDER, METADATA, PACKAGE, SPECIFICATION, WEIGHTS
+from mlp_export.backends.coreml.tools import Model_pb2, Program, coremltools
+from mlp_export.backends.coreml.xcode import compile_package
 
-BACKEND_ID = "CoreMLBackend"
-FOLDER, PACKAGE, COMPILED, METADATA = "lowered_module", "model.mlpackage", "model.mlmodelc", "metadata.json"
-SPECIFICATION, WEIGHTS = "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"
-COMPUTE_UNIT_KEY = "compute_units"  # executorch/backends/apple/coreml/compiler/coreml_preprocess.py
+_DATE = "com.github.apple.coremltools.conversion_date"
+_UUID = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
 
 
 def compile_specs(compute_unit: str) -> list[CompileSpec]:
@@ -36,8 +35,7 @@ def compile_specs(compute_unit: str) -> list[CompileSpec]:
 def write_payload(program: Program, scratch: Path, compiled: bool) -> bytes:
     """The payload of `program`; files are written in a folder in `scratch`, which is removed again.
 
-    With `compiled`, what Xcode's compiler makes of the package stands in its place. Raises MissingError where there is
-    none.
+    With `compiled`, what Xcode's compiler makes of the package stands in its place. Raises CompileError where it fails.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         root = Path(folder) / FOLDER
@@ -58,11 +56,10 @@ def write_payload(program: Program, scratch: Path, compiled: bool) -> bytes:
             "outputNames": [feature.name for feature in description.output],
         }
         del model
-        identifier = f"mlp_export_{_digest(package)}"
+        metadata = {**names, "identifier": f"mlp_export_{_settle(package)}"}
         if compiled:
             compile_package(package, root)
             shutil.rmtree(package)
-        metadata = {**names, "identifier": identifier}
         (root / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         payload = executorchcoreml.flatten_directory_contents(str(root))
         if not payload:
@@ -70,25 +67,24 @@ def write_payload(program: Program, scratch: Path, compiled: bool) -> bytes:
         return payload
 
 
-def _digest(package: Path) -> str:
-    """32 hexadecimal digits of what the package holds; its Manifest.json has random numbers."""
-    digest = hashlib.sha256()
-    for part in (SPECIFICATION, WEIGHTS):
-        if (package / part).exists():  # a function without large constants has no weights
-            with (package / part).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+def _settle(package: Path) -> str:
+    """Take out of `package` what differs from one writing to the next: dates and random numbers, and the order of maps.
+
+    Returns 32 hexadecimal digits of what it holds.
+    """
+    path = package / SPECIFICATION
+    specification = Model_pb2.Model()
+    specification.ParseFromString(path.read_bytes())
+    specification.description.metadata.userDefined.pop(_DATE, None)
+    path.write_bytes(specification.SerializeToString(deterministic=True))
+    manifest = package / "Manifest.json"
+    text = manifest.read_text(encoding="utf-8")
+    for number, random in enumerate(dict.fromkeys(_UUID.findall(text))):
+        text = text.replace(random, str(uuid.UUID(int=number + 1)).upper())
+    manifest.write_text(text, encoding="utf-8")
+    digest = hashlib.sha256(path.read_bytes())
+    weights = package / WEIGHTS
+    if weights.exists():  # a function without large constants has none
+        with weights.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
-
-
-def compile_package(package: Path, folder: Path) -> None:
-    """Xcode's `coremlcompiler` on `package`: makes `model.mlmodelc` in `folder`. Raises MissingError without it."""
-    command = ["xcrun", "coremlcompiler", "compile", str(package), str(folder)]
-    hint = "leave --compiled-model out: the phone compiles the model when it first loads it"
-    if platform.system() != "Darwin":  # mypy knows what sys.platform is where it runs
-        raise MissingError("compiling a Core ML model needs macOS with Xcode", hint)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise MissingError("xcrun is not here: compiling a Core ML model needs Xcode", hint) from error
-    if done.returncode or not (folder / COMPILED).is_dir():
-        raise MissingError(f"coremlcompiler failed: {done.stderr.strip()[-300:]}", hint)

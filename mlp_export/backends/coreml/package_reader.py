@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from mlp_export.backends.coreml.package import BACKEND_ID, COMPILED, METADATA, PACKAGE, SPECIFICATION, WEIGHTS
+from mlp_export.backends.coreml.payload import BACKEND_ID, COMPILED, METADATA, PACKAGE, SPECIFICATION, WEIGHTS
 from mlp_export.backends.coreml.tools import MIL_pb2, Model_pb2
 from mlp_export.backends.pte import read_layout
 from mlp_export.errors import InputError
@@ -52,6 +52,7 @@ class CoremlPackage:
     input_names: list[str]  # in the order of the delegate's arguments
     output_names: list[str]
 
+    @property
     def functions(self) -> Mapping[str, Any]:
         """The program's `Function` messages by name."""
         functions: Mapping[str, Any] = self.specification.mlProgram.functions
@@ -60,7 +61,7 @@ class CoremlPackage:
     @property
     def function(self) -> Any:
         """The first function's `Block`; mlp-export writes one."""
-        function = next(iter(self.functions().values()))
+        function = next(iter(self.functions.values()))
         return function.block_specializations[function.opset]
 
     def value(self, value: Any) -> np.ndarray | str:
@@ -77,7 +78,7 @@ class CoremlPackage:
         if field == "strings":
             return str(tensor.strings.values[0])
         if kind.dataType not in _DTYPES:
-            raise InputError(f"{self.name}: a constant of type {_TYPES.Name(kind.dataType)}", _HINT)
+            raise InputError(f"{self.name}: a constant of type {kind.dataType}", _HINT)
         dtype = _DTYPES[kind.dataType]
         if field == "bytes":  # float16, and whole numbers of fewer than 32 bits
             return np.frombuffer(tensor.bytes.values, dtype).reshape(shape)
@@ -116,17 +117,26 @@ def unpack_int4(packed: np.ndarray, count: int) -> np.ndarray:
 
 
 def read_package(data: mmap.mmap, name: str) -> CoremlPackage:
-    """The package of the delegate in a `.pte`. Raises InputError where there is none, or a damaged one."""
+    """The package of the one Core ML delegate in a `.pte`. Raises InputError where there is none, or a damaged one."""
+    packages = read_packages(data, name)
+    if len(packages) != 1:
+        raise InputError(f"{name} has {len(packages)} Core ML packages, expected one", "give a .pte of mlp-export")
+    return packages[0]
+
+
+def read_packages(data: mmap.mmap, name: str) -> list[CoremlPackage]:
+    """The packages of all Core ML delegates in a `.pte`. Raises InputError for a damaged one."""
     layout = read_layout(data, name)
-    if BACKEND_ID not in layout.delegates:
-        raise InputError(f"{name} has no Core ML package in a segment of its own", "give a .pte for Core ML")
-    start, size = layout.delegate_span(BACKEND_ID)
-    if data[start : start + len(_ELSEWHERE)] == _ELSEWHERE:  # several methods share a package in the named data
-        try:
-            start, size = layout.named_span(json.loads(data[start + len(_ELSEWHERE) : start + size])["key"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{name}: the Core ML delegate names no package: {error}", _HINT) from error
-    return read_payload(data, start, size, name)
+    spans = []
+    for start, size in layout.delegate_spans(BACKEND_ID):
+        span = start, size
+        if data[start : start + len(_ELSEWHERE)] == _ELSEWHERE:  # several methods share a package in the named data
+            try:
+                span = layout.named_span(json.loads(data[start + len(_ELSEWHERE) : start + size])["key"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{name}: the Core ML delegate names no package: {error}", _HINT) from error
+        spans.append(span)
+    return [read_payload(data, start, size, name) for start, size in dict.fromkeys(spans)]
 
 
 def read_payload(data: mmap.mmap, start: int, size: int, name: str) -> CoremlPackage:
@@ -160,20 +170,20 @@ def read_tree(data: mmap.mmap, start: int, size: int, name: str) -> dict[str, tu
         tree, _ = json.JSONDecoder().raw_decode(text.decode("latin-1"))
         nodes = tree["nodes"]
         found: dict[str, tuple[int, int]] = {}
-
-        def walk(index: int, above: str, depth: int) -> None:
+        ahead = [(len(nodes) - 1, "")]
+        seen: set[int] = set()
+        while ahead:
+            index, path = ahead.pop()
+            if index in seen:
+                raise ValueError("a file in two folders")
+            seen.add(index)
             node = nodes[index]
-            if depth > len(nodes):
-                raise ValueError("a folder that holds itself")
             if node["kind"] == 0:
                 region = node["dataRegion"]
-                if region["offset"] + region["size"] > size:
-                    raise ValueError(f"{above} ends outside the payload")
-                found[above] = (start + region["offset"], region["size"])
-            for child, at in node["children"].items():
-                walk(at, f"{above}/{child}" if above else child, depth + 1)
-
-        walk(len(nodes) - 1, "", 0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                if region["offset"] < 0 or region["size"] < 0 or region["offset"] + region["size"] > size:
+                    raise ValueError(f"{path} ends outside the payload")
+                found[path] = (start + region["offset"], region["size"])
+            ahead += [(at, f"{path}/{child}" if path else child) for child, at in node["children"].items()]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{name}: the Core ML package is damaged: {error}", _HINT) from error
     return found

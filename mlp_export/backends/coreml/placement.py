@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from mlp_export.backends.base import PlacementForecast
@@ -36,36 +37,31 @@ _RECURRENT = {"gru", "lstm", "rnn"}
 _FREE = {"const"}  # nothing to run
 
 
-def forecast(package: CoremlPackage) -> PlacementForecast | None:
-    """What of the package's functions the Neural Engine is expected to take; None for a compiled model."""
-    if package.specification is None:
-        return None
+def forecast(packages: Sequence[CoremlPackage]) -> PlacementForecast | None:
+    """What of the packages' functions the Neural Engine is expected to take; None where all are compiled models."""
     counts: Counter[str] = Counter()
     exceptions: list[str] = []
-    types: dict[str, Any] = {}
-    for function in package.functions().values():
-        types.update((value.name, value.type) for value in function.inputs)
-        block = function.block_specializations[function.opset]
-        for operation in block.operations:
+    kept = 0  # from the engine
+    functions = [f for p in packages if p.specification is not None for f in p.functions.values()]
+    for function in functions:
+        types = {value.name: value.type for value in function.inputs}
+        for operation in function.block_specializations[function.opset].operations:
             types.update((output.name, output.type) for output in operation.outputs)
             if operation.type in _FREE:
                 continue
-            if operation.type.startswith("constexpr_"):
-                if reason := _blocked(operation):
-                    exceptions.append(f"{operation.outputs[0].name} ({operation.type}): {reason}")
-                continue
-            counts[operation.type] += 1
-            if reason := _reason(operation, types):
+            constant = operation.type.startswith("constexpr_")
+            reason = _blocked(operation) if constant else _reason(operation, types)
+            if reason:
                 name = operation.outputs[0].name if operation.outputs else "-"
                 exceptions.append(f"{name} ({operation.type}): {reason}")
+            if not constant:
+                counts[operation.type] += 1
+                kept += bool(reason)
+    if not functions:
+        return None
     total = sum(counts.values())
-    kept = sum(1 for exception in exceptions if "(constexpr_" not in exception)
-    return PlacementForecast(
-        processor="Neural Engine",
-        operators=dict(counts.most_common()),
-        share=(total - kept) / total if total else 0.0,
-        exceptions=exceptions,
-    )
+    share = (total - kept) / total if total else 0.0
+    return PlacementForecast("Neural Engine", dict(counts.most_common()), share, exceptions)
 
 
 def _reason(operation: Any, types: dict[str, Any]) -> str:
@@ -84,12 +80,16 @@ def _reason(operation: Any, types: dict[str, Any]) -> str:
         kind = value.tensorType
         shape = [dimension.constant.size for dimension in kind.dimensions]
         if kind.dataType not in _TAKEN:
-            return f"{_TYPES.Name(kind.dataType).lower()} {shape}"
+            return f"{_type_name(kind.dataType)} {shape}"
         if len(shape) > MOST_RANK:
             return f"{len(shape)} dimensions, at most {MOST_RANK}"
         if max(shape, default=0) > MOST_DIMENSION:
             return f"{max(shape):,} along one dimension, at most {MOST_DIMENSION:,}"
     return ""
+
+
+def _type_name(kind: int) -> str:
+    return _TYPES.Name(kind).lower() if kind in _TYPES.values() else f"type {kind}"
 
 
 def _is_activation(value: Any) -> bool:

@@ -13,8 +13,9 @@ from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 
 from mlp_export.backends.cache import CacheTensor, cache_tensors
-from mlp_export.backends.coreml.decoder_graph import HIDDEN, head_pieces
-from mlp_export.backends.coreml.package import BACKEND_ID, compile_specs
+from mlp_export.backends.coreml.decoder_graph import HIDDEN, head_pieces, input_shapes
+from mlp_export.backends.coreml.package import compile_specs
+from mlp_export.backends.coreml.payload import BACKEND_ID
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.static_rows import StaticRowsProgram
@@ -29,9 +30,10 @@ class TextProgram(StaticRowsProgram):
         config, count = self.config, tokens.shape[1]
         self.start(input_pos)
         cos, sin = self.rotations(input_pos)
+        last = self.last_row(input_pos, count)
         # Rows are the last axis there.
         shared = [
-            self.embedded(tokens).t().to(torch.float16).view(1, -1, 1, self.rows),
+            self.embedded(tokens, last).t().to(torch.float16).view(1, -1, 1, self.rows),
             cos.t().to(torch.float16).view(1, 1, -1, self.rows),
             sin.t().to(torch.float16).view(1, 1, -1, self.rows),
         ]
@@ -39,7 +41,6 @@ class TextProgram(StaticRowsProgram):
             shared.append(self.global_mask(input_pos).to(torch.float16).view(1, 1, -1, 1))
         if any(config.local_layers):
             shared.append(self.local_mask(input_pos).t().to(torch.float16).view(1, 1, -1, self.rows))
-        last = input_pos + (count - 1) - input_pos
         shared.append((self.row_numbers == last).to(torch.float16).view(1, 1, 1, -1))
         results = self.delegate(*shared, *self.caches())
         new_rows, pieces = results[: len(self.tensors)], results[len(self.tensors) :]
@@ -78,12 +79,4 @@ def _delegate_border(
             new = [half(kv_heads, rows, 1, tensor.width) for tensor in tensors]
             return (*new, *(half(1, end - first, 1, 1) for first, end in head_pieces(config.vocab_size)))
 
-    arguments = [half(1, config.hidden_size, 1, rows), half(1, 1, config.head_dim, rows)]
-    arguments.append(half(1, 1, config.head_dim, rows))
-    if not all(config.local_layers):
-        arguments.append(half(1, 1, context, 1))
-    if any(config.local_layers):
-        arguments.append(half(1, 1, config.window, rows))
-    arguments.append(half(1, 1, 1, rows))
-    arguments += [half(*tensor.shape(kv_heads)) for tensor in tensors]
-    return stand_in(Border(), arguments)
+    return stand_in(Border(), [half(*shape) for shape in input_shapes(config, context, rows).values()])

@@ -56,5 +56,7 @@ def _weight(package: CoremlPackage, weights: dict[str, object], name: str) -> tu
 
 def _head_dim(package: CoremlPackage) -> int:
     """The last dimension of the caches that the function takes."""
-    cached = next(f for f in package.specification.description.input if f.name.endswith("_cached"))
-    return int(cached.type.multiArrayType.shape[-1])
+    for feature in package.specification.description.input:
+        if feature.name.endswith("_cached"):
+            return int(feature.type.multiArrayType.shape[-1])
+    raise InputError(f"{package.name}: the Core ML function takes no KV cache")

@@ -36,13 +36,14 @@ class TextProgram(StaticRowsProgram):
         config, count = self.config, tokens.shape[1]
         self.start(input_pos)
         cos, sin = self.rotations(input_pos)
-        rows = [self.embedded(tokens), cos, sin]
+        last = self.last_row(input_pos, count)
+        rows = [self.embedded(tokens, last), cos, sin]
         shared = [x.view(1, 1, self.rows, -1) for x in rows]
         if not all(config.local_layers):
             shared.append(self.global_mask(input_pos).view(1, 1, 1, -1))
         if any(config.local_layers):
             shared.append(self.local_mask(input_pos).view(1, 1, self.rows, -1))
-        shared.append((input_pos + (count - 1) - input_pos).to(torch.int32))
+        shared.append(last.to(torch.int32))
         *new_rows, logits = self.delegate(*shared, *self.caches())
         self.write_tokens(new_rows, input_pos, count)
         return logits.view(1, 1, config.vocab_size)

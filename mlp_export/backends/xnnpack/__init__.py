@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlp_export.backends.base import Backend
 from mlp_export.backends.xnnpack.backend import XnnpackBackend
 
-BACKEND = XnnpackBackend()
+BACKEND: Backend = XnnpackBackend()
