@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 import uuid
@@ -24,7 +23,6 @@ from mlp_export.backends.coreml.tools import Model_pb2, Program, coremltools
 from mlp_export.backends.coreml.xcode import compile_package
 
 _DATE = "com.github.apple.coremltools.conversion_date"
-_UUID = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
 
 
 def compile_specs(compute_unit: str) -> list[CompileSpec]:
@@ -78,10 +76,12 @@ def _settle(package: Path) -> str:
     specification.description.metadata.userDefined.pop(_DATE, None)
     path.write_bytes(specification.SerializeToString(deterministic=True))
     manifest = package / "Manifest.json"
-    text = manifest.read_text(encoding="utf-8")
-    for number, random in enumerate(dict.fromkeys(_UUID.findall(text))):
-        text = text.replace(random, str(uuid.UUID(int=number + 1)).upper())
-    manifest.write_text(text, encoding="utf-8")
+    table = json.loads(manifest.read_text(encoding="utf-8"))
+    items = sorted(table["itemInfoEntries"].items(), key=lambda item: item[1]["path"])
+    names = {random: str(uuid.UUID(int=number + 1)) for number, (random, _) in enumerate(items)}
+    table["itemInfoEntries"] = {names[random]: item for random, item in items}
+    table["rootModelIdentifier"] = names[table["rootModelIdentifier"]]
+    manifest.write_text(json.dumps(table, indent=4), encoding="utf-8")
     digest = hashlib.sha256(path.read_bytes())
     weights = package / WEIGHTS
     if weights.exists():  # a function without large constants has none
