@@ -10,7 +10,7 @@ RoPE turns the first half of a head against the second (see `half_rope`). All he
 rows of one matrix product. The residual stream is in float16. Results have the decoder's names, under which `Encodings`
 has them.
 
-Which rows hold tokens is not known to the graph: rows behind the last token are computed and never looked at.
+Which rows hold tokens is not known to the graph: rows behind the last token are computed and have no say.
 """
 
 from __future__ import annotations
