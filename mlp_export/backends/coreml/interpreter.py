@@ -19,11 +19,9 @@ import numpy as np
 import torch
 
 from mlp_export.backends.coreml.package_reader import CoremlPackage
+from mlp_export.backends.coreml.targets import KEPT_WEIGHT_BYTES
 from mlp_export.backends.coreml.tools import MIL_pb2
 from mlp_export.errors import InputError
-
-# Weights that stay in memory as floats, in bytes; of a larger model each is made anew in each call.
-_DENSE_BYTES = 1_500_000_000
 
 _Arguments = Mapping[str, Any]
 _Operator = Callable[[_Arguments], torch.Tensor]
@@ -64,7 +62,7 @@ class MilInterpreter:
         halves = {output.name: _is_half(output) for operation in block.operations for output in operation.outputs}
         self._outputs = {name: halves[name] for name in block.outputs}
         weights = [operation for operation in block.operations if operation.type == _CONSTANT_WEIGHT]
-        self._keeps_weights = sum(4 * math.prod(_shape(o.outputs[0])) for o in weights) <= _DENSE_BYTES
+        self._keeps_weights = sum(4 * math.prod(_shape(o.outputs[0])) for o in weights) <= KEPT_WEIGHT_BYTES
         self._weights: dict[str, torch.Tensor] = {}
         self._package = package
         constants = {o.outputs[0].name: self._value(o.attributes["val"]) for o in block.operations if o.type == "const"}
