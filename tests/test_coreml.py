@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from checkpoints import VOCAB_SIZE, write_checkpoint
 from executorch.backends.apple.coreml import executorchcoreml
 from typer.testing import CliRunner
 
+from mlp_export.backends import base as base_module
 from mlp_export.backends.base import get_backend
-from mlp_export.backends.coreml import backend as backend_module
 from mlp_export.backends.coreml import program as program_module
 from mlp_export.backends.coreml import xcode as xcode_module
 from mlp_export.backends.coreml.numerics import HalfNumerics
@@ -600,11 +601,13 @@ def test_coremltools_that_does_not_fit(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str | None, told: str
 ) -> None:
     def version(package: str) -> str:
+        if package != "coremltools":
+            return installed_version(package)
         if found is None:
             raise PackageNotFoundError(package)
         return found
 
-    monkeypatch.setattr(backend_module, "version", version)
+    monkeypatch.setattr(base_module, "version", version)
     with pytest.raises(MissingError, match=f"needs coremltools 9.0, {told}") as raised:
         export(options(checkpoint, tmp_path / "b"), QUIET)
     assert raised.value.hint == "pip install coremltools==9.0"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from artifacts import QUIET, export_model, small_model
 
-from mlp_export.backends import repeat_layers
+from mlp_export.backends import repeat_layers, text_program
 from mlp_export.backends.layout import pack_embedding
 from mlp_export.backends.pte import mapped, read_layout
 from mlp_export.backends.xnnpack import graph as graph_module
@@ -176,8 +176,8 @@ def test_a_manifest_of_another_program_fails(bundle: Bundle, change: dict[str, A
 
 
 def with_metadata(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    right = program_module.runner_metadata
-    monkeypatch.setattr(program_module, "runner_metadata", lambda *arguments: {**right(*arguments), **changes})
+    right = text_program.runner_metadata
+    monkeypatch.setattr(text_program, "runner_metadata", lambda *arguments: {**right(*arguments), **changes})
 
 
 def test_other_stop_ids_fail(model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

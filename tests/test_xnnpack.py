@@ -31,6 +31,7 @@ from executorch.exir.schema import (
 from safetensors.torch import load_file
 from test_config import LLAMA3_SCALING, pro_json
 
+from mlp_export.backends import text_program
 from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend
 from mlp_export.backends.cache import cache_tensors
 from mlp_export.backends.embedding import EmbeddingTable
@@ -38,7 +39,6 @@ from mlp_export.backends.executorch_session import ExecutorchSession
 from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.backends.pte import PteLayout, mapped, read_layout, share_constants
 from mlp_export.backends.repeat_layers import repeat_layers
-from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.program import emit_program
 from mlp_export.backends.xnnpack.readback import read_weight
@@ -419,12 +419,12 @@ def emitted(pro: Built, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     """Programs with head and embedding apart, by whether the embedding has the head's bytes; and what is in between."""
     folder, seen = tmp_path_factory.mktemp("unshared"), []
 
-    def capture(program: Program, kinds: list[Any], caches: list[Any]) -> None:
+    def capture(program: Program, kinds: list[Any], caches: list[Any], other_results: int) -> None:
         seen.append((copy.deepcopy(program), kinds, caches))
-        repeat_layers(program, kinds, caches)
+        repeat_layers(program, kinds, caches, other_results)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program_module, "repeat_layers", capture)
+        patch.setattr(text_program, "repeat_layers", capture)
         paths = {swapped: emit(pro.model, folder / f"{swapped}.pte", swapped=swapped) for swapped in (True, False)}
     return paths, seen[0]
 

@@ -82,17 +82,19 @@ class Requirement:
     ok: bool
 
 
+def package_requirement(package: str, wanted: str) -> Requirement:
+    """A package in exactly that version, builds for some hardware ("2.13.0+cpu") included."""
+    try:
+        installed = version(package)
+    except PackageNotFoundError:
+        installed = ""
+    ok = installed.split("+")[0] == wanted
+    return Requirement(package, installed, wanted, f"pip install {package}=={wanted}", ok)
+
+
 def package_requirements() -> list[Requirement]:
     """The packages that every backend needs."""
-    found = []
-    for package, wanted in _PACKAGES.items():
-        try:
-            installed = version(package)
-        except PackageNotFoundError:
-            installed = ""
-        ok = installed.split("+")[0] == wanted
-        found.append(Requirement(package, installed, wanted, f"pip install {package}=={wanted}", ok))
-    return found
+    return [package_requirement(package, wanted) for package, wanted in _PACKAGES.items()]
 
 
 def compiled_with() -> dict[str, str]:

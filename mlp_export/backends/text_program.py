@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEv
 from executorch.exir.schema import Program
 from torch.export import Dim
 
-from mlp_export.backends.cache import CacheTensor
+from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.backends.embedding import Embedding, EmbeddingTable
+from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.config import ModelConfig
 
 # It checks shapes that are data-dependent here, and orders dimensions that no tensor here has in another order.
@@ -137,6 +138,27 @@ def trace_forward(module: torch.nn.Module, chunk: int, metadata: Mapping[str, An
             )
         )
     return manager.executorch_program
+
+
+def program_of_all_layers(
+    config: ModelConfig,
+    context: int,
+    chunk: int,
+    kv_cache: KvCacheType,
+    around: Callable[[ModelConfig, list[CacheTensor]], CachedProgram],
+    other_results: int = 1,
+) -> Program:
+    """The program of the contract's method, traced for one layer of each kind and repeated for all of `config`.
+
+    `around` makes the traced module, its delegate included, for a config of few layers and their cache tensors;
+    `other_results` is what the delegate returns beside the caches' new rows.
+    """
+    one_of_each = one_layer_of_each_kind(config)
+    template = cache_tensors(one_of_each, context, kv_cache)
+    program = trace_forward(around(one_of_each, template), chunk, runner_metadata(config, context, chunk))
+    caches = cache_tensors(config, context, kv_cache)
+    repeat_layers(program, [tensor.kind for tensor in template], [tensor.kind for tensor in caches], other_results)
+    return program
 
 
 def write_durably(program: Cord, path: Path) -> None:

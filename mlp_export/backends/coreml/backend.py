@@ -6,7 +6,6 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from mlp_export.backends.base import (
     KvCache,
     PlacementForecast,
     Requirement,
+    package_requirement,
     package_requirements,
 )
 from mlp_export.backends.coreml.numerics import HalfNumerics
@@ -74,13 +74,7 @@ class CoremlBackend:
         system = f"{platform.system()} {platform.machine()}"
         runs = system in _SYSTEMS
         here = Requirement("a machine that has the wheels", system, ", ".join(_SYSTEMS), _INSTEAD, runs)
-        try:
-            found = version("coremltools")
-        except PackageNotFoundError:
-            found = ""
-        install = f"pip install coremltools=={COREMLTOOLS}"
-        tools = Requirement("coremltools", found, COREMLTOOLS, install, found == COREMLTOOLS)
-        return [*package_requirements(), here, tools]
+        return [*package_requirements(), here, package_requirement("coremltools", COREMLTOOLS)]
 
     def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
         return replace(channel_scheme(kind, weights), half_scales=True)

@@ -36,7 +36,7 @@ class _Step:
     type: str
     compute: _Operator
     constants: dict[str, Any]  # arguments that are the same in each call
-    arguments: dict[str, str | list[str]]  # and those that are results of other steps, by their names
+    arguments: dict[str, list[str]]  # and those that are results of other steps, by their names
     shape: list[int]
     half: bool
     last_uses: list[str]  # results that no later step asks for
@@ -49,9 +49,8 @@ class MilInterpreter:
         """Raises InputError where the package holds no program, several functions or an operator that is not known."""
         if package.specification is None:
             raise InputError(f"{package.name} holds a compiled Core ML model", "only a Mac can run it")
-        functions = package.specification.mlProgram.functions
-        if len(functions) != 1:
-            raise InputError(f"{package.name} has {len(functions)} Core ML functions", "one is expected")
+        if len(package.functions) != 1:
+            raise InputError(f"{package.name} has {len(package.functions)} Core ML functions", "one is expected")
         block = package.function
         unknown = sorted({operation.type for operation in block.operations} - {*OPERATORS, "const"})
         if unknown:
@@ -67,7 +66,7 @@ class MilInterpreter:
         self._package = package
         constants = {o.outputs[0].name: self._value(o.attributes["val"]) for o in block.operations if o.type == "const"}
         self._steps = self._read_steps(block, constants)
-        used = {name for step in self._steps for names in step.arguments.values() for name in _listed(names)}
+        used = {name for step in self._steps for names in step.arguments.values() for name in names}
         self._constants = {name: constants[name] for name in used & set(constants)}  # in lists, beside results
 
     def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -84,7 +83,7 @@ class MilInterpreter:
             return self._weights[step.name]
         arguments = dict(step.constants)
         for key, names in step.arguments.items():
-            arguments[key] = values[names] if isinstance(names, str) else [values[name] for name in names]
+            arguments[key] = [values[name] for name in names] if len(names) > 1 else values[names[0]]
         if step.type == _CONSTANT_WEIGHT:  # read from the file when they are needed
             arguments = {key: self._value(value) for key, value in arguments.items()}
         result = step.compute(arguments)
@@ -102,7 +101,7 @@ class MilInterpreter:
             if operation.type == "const":
                 continue
             known: dict[str, Any] = {}
-            results: dict[str, str | list[str]] = {}
+            results: dict[str, list[str]] = {}
             for key, argument in operation.inputs.items():
                 bindings = list(argument.arguments)
                 names = [binding.name for binding in bindings if binding.WhichOneof("binding") == "name"]
@@ -112,7 +111,7 @@ class MilInterpreter:
                 elif names[0] in constants and len(names) == 1:
                     known[key] = constants[names[0]]
                 else:
-                    results[key] = names if len(names) > 1 else names[0]
+                    results[key] = names
             output = operation.outputs[0]
             compute = OPERATORS[operation.type]
             steps.append(
@@ -120,7 +119,7 @@ class MilInterpreter:
             )
         seen = set(self._outputs)
         for step in reversed(steps):
-            for name in dict.fromkeys(name for names in step.arguments.values() for name in _listed(names)):
+            for name in dict.fromkeys(name for names in step.arguments.values() for name in names):
                 if name not in seen:
                     seen.add(name)
                     step.last_uses.append(name)
@@ -134,10 +133,6 @@ class MilInterpreter:
         if constant.dtype.kind == "f":
             return torch.from_numpy(constant.astype(np.float32))
         return torch.from_numpy(constant.copy()) if constant.dtype == np.int8 else constant.tolist()
-
-
-def _listed(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else names
 
 
 def _shape(output: Any) -> list[int]:

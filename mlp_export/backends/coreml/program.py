@@ -12,14 +12,13 @@ from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 
-from mlp_export.backends.cache import CacheTensor, cache_tensors
+from mlp_export.backends.cache import CacheTensor
 from mlp_export.backends.coreml.decoder_graph import HIDDEN, head_pieces, input_shapes
 from mlp_export.backends.coreml.package import compile_specs
 from mlp_export.backends.coreml.payload import BACKEND_ID
 from mlp_export.backends.embedding import EmbeddingTable
-from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.static_rows import StaticRowsProgram
-from mlp_export.backends.text_program import one_layer_of_each_kind, runner_metadata, stand_in, trace_forward
+from mlp_export.backends.text_program import program_of_all_layers, stand_in
 from mlp_export.config import ModelConfig
 
 
@@ -53,15 +52,13 @@ def emit_program(
     config: ModelConfig, context: int, rows: int, embedding: EmbeddingTable, payload: bytes, compute_unit: str
 ) -> Cord:
     """The finished program around the package in `payload`, ready for `write_to_file`."""
-    one_of_each = one_layer_of_each_kind(config)
-    template = cache_tensors(one_of_each, context, "fp16")
-    border = _delegate_border(one_of_each, context, rows, template)
-    delegate = LoweredBackendModule(border, BACKEND_ID, payload, compile_specs(compute_unit), None)
-    module = TextProgram(one_of_each, context, rows, template, embedding, HIDDEN, delegate)
-    program = trace_forward(module, rows, runner_metadata(config, context, rows))
-    caches = cache_tensors(config, context, "fp16")
-    pieces = len(head_pieces(config.vocab_size))
-    repeat_layers(program, [tensor.kind for tensor in template], [tensor.kind for tensor in caches], pieces)
+
+    def around(traced: ModelConfig, tensors: list[CacheTensor]) -> TextProgram:
+        border = _delegate_border(traced, context, rows, tensors)
+        delegate = LoweredBackendModule(border, BACKEND_ID, payload, compile_specs(compute_unit), None)
+        return TextProgram(traced, context, rows, tensors, embedding, HIDDEN, delegate)
+
+    program = program_of_all_layers(config, context, rows, "fp16", around, len(head_pieces(config.vocab_size)))
     return serialize_pte_binary(PTEFile(program=program), extract_delegate_segments=True)
 
 

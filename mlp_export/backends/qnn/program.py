@@ -11,17 +11,11 @@ from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 
-from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
+from mlp_export.backends.cache import CacheTensor, KvCacheType
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_specs
-from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.static_rows import StaticRowsProgram
-from mlp_export.backends.text_program import (
-    one_layer_of_each_kind,
-    runner_metadata,
-    stand_in,
-    trace_forward,
-)
+from mlp_export.backends.text_program import program_of_all_layers, stand_in
 from mlp_export.config import ModelConfig
 
 KV_CACHE: KvCacheType = "int8-static"
@@ -53,14 +47,13 @@ def emit_program(
     config: ModelConfig, context: int, rows: int, embedding: EmbeddingTable, hidden: float, payload: bytes, soc: str
 ) -> Cord:
     """The finished program around the compiled graph `payload`, ready for `write_to_file`."""
-    one_of_each = one_layer_of_each_kind(config)
-    template = cache_tensors(one_of_each, context, KV_CACHE)
-    border = _delegate_border(one_of_each, context, rows, template)
-    delegate = LoweredBackendModule(border, BACKEND_ID, payload, compile_specs(soc), None)
-    module = TextProgram(one_of_each, context, rows, template, embedding, hidden, delegate)
-    program = trace_forward(module, rows, runner_metadata(config, context, rows))
-    caches = cache_tensors(config, context, KV_CACHE)
-    repeat_layers(program, [tensor.kind for tensor in template], [tensor.kind for tensor in caches])
+
+    def around(traced: ModelConfig, tensors: list[CacheTensor]) -> TextProgram:
+        border = _delegate_border(traced, context, rows, tensors)
+        delegate = LoweredBackendModule(border, BACKEND_ID, payload, compile_specs(soc), None)
+        return TextProgram(traced, context, rows, tensors, embedding, hidden, delegate)
+
+    program = program_of_all_layers(config, context, rows, KV_CACHE, around)
     return serialize_pte_binary(
         PTEFile(program=program), extract_delegate_segments=True, segment_alignment=_PAYLOAD_ALIGNMENT
     )

@@ -7,21 +7,20 @@ rows. Only this small program goes through torch.export; the delegate's payload 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from torch.export import Dim
 
-from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
+from mlp_export.backends.cache import CacheTensor, KvCacheType
 from mlp_export.backends.embedding import EmbeddingTable
-from mlp_export.backends.repeat_layers import repeat_layers
 from mlp_export.backends.text_program import (
     CachedProgram,
-    one_layer_of_each_kind,
-    runner_metadata,
+    program_of_all_layers,
     stand_in,
-    trace_forward,
 )
 from mlp_export.backends.xnnpack.subgraph import Subgraph
 from mlp_export.config import ModelConfig
@@ -42,11 +41,11 @@ class TextProgram(CachedProgram):
         self,
         config: ModelConfig,
         context: int,
-        kv_cache: KvCacheType,
+        tensors: Sequence[CacheTensor],
         embedding: EmbeddingTable,
         delegate: torch.nn.Module,
     ) -> None:
-        super().__init__(config, context, cache_tensors(config, context, kv_cache), embedding, delegate)
+        super().__init__(config, context, tensors, embedding, delegate)
         self.register_buffer("frequencies", rope_frequencies(config).float().repeat_interleave(2))
         self.register_buffer("far", torch.tensor(_FAR))
 
@@ -93,15 +92,14 @@ def emit_program(
     subgraph: Subgraph,
 ) -> Cord:
     """The finished program, ready for `write_to_file`. `chunk` is the most tokens a call takes."""
-    one_of_each = one_layer_of_each_kind(config)
-    template = cache_tensors(one_of_each, context, kv_cache)
     payload, named_data = subgraph.serialize()
-    border = _delegate_border(config, context, template)
-    delegate = LoweredBackendModule(border, BACKEND_ID, payload, [], None)
-    module = TextProgram(one_of_each, context, kv_cache, embedding, delegate)
-    program = trace_forward(module, chunk, runner_metadata(config, context, chunk))
-    caches = cache_tensors(config, context, kv_cache)
-    repeat_layers(program, [tensor.kind for tensor in template], [tensor.kind for tensor in caches])
+
+    def around(traced: ModelConfig, tensors: list[CacheTensor]) -> TextProgram:
+        border = _delegate_border(traced, context, tensors)
+        delegate = LoweredBackendModule(border, BACKEND_ID, payload, [], None)
+        return TextProgram(traced, context, tensors, embedding, delegate)
+
+    program = program_of_all_layers(config, context, chunk, kv_cache, around)
     return serialize_pte_binary(PTEFile(program=program, named_data=named_data), extract_delegate_segments=True)
 
 
