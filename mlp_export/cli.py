@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from mlp_export.errors import MlpExportError, ResourceError, UsageError
+from mlp_export.errors import InputError, MlpExportError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from mlp_export.bundle import Bundle
@@ -145,6 +145,8 @@ def _to_run(path: Path) -> Bundle:
         leave_cores_to_the_runtime()
     if backend.runs_here:
         _tell(f"note: {backend.runs_here}")
+    for refusal in backend.refusals(bundle.pte):
+        _tell(f"warning: {refusal}. Export it again before it goes to a phone")
     return bundle
 
 
@@ -231,6 +233,10 @@ def inspect(
 
         found = inspect_artifact(path)
         _show(found.to_json() if as_json else found.summary(), as_json)
+        if found.refusals:
+            _tell(f"error: {'; '.join(found.refusals)}")
+            _tell("hint: export it again with this mlp-export")
+            raise typer.Exit(InputError.exit_code)
 
 
 @app.command()

@@ -51,7 +51,7 @@ class Inspection:
     delegates: dict[str, int]  # id -> calls in forward
     compiled_for: dict[str, str]  # what the delegate's own binary says: soc, htp_arch, qairt; compute_unit, system
     placement_forecast: PlacementForecast | None  # where the delegate's operators will run, by public limits
-    refusals: list[str]  # why the stock runtime of a phone will not load it
+    refusals: list[str]  # why the stock runtime of a phone will not load it, or not run it rightly
     operators: list[str]  # of forward, outside delegates
     quantization: dict[str, Any]
     runtimes: dict[str, str]  # runtime -> least version that runs it
@@ -209,7 +209,7 @@ def _least_runtime(
 def _segments(program: Program, program_bytes: int) -> list[Segment]:
     names = dict.fromkeys(range(len(program.segments)), "")
     for entry in program.named_data or []:
-        names[entry.segment_index] = entry.key
+        names[entry.segment_index] = entry.key.partition("@")[0]  # what follows says which content it is
     if program.constant_segment.offsets:
         names[program.constant_segment.segment_index] = "constants"
     spans = [(segment.offset, segment.offset + segment.size) for segment in program.segments]

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from mlp_export.backends.base import get_backend
 from mlp_export.bundle import MANIFEST, Bundle, file_sha256
-from mlp_export.errors import MissingError, ResourceError, UsageError
+from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.progress import Progress
 from mlp_export.resources import human_bytes
 
@@ -36,11 +37,15 @@ def push(
 ) -> PushReport:
     """Copy the bundle to `device_folder`/NAME with adb, check its hashes there, and only then give it its name.
 
-    Raises MissingError without adb, without a device or where one refuses, UsageError for a bundle for iOS, or where
-    several devices are there and none is chosen, ResourceError where the device is full.
+    Raises InputError for a bundle that no phone runs rightly, MissingError without adb, without a device or where one
+    refuses, UsageError for a bundle for iOS, or where several devices are there and none is chosen, ResourceError where
+    the device is full.
     """
     if "ios" in bundle.manifest.backend.least_runtime:
         raise UsageError("this bundle is for iOS, push copies to Android", "see docs/guides/iphone.md")
+    refusals = get_backend(bundle.manifest.backend.name).refusals(bundle.pte)
+    if refusals:
+        raise InputError("; ".join(refusals), "export it again with this mlp-export")
     adb = shutil.which("adb")
     if adb is None:
         raise MissingError(

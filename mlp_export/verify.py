@@ -162,6 +162,7 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
         )
         expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
     wrong = [f"{name} is {there}, expected {said}" for name, (said, there) in expected.items() if said != there]
+    wrong += found.refusals
     return Check("structure", not wrong, "; ".join(wrong) or ", ".join(expected) + " are as the manifest says")
 
 

@@ -199,7 +199,9 @@ class Backend(Protocol):
         ...
 
     def refusals(self, path: Path) -> Sequence[str]:
-        """Why the stock runtime on a phone will not load a `.pte` of this backend, whoever made it."""
+        """Why the stock runtime on a phone will not load a `.pte` of this backend, or not run it rightly, whoever made
+        it: a sentence each.
+        """
         ...
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:

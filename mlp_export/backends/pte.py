@@ -24,7 +24,8 @@ from flatbuffers.table import Table
 from mlp_export.errors import InputError
 
 # Field numbers of executorch/schema/program.fbs
-_PROGRAM_PLANS, _PROGRAM_SEGMENTS, _PROGRAM_CONSTANT_SEGMENT, _PROGRAM_NAMED_DATA = 1, 4, 5, 7
+_PROGRAM_PLANS, _PROGRAM_INLINE_DATA, _PROGRAM_SEGMENTS, _PROGRAM_CONSTANT_SEGMENT, _PROGRAM_NAMED_DATA = 1, 3, 4, 5, 7
+_INLINE_BYTES = 0
 _PLAN_DELEGATES = 7
 _DELEGATE_ID, _DELEGATE_DATA = 0, 1
 _DATA_LOCATION, _DATA_INDEX = 0, 1
@@ -49,6 +50,17 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class DelegatePayload:
+    """Where a delegate's payload stands. `inline`: inside the program, else a segment of its own, which a delegate may
+    free once it is loaded.
+    """
+
+    offset: int  # in the file
+    size: int
+    inline: bool
+
+
+@dataclass(frozen=True)
 class PteLayout:
     """Where things are in a `.pte`. Offsets of segments and constants are relative to `segment_base`."""
 
@@ -58,19 +70,23 @@ class PteLayout:
     constants: tuple[int, ...]  # absolute-in-segment-area offsets of the program's constants, by index
     constant_segment: int
     named_data: dict[str, int]  # name -> segment index
-    delegates: dict[str, list[int]]  # id -> indices of the segments with its payloads, of delegates that have them
+    payloads: dict[str, list[DelegatePayload]]  # delegate id -> its payloads
 
     def named_span(self, name: str) -> tuple[int, int]:
-        """Offset in the file and size of a named constant. Raises KeyError."""
-        return self._span(self.named_data[name])
+        """Offset in the file and size of a named constant, see `named_segment`."""
+        segment = self.segments[self.named_segment(name)]
+        return self.segment_base + segment.offset, segment.size
 
     def delegate_spans(self, delegate: str) -> list[tuple[int, int]]:
         """Offset in the file and size of each payload of a delegate."""
-        return [self._span(index) for index in self.delegates.get(delegate, [])]
+        return [(payload.offset, payload.size) for payload in self.payloads.get(delegate, [])]
 
-    def _span(self, index: int) -> tuple[int, int]:
-        segment = self.segments[index]
-        return self.segment_base + segment.offset, segment.size
+    def named_segment(self, name: str) -> int:
+        """Index of the segment with the constant of key `name`, or `name@CONTENT`. Raises KeyError."""
+        for key, index in self.named_data.items():
+            if key == name or key.startswith(f"{name}@"):
+                return index
+        raise KeyError(name)
 
 
 def _field(table: Table, slot: int) -> int:
@@ -90,6 +106,12 @@ def _tables(table: Table, slot: int) -> Iterator[Table]:
         start = table.Vector(offset)
         for i in range(table.VectorLen(offset)):
             yield Table(table.Bytes, table.Indirect(start + 4 * i))
+
+
+def _bytes_span(table: Table, slot: int) -> tuple[int, int]:
+    """Position in the buffer and size of a vector of bytes."""
+    offset = table.Offset(4 + 2 * slot)
+    return (table.Vector(offset), table.VectorLen(offset)) if offset else (0, 0)
 
 
 def _integer(table: Table, slot: int, code: str) -> int:
@@ -129,17 +151,24 @@ def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteL
         for entry in _tables(program, _PROGRAM_NAMED_DATA):
             key = entry.String(_field(entry, _NAMED_KEY)).decode()
             named[key] = _integer(entry, _NAMED_SEGMENT, "<I")
-        delegates: dict[str, list[int]] = {}
+        inline = [_bytes_span(table, _INLINE_BYTES) for table in _tables(program, _PROGRAM_INLINE_DATA)]
+        payloads: dict[str, list[DelegatePayload]] = {}
         for plan in _tables(program, _PROGRAM_PLANS):
             for delegate in _tables(plan, _PLAN_DELEGATES):
                 payload = _subtable(delegate, _DELEGATE_DATA)
-                if payload is not None and _integer(payload, _DATA_LOCATION, "<b") == _IN_A_SEGMENT:
-                    key = delegate.String(_field(delegate, _DELEGATE_ID)).decode()
-                    delegates.setdefault(key, []).append(_integer(payload, _DATA_INDEX, "<I"))
+                if payload is None:
+                    continue
+                index = _integer(payload, _DATA_INDEX, "<I")
+                if _integer(payload, _DATA_LOCATION, "<b") == _IN_A_SEGMENT:
+                    where = DelegatePayload(base + segments[index].offset, segments[index].size, inline=False)
+                else:
+                    where = DelegatePayload(*inline[index], inline=True)
+                key = delegate.String(_field(delegate, _DELEGATE_ID)).decode()
+                payloads.setdefault(key, []).append(where)
         for segment in segments:
             if segment.offset + segment.size > segment_bytes:
                 raise InputError(f"{name} is damaged: a segment ends outside the file", hint)
-        return PteLayout(base, segment_bytes, segments, constants, constant_segment, named, delegates)
+        return PteLayout(base, segment_bytes, segments, constants, constant_segment, named, payloads)
     except (struct.error, IndexError, UnicodeDecodeError, TypeError) as error:
         raise InputError(f"{name} is not a whole ExecuTorch program", hint) from error
 
@@ -188,7 +217,7 @@ def share_constants(source: Path, destination: Path, names: list[str]) -> list[s
         layout = read_layout(data, str(source))
         shared: dict[int, int] = {}  # segment -> offset, in the old segment area, of the same bytes
         for name in names:
-            index = layout.named_data[name]
+            index = layout.named_segment(name)
             start, size = layout.named_span(name)
             for constant in layout.constants:
                 at = layout.segment_base + constant
@@ -223,4 +252,4 @@ def share_constants(source: Path, destination: Path, names: list[str]) -> list[s
                     file.write(data[at : min(at + (1 << 24), start + segment.size)])
             file.flush()
             os.fsync(file.fileno())
-        return [name for name in names if layout.named_data[name] in shared]
+        return [name for name in names if layout.named_segment(name) in shared]

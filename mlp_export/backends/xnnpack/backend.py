@@ -106,7 +106,9 @@ class XnnpackBackend:
         return None
 
     def refusals(self, path: Path) -> Sequence[str]:
-        return ()
+        from mlp_export.backends.xnnpack.refusals import refusals
+
+        return refusals(path)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
         from mlp_export.backends.xnnpack.readback import read_weight

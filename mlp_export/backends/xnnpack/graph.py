@@ -122,8 +122,8 @@ class _Builder:
             swap[even + 1, even], swap[even, even + 1] = -1.0, 1.0
         graph = self.graph
         return graph.add(
-            graph.multiply(graph.constant("rope.identity", torch.eye(size)), inputs.cos),
-            graph.multiply(graph.constant("rope.swap", swap), inputs.sin),
+            graph.multiply(graph.constant(torch.eye(size)), inputs.cos),
+            graph.multiply(graph.constant(swap), inputs.sin),
         )
 
     def attention_mask(self, query_positions: Value, key_positions: Value, is_local: bool) -> Value:
@@ -184,14 +184,14 @@ class _Builder:
         graph, size = self.graph, rows.shape[-1]
         name = f"mean.{size}"
         if name not in self.shared:
-            self.shared[name] = graph.constant(name, torch.full((1, size), 1.0 / size))
+            self.shared[name] = graph.constant(torch.full((1, size), 1.0 / size))
         return graph.linear(graph.multiply(rows, rows), self.shared[name], graph.scalar(self.config.norm_eps))
 
     def unit_rms(self, rows: Value) -> Value:
         return self.graph.multiply(rows, self.graph.reciprocal_square_root(self.mean_square(rows)))
 
     def rms_norm(self, rows: Value, name: str) -> Value:
-        return self.graph.multiply(self.unit_rms(rows), self.graph.constant(name, self.model.norm(name)))
+        return self.graph.multiply(self.unit_rms(rows), self.graph.constant(self.model.norm(name)))
 
     def attend_int8(
         self, query: Value, key: Value, value: Value, caches: list[Value], mask: Value

@@ -22,11 +22,11 @@ from mlp_export.backends.text_program import (
     program_of_all_layers,
     stand_in,
 )
+from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import rope_frequencies
 
-BACKEND_ID = "XnnpackBackend"
 # Where a key that is not there stands: further away than any position, so every mask hides it. Exact in float32.
 _FAR = 1e9
 
@@ -100,7 +100,8 @@ def emit_program(
         return TextProgram(traced, context, tensors, embedding, delegate)
 
     program = program_of_all_layers(config, context, chunk, kv_cache, around)
-    return serialize_pte_binary(PTEFile(program=program, named_data=named_data), extract_delegate_segments=True)
+    # The payload stays inside the program: as a segment the runtime would free it, with the constants in it.
+    return serialize_pte_binary(PTEFile(program=program, named_data=named_data), extract_delegate_segments=False)
 
 
 def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTensor]) -> torch.export.ExportedProgram:

@@ -22,9 +22,10 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight
         return read_embedding(path, like)
     with mapped(path) as data:
         layout = read_layout(data, str(path))
-        if name not in layout.named_data:
-            raise InputError(f"{path} holds no weight {name!r}")
-        codes = read_bytes(data, *layout.named_span(name))
+        try:
+            codes = read_bytes(data, *layout.named_span(name))
+        except KeyError as error:
+            raise InputError(f"{path} holds no weight {name!r}", "export it again") from error
         if codes.numel() * 8 // like.bits != like.codes.numel():
             wanted = like.codes.numel() * like.bits // 8
             raise InputError(f"a weight of {codes.numel()} bytes where {wanted} were expected")

@@ -1,9 +1,12 @@
 """An XNNPACK subgraph in the serialized form ExecuTorch's XNNPACK delegate loads.
 
 The delegate's payload is a flatbuffer of values and nodes (executorch/backends/xnnpack/serialization/schema.fbs) that
-the runtime replays as `xnn_define_*` calls; constants travel beside it as named data. Writing that graph directly,
-instead of tracing a module and partitioning it, is what makes an export take seconds: no graph pass ever sees the
-thirty layers.
+the runtime replays as `xnn_define_*` calls. Writing that graph directly, instead of tracing a module and partitioning
+it, is what makes an export take seconds: no graph pass ever sees the thirty layers.
+
+Where a constant stands decides whether the file runs on a phone. Quantized weights are named data, which the runtime
+frees once they are packed. Float constants stand inside the payload, because XNNPACK keeps pointers to operands of
+binary operators and reads them at every call (see `payload`).
 
 Shapes given here are upper bounds. XNNPACK propagates the true ones from the inputs at every call, so a dimension that
 follows the chunk or the position is simply written at its largest.
@@ -21,13 +24,14 @@ from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import se
 from executorch.exir._serialize._named_data_store import NamedDataStore, NamedDataStoreOutput
 
 from mlp_export.backends.layout import pack_linear, tensor_bytes
+from mlp_export.backends.xnnpack.payload import NAMED_OFFSET, weight_keys
 from mlp_export.quantization import QuantizedWeight
 
 _INVALID = 0xFFFFFFFF  # XNN_INVALID_VALUE_ID
-_NAMED = 2**64 - 1  # offset of constants that are found by name
 _EXTERNAL_INPUT, _EXTERNAL_OUTPUT = 1, 2  # XNN_VALUE_FLAG_*
 _TRANSPOSE_B = 1  # XNN_FLAG_TRANSPOSE_B
 _ALIGNMENT = 64
+_CONSTANT_ALIGNMENT = 16  # of the payload's own constants (CONSTANT_TENSOR_ALIGNMENT)
 
 _F32 = schema.XNNDatatype.xnn_datatype_fp32
 _INT8 = schema.XNNDatatype.xnn_datatype_qint8
@@ -54,6 +58,7 @@ class Subgraph:
         self._nodes: list[schema.XNode] = []
         self._constants = [schema.ConstantDataOffset(0, 0)]  # index 0 means "not constant"
         self._scalars: dict[float, Value] = {}
+        self._floats = bytearray()  # the payload's own constants
         self._store = NamedDataStore()
         self._inputs = 0
         self._outputs: list[int] = []
@@ -90,7 +95,7 @@ class Subgraph:
 
     def _named_data(self, name: str, data: bytes) -> int:
         self._store.add_named_data(name, data, alignment=_ALIGNMENT)
-        self._constants.append(schema.ConstantDataOffset(_NAMED, len(data), name))
+        self._constants.append(schema.ConstantDataOffset(NAMED_OFFSET, len(data), name))
         return len(self._constants) - 1
 
     def input(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Value:
@@ -105,25 +110,31 @@ class Subgraph:
         self._values[value.id].flags = _EXTERNAL_OUTPUT
         self._outputs.append(value.id)
 
-    def constant(self, name: str, tensor: torch.Tensor) -> Value:
-        """A float32 constant."""
-        return self._value(tensor.shape, constant=self._named_data(name, tensor_bytes(tensor.float())))
+    def constant(self, tensor: torch.Tensor) -> Value:
+        """A float32 constant, stored inside the payload."""
+        data = tensor_bytes(tensor.float())
+        # The runtime asks whether a key is there, so an empty one would be looked up.
+        self._constants.append(schema.ConstantDataOffset(len(self._floats), len(data), None))
+        self._floats += data + bytes(-len(data) % _CONSTANT_ALIGNMENT)
+        return self._value(tensor.shape, constant=len(self._constants) - 1)
 
     def scalar(self, number: float) -> Value:
         """A float32 constant of one element; equal ones are stored once."""
         if number not in self._scalars:
-            self._scalars[number] = self.constant(f"scalar.{len(self._scalars)}", torch.tensor([number]))
+            self._scalars[number] = self.constant(torch.tensor([number]))
         return self._scalars[number]
 
     def weight(self, name: str, weight: QuantizedWeight) -> Value:
-        """A quantized [out, in] weight, stored as `NAME` (codes) and `NAME.scales`."""
+        """A quantized [out, in] weight, stored as named data under `payload.weight_keys` of `name`."""
         out_features, in_features = weight.codes.shape
         per_channel = weight.group_size == in_features
         scales = weight.scales.to(torch.float32 if per_channel else torch.bfloat16)
         if not torch.equal(scales.float(), weight.scales.float()):
             raise AssertionError(f"the scales of {name} do not survive the format's dtype {scales.dtype}")
-        codes_index = self._named_data(name, tensor_bytes(pack_linear(weight.codes, weight.bits)))
-        scales_index = self._named_data(f"{name}.scales", tensor_bytes(scales))
+        codes_bytes, scales_bytes = tensor_bytes(pack_linear(weight.codes, weight.bits)), tensor_bytes(scales)
+        codes_key, scales_key = weight_keys(name, codes_bytes, scales_bytes)
+        codes_index = self._named_data(codes_key, codes_bytes)
+        scales_index = self._named_data(scales_key, scales_bytes)
         quantization: schema.XNNQuantParams
         if per_channel:
             datatype = _CHANNEL_INT4 if weight.bits == 4 else _CHANNEL_INT8
@@ -270,7 +281,7 @@ class Subgraph:
     # Result
 
     def serialize(self) -> tuple[bytes, NamedDataStoreOutput]:
-        """The delegate's payload and the constants it refers to by name."""
+        """The delegate's payload, which has to stand inside the program, and the constants it refers to by name."""
         for position, value_id in enumerate(self._outputs):
             self._values[value_id].external_id = self._inputs + position
         values = [
@@ -290,4 +301,4 @@ class Subgraph:
             output_ids=[],
             constant_data=self._constants,
         )
-        return serialize_xnnpack_binary(graph, bytearray()), self._store.get_named_data_store_output()
+        return serialize_xnnpack_binary(graph, self._floats), self._store.get_named_data_store_output()

@@ -1,0 +1,104 @@
+"""The payload of ExecuTorch's XNNPACK delegate: how it is read back, and which of its constants a runtime may free.
+
+A payload is a header (`XNNHeader`), a flatbuffer (executorch/backends/xnnpack/serialization/schema.fbs) and constants
+of its own. Other constants are named data of the program. The runtime (XNNCompiler.cpp, XNNWeightsCache.cpp) frees both
+once the graph is compiled: named data always before 1.4.1, and in every release up to 1.5.1 where its weights cache is
+on, as it is in the official Android and Apple builds; a payload that is a segment of its own, always. XNNPACK copies
+("packs") the weights and biases of linears and convolutions, but keeps pointers to every other constant and reads them
+at each call. So those have to stand in a payload inside the program, which lives as long as the model does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialization
+from executorch.exir._serialize._flatbuffer import _run_flatc
+
+from mlp_export.errors import InputError
+
+BACKEND_ID = "XnnpackBackend"
+NAMED_OFFSET = 2**64 - 1  # offset of constants that are found by name
+
+_FILTERS = ("XNNFullyConnected", "XNNConv2d", "XNNDepthwiseConv2d", "XNNConvTranspose2d")
+_PACKED_OPERANDS = {**dict.fromkeys(_FILTERS, ("filter_id", "bias_id")), "XNNBatchMatrixMultiply": ("input2_id",)}
+
+
+def weight_keys(name: str, codes: bytes, scales: bytes) -> tuple[str, str]:
+    """Keys of a quantized weight's codes and scales among the program's named data: `NAME@CONTENT` and
+    `NAME.scales@CONTENT`.
+
+    A phone's weights cache is one for the whole process, or one file, and finds packed weights by the key of their
+    codes alone. So the key is of the content, or a second model in the app would get the weights of the first.
+    """
+    content = hashlib.sha256(codes + scales).hexdigest()[:16]
+    return f"{name}@{content}", f"{name}.scales@{content}"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A payload taken apart."""
+
+    graph: dict[str, Any]  # the flatbuffer as flatc's JSON has it: "xnodes", "xvalues", "constant_data", ...
+    constants: bytes  # what `constant_data` entries without a key point into
+
+    def values(self) -> Iterator[dict[str, Any]]:
+        """The tensor of each value, quantized or not."""
+        for value in self.graph["xvalues"]:
+            tensor = value["xvalue_union"]
+            yield tensor.get("tensor_value", tensor)
+
+    def kept_constants(self) -> list[dict[str, Any]]:
+        """Entries of `constant_data` that XNNPACK reads at each call, because an operator that does not pack them has
+        them as an operand.
+        """
+        constants = {value["id_out"]: value["constant_buffer_idx"] for value in self.values()}
+        kept: set[int] = set()
+        for node in self.graph["xnodes"]:
+            packed = _PACKED_OPERANDS.get(node["xnode_union_type"], ())
+            for field, operand in node["xnode_union"].items():
+                if field.endswith("_id") and not field.startswith("output") and field not in packed:
+                    kept.add(constants.get(operand, 0))
+        return [self.graph["constant_data"][index] for index in sorted(kept - {0})]
+
+
+def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
+    """Raises InputError where one is no payload of the XNNPACK delegate."""
+    header_size = serialization.XNNHeader.EXPECTED_LENGTH
+    parts = []
+    for data in payloads:
+        try:
+            header = serialization.XNNHeader.from_bytes(data[:header_size])
+        except ValueError:  # as ExecuTorch wrote it before there was a header: the flatbuffer alone
+            parts.append((data, b""))
+            continue
+        start, constants = header.flatbuffer_offset, header.constant_data_offset
+        flatbuffer = data[start : start + header.flatbuffer_size]
+        parts.append((flatbuffer, data[constants : constants + header.constant_data_size]))
+    with tempfile.TemporaryDirectory() as folder:
+        schema = Path(folder, "schema.fbs")
+        schema.write_bytes(serialization._get_schema_bytes())
+        files = [Path(folder, f"{n}.bin") for n in range(len(parts))]
+        for file, (flatbuffer, _) in zip(files, parts, strict=True):
+            file.write_bytes(flatbuffer)
+        options = ["--json", "--defaults-json", "--strict-json", "--raw-binary", "-o", folder, str(schema), "--"]
+        try:
+            _run_flatc([*options, *map(str, files)])
+            graphs = [_json(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]
+        except Exception as error:  # flatc checks nothing: damage shows as any exception
+            raise InputError(
+                f"an XNNPACK payload is damaged: {type(error).__name__} in its tables", "export it again"
+            ) from error
+    return [Payload(graph, constants) for graph, (_, constants) in zip(graphs, parts, strict=True)]
+
+
+def _json(text: str) -> Any:
+    """What flatc wrote, which spells the infinite bounds of a clamp otherwise than Python's reader."""
+    return json.loads(re.sub(r": (-?)inf(inity)?\b", r": \1Infinity", text))
