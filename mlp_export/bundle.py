@@ -31,7 +31,8 @@ from mlp_export.config import ModelConfig, read_json_object
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
+_OLDEST_FORMAT = 1  # that is still read
 MANIFEST = "manifest.json"
 PTE = "model.pte"
 LICENSE = "LICENSE"
@@ -67,7 +68,7 @@ class BackendInfo:
     name: str
     target: str | None  # SoC or compute unit
     compiled_with: dict[str, str]  # package -> version
-    least_runtime: dict[str, str]  # runtime -> version
+    min_runtime: dict[str, str]  # runtime -> version
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`, format 1 (schema: mlp_export/data/manifest.schema.json)."""
+    """`manifest.json`, format 2 (schema: mlp_export/data/manifest.schema.json)."""
 
     model: ModelInfo
     backend: BackendInfo
@@ -115,12 +116,14 @@ class Manifest:
 
     @staticmethod
     def from_json(values: dict[str, Any], source: str = MANIFEST) -> Manifest:
-        """Raises InputError, naming the key, where `values` is not a manifest of this format."""
-        if "format" in values and values["format"] != FORMAT:
+        """Raises InputError, naming the key, where `values` is not a manifest of a format that is read."""
+        if "format" in values and values["format"] not in range(_OLDEST_FORMAT, FORMAT + 1):
             raise InputError(
-                f"{source} is of format {values['format']!r}, this mlp-export reads format {FORMAT}",
+                f"{source} is of format {values['format']!r}, "
+                f"this mlp-export reads formats {_OLDEST_FORMAT} to {FORMAT}",
                 "export the model again, or use the release of mlp-export that wrote the bundle",
             )
+        values = _current_format(values)
         try:
             jsonschema.validate(values, _schema())
         except jsonschema.ValidationError as error:
@@ -146,6 +149,15 @@ class Manifest:
             verification=values["verification"],
             files={name: FileInfo(**entry) for name, entry in values["files"].items()},
         )
+
+
+def _current_format(values: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of format 1 as format 2 has it: `min_runtime` was called `least_runtime`. Others as they are."""
+    backend = values.get("backend")
+    if values.get("format") != 1 or not isinstance(backend, dict) or "least_runtime" not in backend:
+        return values
+    renamed = {("min_runtime" if key == "least_runtime" else key): value for key, value in backend.items()}
+    return {**values, "format": FORMAT, "backend": renamed}
 
 
 @functools.cache

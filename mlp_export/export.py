@@ -109,7 +109,7 @@ class ExportReport:
             "file_bytes": manifest.files[PTE].bytes,
             "kv_cache_bytes": manifest.kv_cache_bytes,
             "device_ram_bytes": manifest.device_ram_bytes,
-            "least_runtime": manifest.backend.least_runtime,
+            "min_runtime": manifest.backend.min_runtime,
             "verified": None if checked is None else checked.passed,
             "checks": None if checked is None else len(checked.checks),
             "relative_error": None if checked is None else checked.relative_error,
@@ -195,7 +195,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             quantization["rounding"] = asdict(rounding)
         manifest = Manifest(
             model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.licence_name),
-            backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.least_runtime),
+            backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
             quantization=quantization,

@@ -128,7 +128,7 @@ def inspect_artifact(path: Path) -> Inspection:
         refusals=refusals,
         operators=sorted({name for name, _ in calls}),
         quantization={**quantization, **manifest.quantization} if manifest else quantization,
-        runtimes=manifest.backend.least_runtime if manifest else _least_runtime(forward, calls, compiled_for),
+        runtimes=manifest.backend.min_runtime if manifest else _min_runtime(forward, calls, compiled_for),
         segments=segments,
         model=asdict(manifest.model) if manifest else None,
     )
@@ -194,7 +194,7 @@ def _embedding_type(calls: list[tuple[str, list[int]]]) -> str | None:
     return next((f"int{EMBEDDING_BITS[name]}" for name, _ in calls if name in EMBEDDING_BITS), None)
 
 
-def _least_runtime(
+def _min_runtime(
     plan: ExecutionPlan, calls: list[tuple[str, list[int]]], compiled_for: dict[str, str]
 ) -> dict[str, str]:
     """Runtimes before 1.5 abort on an embedding with bf16 scales; else 1.3 has all that mlp-export writes. A Core ML

@@ -41,7 +41,7 @@ def push(
     refuses, UsageError for a bundle for iOS, or where several devices are there and none is chosen, ResourceError where
     the device is full.
     """
-    if "ios" in bundle.manifest.backend.least_runtime:
+    if "ios" in bundle.manifest.backend.min_runtime:
         raise UsageError("this bundle is for iOS, push copies to Android", "see docs/guides/iphone.md")
     refusals = get_backend(bundle.manifest.backend.name).refusals(bundle.pte)
     if refusals:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 from checkpoints import BOS_ID, CHAT_TEMPLATE, EOS_ID, EOT_ID, VOCAB_SIZE, small_tokenizer
+from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+from executorch.exir.schema import Program, SubsegmentOffsets
 
 from mlp_export.bundle import BackendInfo, Bundle, BundleWriter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.chat import ChatTemplate, derive_chat_format
@@ -18,6 +20,8 @@ from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 from mlp_export.tokenizer import Tokenizer
 
+# One that does nothing: whole, and not to be run.
+PROGRAM = bytes(serialize_pte_binary(PTEFile(Program(0, [], [], [], [], SubsegmentOffsets(0, [])))))
 TOKENIZER = Tokenizer(small_tokenizer())
 CHAT = derive_chat_format(ChatTemplate(CHAT_TEMPLATE, {"bos_token": "<|begin_of_text|>"}))
 CONFIG = ModelConfig(
@@ -100,7 +104,7 @@ def manifest(*, chat: bool = True, context: int = 64, prefill_chunk: int = 8, id
     )
 
 
-def write_bundle(target: Path, pte: bytes = b"a program", *, overwrite: bool = False, **changes: object) -> Bundle:
+def write_bundle(target: Path, pte: bytes = PROGRAM, *, overwrite: bool = False, **changes: object) -> Bundle:
     """A bundle around `pte`; `changes` go to `manifest`."""
     with BundleWriter(target, overwrite) as writer:
         (writer.folder / "model.pte").write_bytes(pte)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_backend import manifest, write_bundle
+from fake_backend import PROGRAM, manifest, write_bundle
 
 import mlp_export.bundle as bundle_module
 from mlp_export.bundle import Bundle, BundleWriter, Manifest
@@ -37,7 +37,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read.manifest == written.manifest
     assert read.manifest.to_json() == json.loads((read.path / "manifest.json").read_text())
     assert Manifest.from_json(read.manifest.to_json()) == read.manifest
-    assert read.manifest.files["model.pte"].bytes == len(b"a program")
+    assert read.manifest.files["model.pte"].bytes == len(PROGRAM)
     assert read.tokenizer().encode("Hello", bos=True, special=False)[0] == 300
     assert left_in(tmp_path / "deep") == ["bundle"]
 
@@ -56,13 +56,24 @@ def test_a_bundle_without_chat_and_with_verification(tmp_path: Path) -> None:
     assert published.manifest.verification == {"passed": True}
 
 
+def test_a_manifest_of_format_1_is_read(tmp_path: Path) -> None:
+    written = write_bundle(tmp_path / "b").manifest
+    old = written.to_json()
+    old["format"] = 1
+    old["backend"]["least_runtime"] = old["backend"].pop("min_runtime")
+    assert Manifest.from_json(old) == written and "least_runtime" in old["backend"]
+    old["backend"]["min_runtime"] = old["backend"].pop("least_runtime")
+    with pytest.raises(InputError, match="format"):
+        Manifest.from_json(old)
+
+
 # What is damaged is refused
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, "format 2"),
+        ({"format": 3}, "format 3"),
         ({"format": "1"}, "format '1'"),
         ({"context": 0}, "context"),
         ({"context": "2048"}, "context"),
@@ -100,7 +111,7 @@ def test_names_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
 
 def test_files_that_are_not_what_the_manifest_says(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b")
-    bundle.pte.write_bytes(b"b program")
+    bundle.pte.write_bytes(PROGRAM[:-1] + b"x")
     with pytest.raises(InputError, match="sha256"):
         Bundle.open(bundle.path)
     Bundle.open(bundle.path, hashes=False)

@@ -212,7 +212,7 @@ def test_the_manifest_says_what_it_has_to(reports: dict[str, ExportReport], cpu:
         "shape"
     ].items()
     backend = values["backend"]
-    assert (backend["name"], backend["target"], backend["least_runtime"]) == ("xnnpack", None, {"executorch": "1.5"})
+    assert (backend["name"], backend["target"], backend["min_runtime"]) == ("xnnpack", None, {"executorch": "1.5"})
     assert set(backend["compiled_with"]) == {"executorch", "torch", "torchao"}
     assert (values["context"], values["prefill_chunk"]) == (64, 16)
     assert values["quantization"] == {
@@ -306,7 +306,7 @@ def test_without_verification_nothing_is_claimed(cpu: Path, tmp_path: Path) -> N
     manifest = Bundle.open(out).manifest
     assert report.verification is None and report.to_json()["verified"] is None
     assert manifest.verification is None
-    assert manifest.backend.least_runtime == {"executorch": "1.3"}
+    assert manifest.backend.min_runtime == {"executorch": "1.3"}
     assert manifest.quantization["kv_cache"] == "fp32"
     assert manifest.tokenizer.files == ("tokenizer.json", "tokenizer.model")
     assert (out / "tokenizer.model").read_bytes() == b"AA== 0\n"

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 from checkpoints import BOS_ID, VOCAB_SIZE
-from fake_backend import FakeSession, ids_of, successors, write_bundle
+from fake_backend import PROGRAM, FakeSession, ids_of, successors, write_bundle
 
 import mlp_export.backends.base as base_module
 import mlp_export.doctor as doctor_module
@@ -332,9 +332,9 @@ def test_push_goes_below_tmp_by_default(bundle: Bundle, phone: Phone) -> None:
 
 def test_push_replaces_an_older_copy(bundle: Bundle, phone: Phone, tmp_path: Path) -> None:
     phone.push(bundle)
-    newer = write_bundle(bundle.path, b"another program", overwrite=True)
+    newer = write_bundle(bundle.path, PROGRAM + b"another", overwrite=True)
     (phone.folder / "my bundle" / "stale").touch()
-    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == b"another program"
+    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == PROGRAM + b"another"
     assert not (phone.folder / "my bundle" / "stale").exists()
 
 
@@ -343,15 +343,15 @@ def test_push_replaces_an_older_copy(bundle: Bundle, phone: Phone, tmp_path: Pat
 def test_a_push_that_breaks_off_changes_nothing(bundle: Bundle, phone: Phone, name: str, older: bool) -> None:
     if older:
         phone.push(bundle)
-    newer = write_bundle(bundle.path, b"another program", overwrite=True)
+    newer = write_bundle(bundle.path, PROGRAM + b"another", overwrite=True)
     phone.set(FAIL=name, REASON="device offline")
     with pytest.raises(MissingError, match="device offline"):
         phone.push(newer)
     assert [found for found in phone.names() if not found.endswith(".partial")] == (["my bundle"] if older else [])
     if older:
-        assert Bundle.open(phone.folder / "my bundle").pte.read_bytes() == b"a program"
+        assert Bundle.open(phone.folder / "my bundle").pte.read_bytes() == PROGRAM
     phone.set(FAIL="-")
-    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == b"another program"
+    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == PROGRAM + b"another"
     assert phone.names() == ["my bundle"]
 
 

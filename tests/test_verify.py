@@ -14,7 +14,7 @@ import torch
 from artifacts import QUIET, export_model, small_model
 
 from mlp_export.backends import repeat_layers, text_program
-from mlp_export.backends.layout import pack_embedding
+from mlp_export.backends.layout import pack_embedding, tensor_bytes
 from mlp_export.backends.pte import mapped, read_layout
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
@@ -146,11 +146,11 @@ def test_a_doubled_scale_fails(bundle: Bundle, model: QuantizedModel, tmp_path: 
 
 def test_a_changed_norm_fails_by_its_logits(bundle: Bundle, model: QuantizedModel, tmp_path: Path) -> None:
     """Norms are no codes: what they do is seen in the logits."""
-    with mapped(bundle.pte) as data:
-        start, size = read_layout(data).named_span("layers.3.ffn_norm")
+    norm = model.norm("layers.3.ffn_norm").float()
 
     def double(data: bytearray) -> None:
-        values = torch.frombuffer(data, dtype=torch.float32, count=size // 4, offset=start)
+        start = data.index(tensor_bytes(norm))
+        values = torch.frombuffer(data, dtype=torch.float32, count=len(norm), offset=start)
         values *= 2
 
     found = failed(verify(copied(bundle, tmp_path, double), model, QUIET))
@@ -231,8 +231,8 @@ def test_rotate_half_in_place_of_interleaved_fails(
         for i in range(size // 2):
             swap[i + size // 2, i], swap[i, i + size // 2] = -1.0, 1.0
         graph = self.graph
-        identity = graph.multiply(graph.constant("rope.identity", torch.eye(size)), inputs.cos)
-        return graph.add(identity, graph.multiply(graph.constant("rope.swap", swap), inputs.sin))
+        identity = graph.multiply(graph.constant(torch.eye(size)), inputs.cos)
+        return graph.add(identity, graph.multiply(graph.constant(swap), inputs.sin))
 
     found = broken(model, tmp_path, monkeypatch, graph_module._Builder, "rotation_matrices", half)
     assert {"logits: mid-chunk", "logits: window edge"} <= found

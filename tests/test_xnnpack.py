@@ -215,7 +215,7 @@ def test_the_file_needs_the_runtime_that_the_manifest_says(variant: Built, reque
         old = "runtime-1.3" in request.node.callspec.params["variant"]
         assert scales == (ScalarType.HALF if old else ScalarType.BFLOAT16)
     least = {"executorch": "1.5" if scales == ScalarType.BFLOAT16 else "1.3"}
-    assert least == variant.bundle.manifest.backend.least_runtime == inspect_artifact(variant.bundle.pte).runtimes
+    assert least == variant.bundle.manifest.backend.min_runtime == inspect_artifact(variant.bundle.pte).runtimes
 
 
 def test_variants_are_what_their_names_say(variant: Built, request: pytest.FixtureRequest) -> None:
@@ -535,7 +535,7 @@ def costs(
     if built is not None:
         manifest = built.bundle.manifest
         chunk, kv_cache = manifest.prefill_chunk, manifest.quantization["kv_cache"]
-        runtime = manifest.backend.least_runtime["executorch"]
+        runtime = manifest.backend.min_runtime["executorch"]
     return get_backend("xnnpack").plan(config, scheme, BuildOptions(context, chunk, kv_cache, runtime))
 
 

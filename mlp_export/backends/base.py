@@ -119,7 +119,7 @@ class Artifact:
     path: Path
     tied_weights_stored_once: bool
     compiled_with: dict[str, str]  # package -> version
-    least_runtime: dict[str, str]  # runtime -> version
+    min_runtime: dict[str, str]  # runtime -> version
     quantization: dict[str, Any]  # "activations", "kv_cache" and what else the manifest is to say of the rounding
     target: str | None = None  # chip or compute unit
 

@@ -120,12 +120,14 @@ def _integer(table: Table, slot: int, code: str) -> int:
 
 
 def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteLayout:
-    """Parse the header and the tables that name segments. Raises InputError where `data` is no `.pte` with segments."""
+    """Parse the header and the tables that name segments. Raises InputError where `data` is no whole `.pte`."""
     hint = "export it again, or copy the whole file again"
     try:
         magic, length, program_size, base, segment_bytes = _HEADER.unpack_from(data, _HEADER_AT)
-        if magic[:3] != b"eh0" or bytes(data[4:6]) != b"ET":
+        if bytes(data[4:6]) != b"ET":
             raise InputError(f"{name} is not an ExecuTorch program", hint)
+        if magic[:3] != b"eh0":  # a program that has no segments needs no header
+            length, program_size, base, segment_bytes = _HEADER.size, len(data), len(data), 0
         if length < _HEADER.size:
             segment_bytes = len(data) - base
         if base + segment_bytes > len(data) or program_size > len(data):

@@ -37,7 +37,7 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
         path=path,
         tied_weights_stored_once=False,
         compiled_with={**compiled_with(), "coremltools": COREMLTOOLS},
-        least_runtime={"executorch": "1.3", "ios": "18"},
+        min_runtime={"executorch": "1.3", "ios": "18"},
         quantization={"activations": ACTIVATIONS, "kv_cache": "fp16"},
         target=compute_unit,
     )

@@ -71,7 +71,7 @@ def lower(
         path=path,
         tied_weights_stored_once=False,
         compiled_with={**compiled_with(), "qairt": build},
-        least_runtime={"executorch": "1.3", "qairt": build},
+        min_runtime={"executorch": "1.3", "qairt": build},
         quantization={
             "activations": ACTIVATIONS,
             "kv_cache": "int8",

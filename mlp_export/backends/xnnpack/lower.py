@@ -29,7 +29,7 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
         weight = model.weight("embed")
         scale_dtype = torch.float32 if weight.scales.dtype == torch.float32 else _EMBEDDING_SCALES[options.runtime]
         embedding = EmbeddingTable.of(weight, scale_dtype, share_with_head=tied)
-        least_runtime = "1.5" if embedding.scales.dtype == torch.bfloat16 else "1.3"
+        min_runtime = "1.5" if embedding.scales.dtype == torch.bfloat16 else "1.3"
         del weight
     with progress.stage("write the program"):
         program = emit_program(config, options.context, options.prefill_chunk, options.kv_cache, embedding, subgraph)
@@ -46,6 +46,6 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
         path=path,
         tied_weights_stored_once="head" in shared,
         compiled_with=compiled_with(),
-        least_runtime={"executorch": least_runtime},
+        min_runtime={"executorch": min_runtime},
         quantization={"activations": INT8_ACTIVATIONS, "kv_cache": options.kv_cache},
     )

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,24 +49,23 @@ class Payload:
     graph: dict[str, Any]  # the flatbuffer as flatc's JSON has it: "xnodes", "xvalues", "constant_data", ...
     constants: bytes  # what `constant_data` entries without a key point into
 
-    def values(self) -> Iterator[dict[str, Any]]:
-        """The tensor of each value, quantized or not."""
-        for value in self.graph["xvalues"]:
-            tensor = value["xvalue_union"]
-            yield tensor.get("tensor_value", tensor)
-
     def kept_constants(self) -> list[dict[str, Any]]:
         """Entries of `constant_data` that XNNPACK reads at each call, because an operator that does not pack them has
-        them as an operand.
+        them as an operand. Raises InputError where the graph is damaged.
         """
-        constants = {value["id_out"]: value["constant_buffer_idx"] for value in self.values()}
-        kept: set[int] = set()
-        for node in self.graph["xnodes"]:
-            packed = _PACKED_OPERANDS.get(node["xnode_union_type"], ())
-            for field, operand in node["xnode_union"].items():
-                if field.endswith("_id") and not field.startswith("output") and field not in packed:
-                    kept.add(constants.get(operand, 0))
-        return [self.graph["constant_data"][index] for index in sorted(kept - {0})]
+        try:
+            tensors = [value["xvalue_union"] for value in self.graph["xvalues"]]
+            tensors = [tensor.get("tensor_value", tensor) for tensor in tensors]  # the quantized ones hold a tensor
+            constants = {tensor["id_out"]: tensor["constant_buffer_idx"] for tensor in tensors}
+            kept: set[int] = set()
+            for node in self.graph["xnodes"]:
+                packed = _PACKED_OPERANDS.get(node["xnode_union_type"], ())
+                for field, operand in node["xnode_union"].items():
+                    if field.endswith("_id") and not field.startswith("output") and field not in packed:
+                        kept.add(constants.get(operand, 0))
+            return [self.graph["constant_data"][index] for index in sorted(kept - {0})]
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise _damaged(error) from error
 
 
 def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
@@ -93,10 +92,12 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
             _run_flatc([*options, *map(str, files)])
             graphs = [_json(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]
         except Exception as error:  # flatc checks nothing: damage shows as any exception
-            raise InputError(
-                f"an XNNPACK payload is damaged: {type(error).__name__} in its tables", "export it again"
-            ) from error
+            raise _damaged(error) from error
     return [Payload(graph, constants) for graph, (_, constants) in zip(graphs, parts, strict=True)]
+
+
+def _damaged(error: Exception) -> InputError:
+    return InputError(f"an XNNPACK payload is damaged: {type(error).__name__} in its tables", "export it again")
 
 
 def _json(text: str) -> Any:
