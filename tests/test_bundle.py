@@ -115,8 +115,8 @@ def test_files_that_are_not_what_the_manifest_says(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sha256"):
         Bundle.open(bundle.path)
     Bundle.open(bundle.path, hashes=False)
-    bundle.pte.write_bytes(b"longer program")
-    with pytest.raises(InputError, match="14 bytes, the manifest says 9"):
+    bundle.pte.write_bytes(PROGRAM + b"longer")
+    with pytest.raises(InputError, match=f"{len(PROGRAM) + 6} bytes, the manifest says {len(PROGRAM)}"):
         Bundle.open(bundle.path, hashes=False)
     bundle.pte.unlink()
     with pytest.raises(InputError, match="is missing"):
