@@ -320,7 +320,7 @@ def path_in_a_name(bundle: Bundle) -> None:
 
 
 def other_format(bundle: Bundle) -> None:
-    edit(bundle, format=2)
+    edit(bundle, format=3)
 
 
 def no_manifest(bundle: Bundle) -> None:
