@@ -167,19 +167,27 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
 
 
 def _weights(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> Check:
-    """Codes and scales of each weight in the finished file, bit for bit."""
+    """What the finished file shows of each weight, bit for bit: codes, and scales where they can be read back."""
     names = model.weight_names()
-    unequal = []
-    codes = 0
+    unequal: list[str] = []
+    codes = scales = 0
+    hidden: dict[str, int] = {}  # where they are compared -> scales that the file does not show
     with progress.stage("weights, bit for bit", total=len(names)) as stage:
         for name in names:
-            weight = model.weight(name)
-            codes += weight.codes.numel()
-            if not weight.equals(backend.read_weight(bundle.pte, name, weight)):
-                unequal.append(name)
+            expected = model.weight(name)
+            found = backend.read_weight(bundle.pte, name, expected)
+            unequal += [f"{part} of {name}" for part in found.differences(expected)]
+            codes += found.codes.numel()
+            if found.scales is None:
+                hidden[found.hidden_scales] = hidden.get(found.hidden_scales, 0) + expected.scales.numel()
+            else:
+                scales += found.scales.numel()
             stage.advance()
-    detail = f"{', '.join(unequal[:5])} differ" if unequal else f"{codes:,} codes and their scales are equal"
-    return Check("weights", not unequal, detail)
+    if unequal:
+        return Check("weights", False, f"{', '.join(unequal[:5])} differ")
+    equal = f"{codes:,} codes and {scales:,} scales are equal" if scales else f"{codes:,} codes are equal"
+    unread = [f"{count:,} scales are not shown by the file: {where}" for where, count in hidden.items()]
+    return Check("weights", True, "; ".join([equal, *unread]))
 
 
 @dataclass(frozen=True)

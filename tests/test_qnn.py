@@ -62,8 +62,9 @@ SHAPE = {
 
 
 def libraries() -> bool:
+    """Whether they are installed. Those that are, but do not answer, fail the tests and skip none."""
     try:
-        sdk.probe(sdk.find_sdk())
+        sdk.find_sdk()
     except MissingError:
         return False
     return True
@@ -355,11 +356,59 @@ def test_a_changed_code_is_found(copied: Bundle, checkpoint: Path) -> None:
     copied.pte.write_bytes(data)
     changed = get_backend("qnn").read_weight(copied.pte, "layers.2.up", weight)
     assert int((changed.codes != weight.codes).sum()) in (1, 2)
+    assert changed.differences(weight) == ["codes"] and "weights" in failures(copied, model)
     first = pack_tiles(weight.codes.numpy(), 4)[0, 3].tobytes()
     data[data.index(first) + 5] ^= 1
     copied.pte.write_bytes(data)
     with pytest.raises(InputError, match=r"layers\.2\.up.* outputs 96 to 127"):
         get_backend("qnn").read_weight(copied.pte, "layers.2.up", weight)
+
+
+@simulated
+def test_scales_that_the_file_does_not_show_are_not_said_to_be_compared(
+    exported: ExportReport, checkpoint: Path
+) -> None:
+    """Linears' scales double: nothing in the file could tell. The embedding's scales are read."""
+    model = model_of(checkpoint)
+    read = get_backend("qnn").read_weight
+    for name in model.weight_names():
+        weight = model.weight(name)
+        doubled = replace(weight, scales=weight.scales * 2)
+        found = read(exported.bundle.pte, name, doubled)
+        assert (found.scales is None) == (name != "embed")
+        assert found.differences(doubled) == (["scales"] if name == "embed" else [])
+    assert exported.verification is not None
+    told = next(check.detail for check in exported.verification.checks if check.name == "weights")
+    weights = {name: model.weight(name) for name in model.weight_names()}
+    embed = weights["embed"].scales.numel()
+    others = sum(weight.scales.numel() for weight in weights.values()) - embed
+    codes = sum(weight.codes.numel() for weight in weights.values())
+    assert told.startswith(f"{codes:,} codes and {embed:,} scales are equal; {others:,} scales are not shown")
+    assert "graph" in told and exported.bundle.manifest.verification["checks"][1]["detail"] == told
+
+
+def test_the_graph_holds_the_scales_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the report says that scales are compared: in the graph that the compiler is given."""
+    from mlp_export.backends.qnn.graph import Graph
+
+    encoding = Encoding.of_range(-1.0, 1.0)
+
+    def write() -> None:
+        graph = Graph({"x": encoding, "linear": encoding})
+        graph.linear("linear", graph.float_input("x", (1, 1, 32, 64)), weight_of(4, 32, 64))
+
+    write()
+    static = Graph._static
+
+    def doubled(graph: Graph, name: str, codes: Any, kind: Any, spelled: Any, config: Any) -> Any:
+        if name == "linear.weight":
+            config["scale_offset"] = config["scale_offset"].copy()
+            config["scale_offset"]["scale"][3] *= 2
+        return static(graph, name, codes, kind, spelled, config)
+
+    monkeypatch.setattr(Graph, "_static", doubled)
+    with pytest.raises(ValueError, match="other scales of linear"):
+        write()
 
 
 @simulated
@@ -497,9 +546,56 @@ def test_libraries_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("libQnnSystem.so", "libQnnHtp.so"):
         (folder / name).write_bytes(b"no library")
     monkeypatch.setenv("QNN_SDK_ROOT", str(tmp_path))
-    with pytest.raises(MissingError, match="cannot use") as raised:
+    with pytest.raises(MissingError, match=r"cannot load libQnnSystem\.so of QNN_SDK_ROOT=") as raised:
         sdk.probe(sdk.find_sdk())
     assert sdk.WHEEL_QAIRT in raised.value.hint
+
+
+SAYS_BUILD = """print('a library talks'); print('{"build": "v9.9"}', flush=True); """
+
+
+@pytest.mark.parametrize(
+    ("program", "says", "hint"),
+    [
+        ("import time; time.sleep(60)", r"no answer from .* within 1 s, while they were being loaded", "idle"),
+        (
+            SAYS_BUILD + "import time; time.sleep(60)",
+            r"no answer .* within 1 s, while QAIRT v9\.9 was starting",
+            "idle",
+        ),
+        (SAYS_BUILD + "print('{\"starts\": false}')", r"ExecuTorch cannot use .* \(QAIRT v9\.9\)", sdk.INSTALL),
+        (SAYS_BUILD + "import os; os.abort()", r"QAIRT v9\.9\) crashed \(SIGABRT\)", sdk.INSTALL),
+        ("import os; os.kill(os.getpid(), 9)", r"was killed", "memory"),
+        ("raise OSError('no disk')", r"could not be tried \(exit code 1\): OSError: no disk", sdk.INSTALL),
+        (SAYS_BUILD, r"ExecuTorch cannot use .* \(QAIRT v9\.9\)", sdk.INSTALL),
+    ],
+)
+def test_a_probe_that_fails_is_told_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, says: str, hint: str
+) -> None:
+    monkeypatch.setattr(sdk, "_PROBE_SECONDS", 1 if "sleep" in program else 60)
+    monkeypatch.setattr(sdk, "_probe_command", lambda found: [sys.executable, "-c", program])
+    with pytest.raises(MissingError, match=says) as raised:
+        sdk.probe(sdk.Sdk(tmp_path, "a test"))
+    assert hint in raised.value.hint
+
+
+def test_a_slow_probe_is_asked_again_and_is_no_missing_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+) -> None:
+    """A timeout is not kept, and an export names it instead of another build to install."""
+    slow = "import time; time.sleep(60)"
+    programs = iter([slow, slow, SAYS_BUILD + """print('{"starts": true}')"""])
+    monkeypatch.setattr(sdk, "find_sdk", lambda: sdk.Sdk(tmp_path, "a test"))
+    monkeypatch.setattr(sdk, "_PROBE_SECONDS", 1)
+    monkeypatch.setattr(sdk, "_probe_command", lambda found: [sys.executable, "-c", next(programs)])
+    with pytest.raises(MissingError, match="no answer from the libraries of a test within 1 s") as raised:
+        plan(options(checkpoint, tmp_path / "b"))
+    assert "pip install" not in raised.value.hint
+    (entry,) = (r for r in get_backend("qnn").requirements() if r.name == "Qualcomm's libraries")
+    assert not entry.ok and "within 1 s" in entry.found and "pip install" not in entry.install
+    monkeypatch.setattr(sdk, "_PROBE_SECONDS", 60)
+    assert sdk.probe(sdk.find_sdk()) == "v9.9"
 
 
 @pytest.mark.parametrize(("system", "machine"), [("Darwin", "arm64"), ("Linux", "aarch64"), ("Windows", "AMD64")])

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
+
 from mlp_export.checkpoint import Kind
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import Numerics
@@ -124,6 +126,24 @@ class Artifact:
     target: str | None = None  # chip or compute unit
 
 
+@dataclass(frozen=True)
+class StoredWeight:
+    """What a finished `.pte` shows of a weight, all of it read from the file. What it does not show is None, and never
+    filled in from the weight that is expected.
+    """
+
+    codes: torch.Tensor  # int8 [out, in]
+    scales: torch.Tensor | None  # as QuantizedWeight has them
+    hidden_scales: str = ""  # where scales that the file does not show are compared, as a report says it
+
+    def differences(self, expected: QuantizedWeight) -> list[str]:
+        """Which of the parts that were read, "codes" and "scales", are not `expected`'s bit for bit (in float32)."""
+        parts = [] if torch.equal(self.codes, expected.codes) else ["codes"]
+        if self.scales is not None and not torch.equal(self.scales.float(), expected.scales.float()):
+            parts.append("scales")
+        return parts
+
+
 class Backend(Protocol):
     name: str
     default_prefill_chunk: int
@@ -204,8 +224,11 @@ class Backend(Protocol):
         """
         ...
 
-    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
-        """A weight's codes and scales read back out of a finished `.pte`, in the format that `like` has."""
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
+        """What a finished `.pte` shows of a weight, in the format that `like` has.
+
+        Raises InputError where the file holds no such weight.
+        """
         ...
 
 

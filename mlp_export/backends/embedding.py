@@ -9,6 +9,7 @@ import executorch.kernels.quantized  # noqa: F401  registers quantized_decompose
 import torch
 from executorch.exir.schema import Tensor
 
+from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.backends.pte import mapped, read_bytes, read_forward, read_layout
 from mlp_export.errors import InputError
@@ -66,7 +67,7 @@ class Embedding(torch.nn.Module):
         return rows.view(-1, self.hidden_size)
 
 
-def read_embedding(path: Path, like: QuantizedWeight) -> QuantizedWeight:
+def read_embedding(path: Path, like: QuantizedWeight) -> StoredWeight:
     """Codes and scales of the table in a finished `.pte`, laid out as `like` (whose values are not used).
 
     Raises InputError where the program looks up no quantized embedding, or one of another size.
@@ -97,4 +98,4 @@ def read_embedding(path: Path, like: QuantizedWeight) -> QuantizedWeight:
         # A program that flips pairs after the lookup reads XNNPACK's head, whose nibbles stand the other way round.
         flipped = bits == 4 and any(operator == _FLIP for operator, _ in calls)
         unpack = unpack_linear if flipped else unpack_embedding
-        return QuantizedWeight(unpack(codes, bits), scales.view(like.scales.shape), like.bits, like.group_size)
+        return StoredWeight(unpack(codes, bits), scales.view(like.scales.shape))

@@ -20,6 +20,7 @@ from mlp_export.backends.base import (
     KvCache,
     PlacementForecast,
     Requirement,
+    StoredWeight,
     package_requirement,
     package_requirements,
 )
@@ -173,7 +174,7 @@ class CoremlBackend:
 
         return refusals(path)
 
-    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.coreml.readback import read_weight
 
         return read_weight(path, name, like)

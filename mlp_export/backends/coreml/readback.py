@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
 from mlp_export.backends.coreml.package_reader import CoremlPackage, read_package
 from mlp_export.backends.embedding import read_embedding
@@ -16,7 +17,7 @@ from mlp_export.errors import InputError
 from mlp_export.quantization import QuantizedWeight
 
 
-def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
     """Codes and scales of weight `name` in the package, laid out as `like` (whose values are not used).
 
     Raises InputError where the package has no such weight, or one of another size.
@@ -40,7 +41,7 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight
         found, found_scales = torch.empty_like(like.codes), torch.empty_like(like.scales)
         found[order] = torch.from_numpy(codes)
         found_scales[order] = torch.from_numpy(scales).view(like.scales.shape)
-    return QuantizedWeight(found, found_scales, like.bits, like.group_size)
+    return StoredWeight(found, found_scales)
 
 
 def _weight(package: CoremlPackage, weights: dict[str, object], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from mlp_export.backends.base import (
     KvCache,
     PlacementForecast,
     Requirement,
+    StoredWeight,
     package_requirements,
 )
 from mlp_export.backends.qnn import sdk
@@ -148,7 +149,7 @@ class QnnBackend:
     def refusals(self, path: Path) -> Sequence[str]:
         return ()
 
-    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.qnn.readback import read_weight
 
         return read_weight(path, name, like)

@@ -53,7 +53,8 @@ def compile_apart(request: CompileRequest) -> None:
     reason = "; ".join(dict.fromkeys(said[:_TOLD_LINES])) or "it gave no reason"
     if done.returncode == -signal.SIGKILL:
         raise ResourceError(
-            f"Qualcomm's compiler was killed while it compiled for {request.soc}", "it needs more memory: see --dry-run"
+            f"Qualcomm's compiler was killed while it compiled for {request.soc}",
+            "mostly the system's answer to low memory: --dry-run says what it needs",
         )
     raise VerificationError(
         f"Qualcomm's compiler failed for {request.soc} (exit code {done.returncode}): {reason}",

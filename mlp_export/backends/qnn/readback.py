@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from executorch.exir.schema import Tensor
 
+from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.embedding import read_embedding
 from mlp_export.backends.half_rope import head_order, is_turned
 from mlp_export.backends.pte import mapped, read_forward, read_layout
@@ -23,12 +24,14 @@ from mlp_export.errors import InputError
 from mlp_export.program_tables import CACHE_WRITERS, kernel_calls
 from mlp_export.quantization import QuantizedWeight
 
+_HIDDEN_SCALES = "the export compares them in the graph that it gives to Qualcomm's compiler"
 
-def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
-    """Codes of weight `name` in the compiled graph of `path`, with the scales of `like`, which the file does not show.
 
-    The codes of the first 32 inputs in `like` are what the weight is found by. Of the embedding, which is not in the
-    graph, the scales are read as well. Raises InputError where the file holds no such codes.
+def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
+    """Codes of weight `name` in the compiled graph of `path`, without scales, which nobody has found in it.
+
+    The codes of the first 32 inputs in `like` are what the weight is found by, so that all codes are compared. The
+    embedding is not in the graph: of it scales are read, too. Raises InputError where the file holds no such codes.
     """
     if name == "embed":
         return read_embedding(path, like)
@@ -41,7 +44,7 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight
         slabs = [unpack_tiles(slab, like.bits) for slab in _slabs(data, first, padded.shape[1] // TILE, name, path)]
     codes = torch.empty_like(like.codes)
     codes[order] = torch.from_numpy(np.concatenate(slabs)[:rows, :columns])
-    return QuantizedWeight(codes, like.scales, like.bits, like.group_size)
+    return StoredWeight(codes, None, _HIDDEN_SCALES)
 
 
 def _slabs(data: mmap.mmap, first: np.ndarray, inputs: int, name: str, path: Path) -> Iterator[np.ndarray]:

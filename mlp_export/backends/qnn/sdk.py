@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ INSTALL = f"pip install --no-deps {WHEEL}=={WHEEL_VERSION}"
 _LIBRARIES = ("libQnnSystem.so", "libQnnHtp.so")  # in this order: the second needs the first
 _HOST = "x86_64-linux-clang"
 _LEAST_GLIBC = (2, 35)
-_PROBE_SECONDS = 60
+# 10 s from memory on two busy cores. A first, cold start reads up to 1.6 GB of torch, ExecuTorch and the libraries from
+# the disk, for which a minute was seen not to be enough.
+_PROBE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -79,21 +82,57 @@ def find_sdk() -> Sdk:
 def probe(sdk: Sdk) -> str:
     """Whether ExecuTorch can use the libraries: the QAIRT build they say they are.
 
-    Asked in a process of its own, since what does not fit may crash. Raises MissingError where they do not fit.
+    Asked in a process of its own, since what does not fit may crash. Raises MissingError where they do not load or do
+    not fit, and where the process crashes, is killed or does not answer in time: each is told as what it is.
     """
-    command = [sys.executable, "-m", "mlp_export.backends.qnn.sdk", str(sdk.folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
-        answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout and done.returncode == 0 else {}
-    except (subprocess.TimeoutExpired, ValueError):
-        answer = {}
-    if answer.get("ok"):
-        return str(answer["build"])
-    build = answer.get("build") or "of a build it does not tell"
-    raise MissingError(
-        f"ExecuTorch cannot use the libraries of {sdk.source} (QAIRT {build})",
-        f"it was built for QAIRT {WHEEL_QAIRT}: unset QNN_SDK_ROOT and `{INSTALL}`",
-    )
+        done = subprocess.run(
+            _probe_command(sdk), capture_output=True, text=True, errors="replace", timeout=_PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""  # bytes, whatever the process's own output is decoded as
+        told = _told(output.decode(errors="replace") if isinstance(output, bytes) else output)
+        doing = f"QAIRT {told['build']} was starting" if "build" in told else "they were being loaded"
+        raise MissingError(
+            f"no answer from the libraries of {sdk.source} within {_PROBE_SECONDS} s, while {doing}",
+            "this machine may be busy or its disk slow: try again when it is idle. On an idle one, see that they are "
+            f"those of QAIRT {WHEEL_QAIRT}",
+        ) from None
+    told = _told(done.stdout)
+    if done.returncode == 0 and told.get("starts"):
+        return str(told["build"])
+    hint = f"ExecuTorch was built for QAIRT {WHEEL_QAIRT}: unset QNN_SDK_ROOT and `{INSTALL}`"
+    named = f"the libraries of {sdk.source}" + (f" (QAIRT {told['build']})" if "build" in told else "")
+    if "failure" in told:
+        raise MissingError(str(told["failure"]), hint)
+    if done.returncode == -signal.SIGKILL:
+        raise MissingError(
+            f"the process that tried {named} was killed", "mostly the system's answer to low memory: close programs"
+        )
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise MissingError(f"the process that tried {named} crashed ({name})", hint)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it gave no reason"]
+        raise MissingError(f"{named} could not be tried (exit code {done.returncode}): {said[-1]}", hint)
+    raise MissingError(f"ExecuTorch cannot use {named}", hint)
+
+
+def _probe_command(sdk: Sdk) -> list[str]:
+    return [sys.executable, "-m", "mlp_export.backends.qnn.sdk", str(sdk.folder), sdk.source]
+
+
+def _told(output: str) -> dict[str, object]:
+    """What the probe's process has told so far: an object a line, among lines of the libraries."""
+    told: dict[str, object] = {}
+    for line in output.splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            told |= found
+    return told
 
 
 def load(sdk: Sdk) -> None:
@@ -111,12 +150,18 @@ def load(sdk: Sdk) -> None:
             raise MissingError(f"cannot load {library} of {sdk.source}: {error}", INSTALL) from error
 
 
-def _probe_here(folder: Path) -> dict[str, object]:
-    load(Sdk(folder, str(folder)))
+def _probe_here(sdk: Sdk) -> None:
+    """Tell, a line each, the build once the libraries are loaded and whether they start, or why they do not load."""
+    try:
+        load(sdk)
+    except MissingError as error:
+        print(json.dumps({"failure": error.message}))
+        return
     from mlp_export.backends.qnn.compiler import backend_starts, build_id
 
-    return {"build": build_id(folder), "ok": backend_starts()}
+    print(json.dumps({"build": build_id(sdk.folder)}), flush=True)
+    print(json.dumps({"starts": backend_starts()}))
 
 
 if __name__ == "__main__":
-    print(json.dumps(_probe_here(Path(sys.argv[1]))))
+    _probe_here(Sdk(Path(sys.argv[1]), sys.argv[2]))

@@ -17,6 +17,7 @@ from mlp_export.backends.base import (
     KvCache,
     PlacementForecast,
     Requirement,
+    StoredWeight,
     package_requirements,
 )
 from mlp_export.backends.cache import cache_tensors
@@ -110,7 +111,7 @@ class XnnpackBackend:
 
         return refusals(path)
 
-    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.xnnpack.readback import read_weight
 
         return read_weight(path, name, like)

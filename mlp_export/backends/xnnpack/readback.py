@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.embedding import read_embedding
 from mlp_export.backends.layout import unpack_linear
 from mlp_export.backends.pte import mapped, read_bytes, read_layout
@@ -13,7 +14,7 @@ from mlp_export.errors import InputError
 from mlp_export.quantization import QuantizedWeight
 
 
-def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight:
+def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
     """Codes and scales of weight `name`, laid out as `like` (whose values are not used).
 
     Raises InputError where the file has no such weight, or one of another size.
@@ -32,4 +33,4 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> QuantizedWeight
         scale_dtype = torch.float32 if like.group_size == like.codes.shape[1] else torch.bfloat16
         scales = read_bytes(data, *layout.named_span(f"{name}.scales")).view(scale_dtype)
     unpacked = unpack_linear(codes.view(like.codes.shape[0], -1), like.bits)
-    return QuantizedWeight(unpacked, scales.view(like.scales.shape), like.bits, like.group_size)
+    return StoredWeight(unpacked, scales.view(like.scales.shape))
