@@ -110,6 +110,23 @@ def write_checkpoint(
     return folder
 
 
+def write_layers(folder: Path, kinds: str, vocab_size: int, seed: int = 0) -> Path:
+    """Writes layers of the full width and nothing that costs time beside them, and returns the folder: for each letter
+    of `kinds` a global (G) or a local (L) layer, a vocabulary of `vocab_size`, no tokenizer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    values = config_json(len(kinds)) | {
+        "layer_types": ["full_attention" if kind == "G" else "sliding_attention" for kind in kinds],
+        "vocab_size": vocab_size,
+        "bos_token_id": 0,
+        "eos_token_id": [1],
+        "pad_token_id": 2,
+    }
+    _write_safetensors(folder / "model.safetensors", ModelConfig.from_json(values), False, seed)
+    (folder / "config.json").write_text(json.dumps(values, indent=2))
+    return folder
+
+
 def write_tokenizer(folder: Path) -> None:
     """Writes a byte-level `tokenizer.json` with as many ids as the model, and `tokenizer_config.json`."""
     vocab = {character: i for i, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
