@@ -39,8 +39,9 @@ from mlp_export.backends.executorch_session import ExecutorchSession
 from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.backends.pte import PteLayout, mapped, read_layout, share_constants
 from mlp_export.backends.repeat_layers import repeat_layers
+from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
-from mlp_export.backends.xnnpack.program import emit_program
+from mlp_export.backends.xnnpack.program import SLOT_STEP, emit_program, passed_slots
 from mlp_export.backends.xnnpack.readback import read_weight
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
@@ -62,7 +63,7 @@ ALLOWED_OPERATORS = {
         for name in "_local_scalar_dense _to_copy add arange cat cos eq flip ge lt mul remainder".split()
     ),
     *(f"aten::{name}" for name in "scalar_tensor select_copy sin slice_copy sub sym_size view_copy where".split()),
-    *(f"executorch_prim::{name}" for name in ("add", "et_view", "sub")),
+    *(f"executorch_prim::{name}" for name in "add et_view floordiv mul sub sym_max sym_min".split()),
     "llama::update_cache_with_indices",
     "quantized_decomposed::embedding_4bit",
     "quantized_decomposed::embedding_byte",
@@ -381,6 +382,77 @@ def test_local_layers_keep_the_window_and_no_more(real_window: Built) -> None:
     assert found.kv_cache_bytes == (640 + 512) * 2 * config.num_kv_heads * config.head_dim
     slots = {tensor.layer: tensor.slots for tensor in cache_tensors(config, 640, "int8")}
     assert slots == {0: 640, 1: 512}
+
+
+# Slots that the delegate takes
+
+
+def test_slots_are_passed_in_steps_and_all_of_them_at_last() -> None:
+    assert [passed_slots(start, 100) for start in (0, 1, 63, 64, 65, 99)] == [1, 64, 64, 64, 100, 100]
+    assert [passed_slots(start, 512) for start in (0, 448, 449, 511, 512, 513, 10_000)] == [1, 448, *[512] * 5]
+    for slots in (1, 2, 5, 8, 63, 64, 65, 511, 512, 513):
+        passed = [passed_slots(start, slots) for start in range(slots + 70)]
+        assert all(max(1, min(start, slots)) <= count <= slots for start, count in enumerate(passed))
+        assert len(set(passed)) <= slots // SLOT_STEP + 2  # shapes that XNNPACK meets
+
+
+@pytest.mark.parametrize("context", [100, 65, 64, 63])
+def test_contexts_that_are_no_multiple_of_the_step(pro: Built, tmp_path: Path, context: int) -> None:
+    built = Built(export_model(pro.model, tmp_path / "b", context=context), pro.model)
+    tokens = random_tokens(context)
+    for counts in ([16] * (context // 16) + [context % 16] * (context % 16 > 0), [1] * context):
+        check(built, tokens, counts)
+    # The last slot is written, and read by nobody: one position further is refused.
+    with pytest.raises(InputError):
+        built.session().forward([1], context)
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 63, 65, 130])
+def test_windows_that_are_no_multiple_of_the_step(tmp_path: Path, window: int) -> None:
+    options = {"context": 200, "prefill_chunk": 70}
+    built = build(tmp_path, num_hidden_layers=2, sliding_window=window, options=options)
+    tokens, choice = random_tokens(200, seed=window), random.Random(window)
+    counts: list[int] = []
+    while (left := 200 - sum(counts)) > 0:
+        counts.append(min(choice.choice([1, 1, choice.randint(1, 70), 70]), left))
+    for split in (counts, [62, 1, 1, 1, 1, 62, 1, 1, 1, 1, 68]):
+        check(built, tokens, split)
+
+
+@pytest.mark.parametrize("window", [511, 513])
+def test_windows_beside_512(tmp_path: Path, window: int) -> None:
+    """In one local layer: the key `window` - 1 back is seen, the next one is not, on either side of each step."""
+    options = {"context": 660, "prefill_chunk": 130}
+    changes = {"num_hidden_layers": 1, "sliding_window": window, "layer_types": ["sliding_attention"]}
+    built = build(tmp_path, options=options, **changes, no_rope_layers=[1])
+    session = built.session()
+    counts = [130, 130, 130, 58, 1, 1, 60, *[1] * 6]  # 448, 449, 450, 510, ... 516
+    tokens = random_tokens(sum(counts))
+    check(built, tokens, counts, session)
+    others = [tokens[0] + 1, *tokens[1:]]
+    one, other = (answers(session, each, counts) for each in (tokens, others))
+    ends = [sum(counts[: n + 1]) - 1 for n in range(len(counts))]
+    assert [not torch.equal(a, b) for a, b in zip(one, other, strict=True)] == [end < window for end in ends]
+    assert ends[-1] >= window
+
+
+def test_slots_that_are_not_filled_cost_nothing_of_the_answer(
+    real_window: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all slots passed at every call, as if the step were the context, the logits are the same, but for the order
+    in which a softmax adds the zeros of masked slots.
+    """
+    monkeypatch.setattr(program_module, "SLOT_STEP", 10_000)
+    whole = Built(export_model(real_window.model, tmp_path / "b", context=640, prefill_chunk=520), real_window.model)
+    monkeypatch.undo()
+    assert passed_slots(1, 640) == 64
+    tokens, counts = random_tokens(640), [1, 62, 1, 1, 100, 347, 1, 1, 60, 66]
+    assert sum(counts) == 640
+    one, other = (answers(built.session(), tokens, counts) for built in (real_window, whole))
+    apart = torch.linalg.vector_norm(one - other, dim=-1) / torch.linalg.vector_norm(other, dim=-1)
+    assert torch.equal(one[0], other[0])
+    assert near(apart)
+    assert float(apart.median()) < 1e-5  # where no activation was rounded to the other side
 
 
 # Stale caches

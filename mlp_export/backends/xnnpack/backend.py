@@ -54,18 +54,15 @@ class XnnpackBackend:
         sizes = {t.name: t.slots * config.num_kv_heads * t.width * t.dtype.itemsize for t in tensors}
         scale_bytes = sum(size for name, size in sizes.items() if "scales" in name)
         file_bytes = _file_bytes(config, scheme, options)
-        global_slots = sum(sizes[t.name] for t in tensors if not t.is_local)
-        groups = config.num_heads // config.num_kv_heads
-        chunk_scores = 4 * config.num_heads * options.prefill_chunk * (options.context + options.prefill_chunk)
-        workspace = 2 * chunk_scores + chunk_scores // groups
+        workspace = _workspace_bytes(config, options)
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + _RAM_PER_FILE_BYTE * file_bytes,
             disk_bytes=2 * file_bytes + 40_000_000,  # before and after head and embedding share their bytes; tokenizer
             file_bytes=file_bytes,
             kv_cache_bytes=sum(sizes.values()) - scale_bytes,
             kv_scale_bytes=scale_bytes,
-            # packed weights, embedding, caches, the slices of the global caches, scores
-            device_ram_bytes=file_bytes + sum(sizes.values()) + global_slots + workspace,
+            # packed weights, embedding, caches, the slices of them that the delegate takes, its workspace
+            device_ram_bytes=file_bytes + 2 * sum(sizes.values()) + workspace,
         )
 
     def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
@@ -115,6 +112,19 @@ class XnnpackBackend:
         from mlp_export.backends.xnnpack.readback import read_weight
 
         return read_weight(path, name, like)
+
+
+def _workspace_bytes(config: ModelConfig, options: BuildOptions) -> int:
+    """Bytes of XNNPACK's workspace for the longest call at the end of the context, at most. Layers use it in turn.
+
+    Measured at MobileLLM-Pro's width, context 8192, chunk 128: 0.11 GB where this says 0.15.
+    """
+    keys = options.context + options.prefill_chunk
+    scores = 4 * config.num_heads * options.prefill_chunk * keys  # softmax and its neighbours work in place
+    mask = scores // config.num_kv_heads
+    # Of each cached value its code, of keys the transposed one, too; a float; and the float that a matmul packs.
+    slots = (4 + 4 + 4 + 4 + 3) * keys * config.num_kv_heads * config.head_dim
+    return scores + mask + slots
 
 
 def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:

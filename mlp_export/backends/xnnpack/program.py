@@ -29,6 +29,17 @@ from mlp_export.decoder import rope_frequencies
 
 # Where a key that is not there stands: further away than any position, so every mask hides it. Exact in float32.
 _FAR = 1e9
+# The delegate takes the filled slots of a cache in steps of so many, the rest masked. XNNPACK plans its memory anew
+# whenever a shape changes, and zeroes a larger workspace than any before: so once in that many tokens, not at each.
+SLOT_STEP = 64
+
+
+def passed_slots(start: int, slots: int) -> int:
+    """How many of a cache's `slots` the delegate takes when `start` positions are filled: those that are, rounded up
+    to a step; at least one, since a slice may not be empty. Traced or not.
+    """
+    filled = torch.sym_min((start + (SLOT_STEP - 1)) // SLOT_STEP * SLOT_STEP, slots)
+    return torch.sym_max(filled, 1)
 
 
 class TextProgram(CachedProgram):
@@ -64,23 +75,33 @@ class TextProgram(CachedProgram):
             (input_pos + (rows - 1)).to(torch.float32).view(1, 1),
             (torch.arange(rows) == rows - 1).to(torch.float32).view(1, -1),
         ]
+        passed: dict[bool, int] = {}  # slots of local and of global layers' caches
         if any(config.local_layers):
-            filled = self.newest_in_ring(input_pos)
-            cached = torch.where(filled >= 0, filled.to(torch.float32), self.far)
+            passed[True] = self.slots(start, config.window)
+            newest = self.newest_in_ring(input_pos)
+            cached = torch.where(newest >= 0, newest.to(torch.float32), self.far)
+            cached = torch.ops.aten.slice_copy.Tensor(cached, 0, 0, passed[True])
             shared.append(torch.cat([cached, float_positions]).view(1, -1))
         if not all(config.local_layers):
-            # One slot past the filled ones, so that the slice is never empty; it is masked.
-            slots = torch.arange(start + 1)
+            passed[False] = self.slots(start, self.context)
+            slots = torch.arange(passed[False])
             cached = torch.where(slots < input_pos, slots.to(torch.float32), self.far)
             shared.append(torch.cat([cached, float_positions]).view(1, -1))
 
         filled_caches = [
-            cache if tensor.is_local else torch.ops.aten.slice_copy.Tensor(cache, 1, 0, start + 1)
+            torch.ops.aten.slice_copy.Tensor(cache, 1, 0, passed[tensor.is_local])
             for tensor, cache in zip(self.tensors, self.caches(), strict=True)
         ]
         logits, *new_rows = self.delegate(*shared, *filled_caches)
         self.write(new_rows, positions)
         return logits.view(1, 1, config.vocab_size)
+
+    def slots(self, start: int, slots: int) -> int:
+        """`passed_slots`, with the bounds that the memory planning needs."""
+        passed = passed_slots(start, slots)
+        torch._check(passed >= 1)
+        torch._check(passed <= slots)
+        return passed
 
 
 def emit_program(
@@ -114,7 +135,7 @@ def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTenso
             new = [torch.zeros(kv_heads, rows, 1, tensor.width, dtype=tensor.dtype) for tensor in tensors]
             return (torch.zeros(1, config.vocab_size), *new)
 
-    rows, filled = 2, 5  # any sizes that no other dimension has
+    rows, in_ring, filled = 2, 7, 5  # any sizes that no other dimension has
     groups = config.num_heads // kv_heads
     arguments = [
         (torch.zeros(rows, config.hidden_size), {0: Dim.AUTO}),
@@ -125,13 +146,13 @@ def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTenso
         (torch.zeros(1, rows), {1: Dim.AUTO}),
     ]
     if any(config.local_layers):
-        arguments.append((torch.zeros(1, config.window + rows), {1: Dim.AUTO}))
+        arguments.append((torch.zeros(1, in_ring + rows), {1: Dim.AUTO}))
     if not all(config.local_layers):
         arguments.append((torch.zeros(1, filled + rows), {1: Dim.AUTO}))
     for tensor in tensors:
-        slots = tensor.slots if tensor.is_local else filled
+        slots = in_ring if tensor.is_local else filled
         cache = torch.zeros(kv_heads, slots, 1, tensor.width, dtype=tensor.dtype)
-        arguments.append((cache, None if tensor.is_local else {1: Dim.AUTO}))
+        arguments.append((cache, {1: Dim.AUTO}))
     return stand_in(
         Border(),
         [argument for argument, _ in arguments],
