@@ -39,10 +39,13 @@ from mlp_export.backends.executorch_session import ExecutorchSession
 from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.backends.pte import PteLayout, mapped, read_layout, share_constants
 from mlp_export.backends.repeat_layers import repeat_layers
+from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
+from mlp_export.backends.xnnpack import subgraph as subgraph_module
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.program import SLOT_STEP, emit_program, passed_slots
 from mlp_export.backends.xnnpack.readback import read_weight
+from mlp_export.backends.xnnpack.subgraph import Value
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.config import ModelConfig
@@ -185,6 +188,57 @@ def test_codes_and_scales_are_the_models(variant: Built) -> None:
         assert not read_weight(variant.bundle.pte, name, weight).differences(weight), name
     head = variant.model.weight("head")
     assert read_weight(variant.bundle.pte, "layers.0.q", variant.model.weight("layers.0.q")).differences(head)
+
+
+def test_linears_over_the_same_rows_are_one(variant: Built) -> None:
+    names = {key.partition("@")[0] for key in layout_of(variant.bundle.pte).named_data}
+    last = variant.model.config.num_layers - 1
+    expected = {"head", f"layers.{last}.q", f"layers.{last}.kv"}
+    expected |= {f"layers.{layer}.qkv" for layer in range(last)}
+    expected |= {f"layers.{layer}.{part}" for layer in range(last + 1) for part in ("gate_up", "o", "down")}
+    assert names == expected | {f"{name}.scales" for name in expected}
+
+
+def test_each_part_of_a_fused_weight_is_read_back(pro: Built, tmp_path: Path) -> None:
+    """One code and one scale changed in each part: that part is another, and its neighbours are not."""
+    parts, copied = ("layers.0.q", "layers.0.k", "layers.0.v", "layers.0.gate", "layers.0.up"), tmp_path / "copy.pte"
+    layout, data = layout_of(pro.bundle.pte), pro.bundle.pte.read_bytes()
+    for name in parts:
+        fused = "layers.0.gate_up" if name.endswith(("gate", "up")) else "layers.0.qkv"
+        before = parts[: parts.index(name)] if fused.endswith("qkv") else [n for n in ("layers.0.gate",) if n != name]
+        skipped = sum(pro.model.weight(other).codes.shape[0] for other in before)
+        weight = pro.model.weight(name)
+        for suffix, row_bytes in (("", weight.codes.shape[1] // 2), (".scales", weight.scales.shape[1] * 2)):
+            start, _ = layout.named_span(fused + suffix)
+            for row in (skipped, skipped + weight.codes.shape[0] - 1):
+                damaged = bytearray(data)
+                damaged[start + row * row_bytes] ^= 1
+                copied.write_bytes(damaged)
+                found = {n: read_weight(copied, n, w).differences(w) for n in parts if (w := pro.model.weight(n))}
+                expected = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
+                assert found == expected, (name, suffix, row)
+
+
+def test_files_with_a_weight_for_each_linear_are_read(pro: Built, tmp_path: Path, monkeypatch: Any) -> None:
+    """As earlier releases wrote them, with and without a hash in the key; their answers are bit for bit the same."""
+
+    def apart(self: Any, rows: Value, layer: str, parts: Sequence[str]) -> list[Value]:
+        return [self.linear(rows, f"{layer}.{part}") for part in parts]
+
+    monkeypatch.setattr(graph_module._Builder, "fused_linear", apart)
+    fused = emit(pro.model, tmp_path / "apart.pte", swapped=True)
+    monkeypatch.setattr(subgraph_module, "weight_keys", lambda name, *_: (name, f"{name}.scales"))
+    without_hash = emit(pro.model, tmp_path / "old.pte", swapped=True)
+    monkeypatch.undo()
+    tokens, counts = random_tokens(CONTEXT), [16, 1, 1, 16, 16, 14]
+    for path in (fused, without_hash):
+        assert "layers.0.qkv" not in {key.partition("@")[0] for key in layout_of(path).named_data}
+        for name in pro.model.weight_names():
+            if name != "embed":
+                weight = pro.model.weight(name)
+                assert not read_weight(path, name, weight).differences(weight), name
+        old = ExecutorchSession(path)
+        assert torch.equal(answers(old, tokens, counts), answers(pro.session(), tokens, counts))
 
 
 def test_the_plan_is_what_comes_out(variant: Built) -> None:
@@ -556,7 +610,7 @@ def test_constants_that_differ_are_not_shared(unshared: dict[bool, Path], tmp_pa
     tokens = random_tokens(20)
     expected = answers(ExecutorchSession(unshared[False]), tokens, [16, 4])
     assert torch.equal(answers(ExecutorchSession(copied), tokens, [16, 4]), expected)
-    assert not share_constants(unshared[False], tmp_path / "none.pte", ["layers.0.v", "layers.0.q"])
+    assert not share_constants(unshared[False], tmp_path / "none.pte", ["layers.0.o", "layers.0.qkv"])
     assert torch.equal(answers(ExecutorchSession(tmp_path / "none.pte"), tokens, [16, 4]), expected)
 
 
@@ -952,8 +1006,17 @@ def test_another_program_has_no_weights_of_ours(other_program: Path, pro: Built)
 
 
 def test_a_weight_of_another_size_is_refused(pro: Built) -> None:
-    with pytest.raises(InputError):
-        read_weight(pro.bundle.pte, "layers.0.q", pro.model.weight("layers.0.k"))
+    model = pro.model
+    for name, like in (
+        ("layers.0.o", "layers.0.k"),  # stored by itself
+        ("layers.0.gate", "layers.0.q"),  # one of two that are alike
+        ("layers.4.k", "layers.4.q"),
+        ("layers.0.q", "layers.0.down"),  # of other columns
+        ("layers.0.k", "layers.0.up"),
+        ("head", "layers.0.q"),
+    ):
+        with pytest.raises(InputError, match="does not fit"):
+            read_weight(pro.bundle.pte, name, model.weight(like))
 
 
 def test_the_pipelines_plan_is_the_backends(pro: Built, tmp_path: Path) -> None:

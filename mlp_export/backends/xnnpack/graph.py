@@ -14,12 +14,14 @@ codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from mlp_export.backends.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
+from mlp_export.checkpoint import parameter_keys
 from mlp_export.decoder import SMALLEST_KV_SCALE
 from mlp_export.progress import Stage
 from mlp_export.quantization import QuantizedModel
@@ -28,6 +30,12 @@ from mlp_export.quantization import QuantizedModel
 # is NaN.
 _MASK_SLOPE = 1e9
 _SMALLEST_SCALE = SMALLEST_KV_SCALE
+
+
+def fused_name(layer: str, parts: Sequence[str]) -> str:
+    """What the weight of several linears of `layer` is called: "layers.0.qkv", "layers.0.gate_up"."""
+    separator = "_" if any(len(part) > 1 for part in parts) else ""
+    return f"{layer}.{separator.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class _Builder:
         self.kv_cache = kv_cache
         self.graph = Subgraph()
         self.shared: dict[str, Value] = {}
+        self.rows_of = {name: shape[0] for name, (_, shape) in parameter_keys(self.config).items()}
 
     def build(self, stage: Stage) -> Subgraph:
         graph, config = self.graph, self.config
@@ -87,7 +96,7 @@ class _Builder:
             new_rows += rows
             stage.advance()
         hidden = self.rms_norm(hidden, "norm")
-        graph.output(self.linears(hidden, "head")[0])
+        graph.output(self.linear(hidden, "head"))
         for row in new_rows:
             graph.output(row)
         return graph
@@ -144,15 +153,17 @@ class _Builder:
         name = f"layers.{layer}"
         is_local = config.local_layers[layer]
         normed = self.rms_norm(hidden, f"{name}.attention_norm")
-        key, value = self.linears(normed, f"{name}.k", f"{name}.v")
         query_rotation, mask = self.query_rotation, self.masks[is_local]
-        if layer == config.num_layers - 1:  # from here on only the last row's logits are wanted
+        if layer < config.num_layers - 1:
+            query, key, value = self.fused_linear(normed, name, ("q", "k", "v"))
+        else:  # behind the keys and values only the last row's logits are wanted
+            key, value = self.fused_linear(normed, name, ("k", "v"))
             normed = graph.matmul(inputs.last_row, normed)
             hidden = graph.matmul(inputs.last_row, hidden)
             flat = graph.reshape(query_rotation, (0, config.head_dim**2))
             query_rotation = graph.reshape(graph.matmul(inputs.last_row, flat), (1, config.head_dim, config.head_dim))
             mask = self.attention_mask(inputs.last_position, self.key_positions(inputs)[is_local], is_local)
-        (query,) = self.linears(normed, f"{name}.q")
+            (query,) = self.fused_linear(normed, name, ("q",))
 
         query = graph.matmul(self.heads(query, config.num_heads), query_rotation)
         key = graph.matmul(self.heads(key, config.num_kv_heads), self.key_rotation)
@@ -165,15 +176,26 @@ class _Builder:
         else:
             attended, rows = self.attend_float(query, key, value, [value for _, value in caches], mask)
 
-        hidden = graph.add(hidden, self.linears(attended, f"{name}.o")[0])
-        gate, up = self.linears(self.rms_norm(hidden, f"{name}.ffn_norm"), f"{name}.gate", f"{name}.up")
+        hidden = graph.add(hidden, self.linear(attended, f"{name}.o"))
+        gate, up = self.fused_linear(self.rms_norm(hidden, f"{name}.ffn_norm"), name, ("gate", "up"))
         activated = graph.multiply(graph.multiply(gate, graph.sigmoid(gate)), up)
-        return graph.add(hidden, self.linears(activated, f"{name}.down")[0]), rows
+        return graph.add(hidden, self.linear(activated, f"{name}.down")), rows
 
-    def linears(self, rows: Value, *names: str) -> list[Value]:
-        """Quantized linears over the same rows, which are quantized once."""
-        codes = self.graph.quantize_rows(rows)
-        return [self.graph.linear(codes, self.graph.weight(name, self.model.weight(name))) for name in names]
+    def linear(self, rows: Value, name: str) -> Value:
+        """The quantized linear `name` over rows that are quantized at the call."""
+        weight = self.graph.weight(name, [self.model.weight(name)])
+        return self.graph.linear(self.graph.quantize_rows(rows), weight)
+
+    def fused_linear(self, rows: Value, layer: str, parts: tuple[str, ...]) -> list[Value]:
+        """The results of several linears of a layer over the same rows, computed as one: XNNPACK then quantizes the
+        rows and wakes its threads once.
+        """
+        graph, sizes = self.graph, [self.rows_of[f"{layer}.{part}"] for part in parts]
+        weight = graph.weight(fused_name(layer, parts), (self.model.weight(f"{layer}.{part}") for part in parts))
+        result = graph.linear(graph.quantize_rows(rows), weight)
+        if len(parts) == 1:
+            return [result]
+        return [graph.slice(result, 1, sum(sizes[:n]), size) for n, size in enumerate(sizes)]
 
     def heads(self, rows: Value, count: int) -> Value:
         """[S, count * E] -> [S, count, E]"""

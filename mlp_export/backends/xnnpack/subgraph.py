@@ -15,7 +15,7 @@ follows the chunk or the position is simply written at its largest.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -124,33 +124,47 @@ class Subgraph:
             self._scalars[number] = self.constant(torch.tensor([number]))
         return self._scalars[number]
 
-    def weight(self, name: str, weight: QuantizedWeight) -> Value:
-        """A quantized [out, in] weight, stored as named data under `payload.weight_keys` of `name`."""
-        out_features, in_features = weight.codes.shape
-        per_channel = weight.group_size == in_features
-        scales = weight.scales.to(torch.float32 if per_channel else torch.bfloat16)
-        if not torch.equal(scales.float(), weight.scales.float()):
-            raise AssertionError(f"the scales of {name} do not survive the format's dtype {scales.dtype}")
-        codes_bytes, scales_bytes = tensor_bytes(pack_linear(weight.codes, weight.bits)), tensor_bytes(scales)
+    def weight(self, name: str, parts: Iterable[QuantizedWeight]) -> Value:
+        """A quantized [out, in] weight, the rows of `parts` one below the other, stored as named data under
+        `payload.weight_keys` of `name`. Each part is let go before the next one is asked for.
+        """
+        packed: list[bytes] = []
+        packed_scales: list[bytes] = []
+        rows = bits = in_features = group_size = 0
+        for part in parts:
+            if rows and (part.bits, part.codes.shape[1], part.group_size) != (bits, in_features, group_size):
+                raise AssertionError(f"the parts of {name} are not quantized alike")
+            bits, in_features, group_size = part.bits, part.codes.shape[1], part.group_size
+            scales = part.scales.to(torch.float32 if group_size == in_features else torch.bfloat16)
+            if not torch.equal(scales.float(), part.scales.float()):
+                raise AssertionError(f"the scales of {name} do not survive the format's dtype {scales.dtype}")
+            packed.append(tensor_bytes(pack_linear(part.codes, part.bits)))
+            packed_scales.append(tensor_bytes(scales))
+            rows += part.codes.shape[0]
+            del part
+        per_channel = group_size == in_features
+        scale_count = rows * (in_features // group_size)
+        codes_bytes, scales_bytes = b"".join(packed), b"".join(packed_scales)
+        del packed, packed_scales
         codes_key, scales_key = weight_keys(name, codes_bytes, scales_bytes)
         codes_index = self._named_data(codes_key, codes_bytes)
         scales_index = self._named_data(scales_key, scales_bytes)
         quantization: schema.XNNQuantParams
         if per_channel:
-            datatype = _CHANNEL_INT4 if weight.bits == 4 else _CHANNEL_INT8
+            datatype = _CHANNEL_INT4 if bits == 4 else _CHANNEL_INT8
             quantization = schema.PerChannelQuant(
-                scale=[], channel_dim=0, scale_buffer_idx=scales_index, num_scales=scales.numel()
+                scale=[], channel_dim=0, scale_buffer_idx=scales_index, num_scales=scale_count
             )
         else:
             datatype = _GROUP_INT4
             quantization = schema.PerChannelGroupQuant(
                 scale=[],
                 channel_dim=0,
-                group_size=weight.group_size,
+                group_size=group_size,
                 scale_buffer_idx=scales_index,
-                num_scales=scales.numel(),
+                num_scales=scale_count,
             )
-        return self._value((out_features, in_features), datatype, quantization, codes_index)
+        return self._value((rows, in_features), datatype, quantization, codes_index)
 
     # Nodes
 
