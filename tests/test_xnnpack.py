@@ -15,6 +15,7 @@ import torch
 from artifacts import export_model, small_model
 from bigram import write_bigram
 from checkpoints import save_tensors
+from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNDatatype
 from executorch.exir._serialize._program import _flatbuffer_to_program
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import (
@@ -43,9 +44,10 @@ from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack import subgraph as subgraph_module
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
+from mlp_export.backends.xnnpack.payload import Payload, parse_payloads
 from mlp_export.backends.xnnpack.program import SLOT_STEP, emit_program, passed_slots
 from mlp_export.backends.xnnpack.readback import read_weight
-from mlp_export.backends.xnnpack.subgraph import Value
+from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.config import ModelConfig
@@ -507,6 +509,86 @@ def test_slots_that_are_not_filled_cost_nothing_of_the_answer(
     assert torch.equal(one[0], other[0])
     assert near(apart)
     assert float(apart.median()) < 1e-5  # where no activation was rounded to the other side
+
+
+# The order of conversions
+
+
+def test_no_matmul_takes_codes_that_were_just_converted(variant: Built) -> None:
+    """XNNPACK 1.5.1 rewrites int8 -> float -> batch matmul into a matmul on the codes, which reads the scales of an
+    earlier, smaller call. A reshape between the two keeps it from that.
+    """
+    (payload,) = payloads_of(variant.bundle.pte)
+    int8_cache = variant.bundle.manifest.quantization["kv_cache"] == "int8"
+    assert rewritten_matmuls(payload) == []
+    assert len(converts_to_float(payload)) == (2 * variant.model.config.num_layers if int8_cache else 0)
+
+
+def test_the_order_of_conversions_is_checked(pro: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other order, float last, is found."""
+    monkeypatch.setattr(Subgraph, "reshape", reshape_before_converting)
+    subgraph = decoder_subgraph(pro.model, CONTEXT, CHUNK, "int8", Stage())
+    (payload,) = parse_payloads([subgraph.serialize()[0]])
+    assert len(rewritten_matmuls(payload)) == 2 * pro.model.config.num_layers
+
+
+def test_calls_that_grow_are_those_of_a_fresh_session(real_window: Built) -> None:
+    """What the rewrite gets wrong: keys after a small first call."""
+    tokens = random_tokens(640)
+    for counts in ([1, 7, 512, 100], [1, 520, 1], [7, 1, 500]):
+        used = real_window.session()
+        used.forward(tokens[:1], 0)
+        used.forward(tokens[:7], 0)
+        grown = answers(used, tokens, counts)
+        assert torch.equal(grown, answers(real_window.session(), tokens, counts))
+        # A session whose first call is the longest there is.
+        longest = real_window.session()
+        longest.forward(tokens[:520], 0)
+        longest.forward(tokens[520:], 520)
+        assert torch.equal(grown, answers(longest, tokens, counts))
+
+
+def payloads_of(path: Path) -> list[Payload]:
+    with mapped(path) as data:
+        spans = read_layout(data, str(path)).payloads["XnnpackBackend"]
+        return parse_payloads([bytes(data[span.offset : span.offset + span.size]) for span in spans])
+
+
+def converts_to_float(payload: Payload) -> set[int]:
+    """Values that are int8 codes converted to float."""
+    types = {value["id_out"]: value["datatype"] for value in payload.values()}
+    return {
+        node["xnode_union"]["output_id"]
+        for node in payload.graph["xnodes"]
+        if node["xnode_union_type"] == "XNNConvert"
+        and types[node["xnode_union"]["input_id"]] == "xnn_datatype_qint8"
+        and types[node["xnode_union"]["output_id"]] == "xnn_datatype_fp32"
+    }
+
+
+def rewritten_matmuls(payload: Payload) -> list[int]:
+    """Results of batch matmuls that take such a value as it is: what XNNPACK's `rewrite_dequant_bmm` looks for."""
+    converted = converts_to_float(payload)
+    return [
+        node["xnode_union"]["output_id"]
+        for node in payload.graph["xnodes"]
+        if node["xnode_union_type"] == "XNNBatchMatrixMultiply"
+        and converted & {node["xnode_union"]["input1_id"], node["xnode_union"]["input2_id"]}
+    ]
+
+
+_reshape = Subgraph.reshape
+
+
+def reshape_before_converting(graph: Subgraph, a: Value, shape: Sequence[int]) -> Value:
+    """`Subgraph.reshape` that reshapes the codes where their floats were asked for."""
+    last = graph._nodes[-1].xnode_union
+    by_convert = isinstance(last, XNNConvert) and last.output_id == a.id
+    source = last.input_id if by_convert else a.id
+    if not by_convert or graph._values[source].datatype != XNNDatatype.xnn_datatype_qint8:
+        return _reshape(graph, a, shape)
+    graph._nodes.pop()
+    return graph.to_float(_reshape(graph, Value(source, a.shape), shape))
 
 
 # Stale caches

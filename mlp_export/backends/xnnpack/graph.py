@@ -224,19 +224,24 @@ class _Builder:
         largest = graph.row_maximum(graph.absolute(both), at_least=127 * _SMALLEST_SCALE)
         scales = graph.multiply(largest, graph.scalar(1 / 127))
         codes = graph.round_to_int8(graph.divide(both, scales))
-        rows, keys_and_values = [], []
+        rows: list[Value] = []
+        all_codes, all_scales = [], []
         for half in (0, 1):
             new_codes = self.cache_rows(graph.slice(codes, 0, half * kv_heads, kv_heads))
             new_scales = self.cache_rows(graph.slice(scales, 0, half * kv_heads, kv_heads))
             rows += [new_codes, new_scales]
             old_codes, old_scales = caches[2 * half : 2 * half + 2]
-            all_codes = graph.to_float(graph.concatenate(old_codes, new_codes, axis=1))
-            all_scales = graph.concatenate(old_scales, new_scales, axis=1)
-            keys_and_values.append(
-                (self.slots_matrix(all_codes), graph.reshape(all_scales, (kv_heads, 1, 0)))  # [K, T, E], [K, 1, T]
-            )
-        (key_codes, key_scales), (value_codes, value_scales) = keys_and_values
-        scores = graph.matmul(self.grouped_queries(query), key_codes, transpose_b=True)
+            all_codes.append(graph.concatenate(old_codes, new_codes, axis=1))  # [K, T, 1, E]
+            scales_of_half = graph.concatenate(old_scales, new_scales, axis=1)
+            all_scales.append(graph.reshape(scales_of_half, (kv_heads, 1, 0)))  # [K, 1, T]
+        key_scales, value_scales = all_scales
+        # Keys are transposed as codes: a quarter of the bytes, and XNNPACK packs the right operand of a matmul for less
+        # where it is not transposed. Codes become floats BEFORE the reshape: a convert that feeds a matmul is rewritten
+        # by XNNPACK into a matmul on codes, which answers wrong in 1.5.1.
+        key_codes = graph.to_float(graph.transpose(all_codes[0], (0, 3, 2, 1)))  # [K, E, 1, T]
+        key_codes = graph.reshape(key_codes, (kv_heads, self.config.head_dim, 0))
+        value_codes = self.slots_matrix(graph.to_float(all_codes[1]))
+        scores = graph.matmul(self.grouped_queries(query), key_codes)
         weights = graph.softmax(graph.add(graph.multiply(scores, key_scales), mask))
         return self.merged_heads(graph.matmul(graph.multiply(weights, value_scales), value_codes)), rows
 
