@@ -206,6 +206,11 @@ def compare(work: Path, before: str | None, export_llm: Path | None, most: int) 
         call: missing * (counted["now"]["head"].total(call) - counted["now"]["G"].total(call)) // rows
         for call in ("load", *CALLS)
     }
+    return report(counted, head, most)
+
+
+def report(counted: Mapping[str, Mapping[str, Counted]], head: Mapping[str, int], most: int) -> Report:
+    """The report of files by exporter and kind; `head`: instructions of the rows that their heads lack, by call."""
     full = {
         name: {call: full_model(files, call, head[call]) for call in ("load", *CALLS)}
         for name, files in counted.items()

@@ -89,7 +89,8 @@ int main(int count, char** arguments) {
   if (error != executorch::runtime::Error::Ok) fail("load: error " + std::to_string(static_cast<int>(error)));
   for (int n = 3; n < count; n++) {
     const Call call = parse(arguments[n]);
-    forward(module, call.tokens, call.steps ? call.position - 1 : call.position, kForget);
+    forward(module, call.tokens, call.steps ? call.position - 1 : call.position, -1);
+    ask(kForget);
     const long last = call.position + (call.steps ? call.steps : 1) - 1;
     for (long position = call.position; position < last; position++) forward(module, call.tokens, position, -1);
     const uint64_t hash = forward(module, call.tokens, last, n - 1);

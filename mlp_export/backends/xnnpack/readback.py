@@ -43,7 +43,8 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         height = codes_size // code_bytes
         fits = stored == name and height == rows
         if stored != name:
-            fits = height == 2 * rows if stored.rpartition(".")[2] in _EQUAL_HALVES else height > rows
+            equal_halves = stored.rpartition(".")[2] in _EQUAL_HALVES
+            fits = height == 2 * rows if equal_halves else height > max(1, -start) * rows
         if not fits or codes_size != height * code_bytes or scales_size != height * scale_bytes:
             raise InputError(
                 f"{path}: {stored!r} has {codes_size:,} bytes of codes and {scales_size:,} of scales, which does not "
