@@ -270,7 +270,10 @@ def _compile(sdk: Sdk, source: Path, out: Path) -> None:
     command = [*sdk.compiler, "-std=c++17", "-O2", "-w", str(source), "-o", str(out)]
     command += [f"-D{name}" for name in _DEFINES]
     command += [f"-I{include}", f"-I{include / 'executorch/runtime/core/portable_type/c10'}", f"-L{sdk.root / 'lib'}"]
-    command += ["-Wl,--no-as-needed", *(f"-lexecutorch{name}" for name in _LIBRARIES)]  # nothing refers to a registration
+    command += [
+        "-Wl,--no-as-needed",
+        *(f"-lexecutorch{name}" for name in _LIBRARIES),
+    ]  # nothing refers to a registration
     command += [f"-Wl,-rpath,{sdk.root / 'lib'}", "-Wl,--allow-shlib-undefined", "-ldl", "-lpthread"]
     _run(command)
 

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from artifacts import QUIET, small_model
-from executorch.runtime import Runtime
 from phone_runtime import forms
-from phone_runtime.tools import build_poison, poisoned
+from phone_runtime.tools import build_poison, poisoned, same
 
 from mlp_export.backends.base import BuildOptions
-from mlp_export.backends.layout import tensor_bytes
 from mlp_export.backends.xnnpack.lower import lower
-from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.native_runner import (
     FUNCTION_SCHEMA_BYTES,
@@ -41,7 +37,7 @@ from mlp_export.native_runner import (
     load,
     use,
 )
-from mlp_export.quantization import GROUP_SIZE, Scheme, quantize_weight
+from mlp_export.quantization import GROUP_SIZE, Scheme
 
 MODES: tuple[LoadMode, ...] = ("file", "mmap", "mlock-ignore-errors")
 SETTINGS = [RunnerOptions(mode, cache, threads=2) for mode, cache in itertools.product(MODES, (False, True))]
@@ -56,10 +52,6 @@ def plain() -> Runner:
 @pytest.fixture(scope="module")
 def runner(plain: Runner, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     return poisoned(plain, build_poison(host_sdk().compiler, tmp_path_factory.mktemp("poison")))
-
-
-def same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
-    return len(found) == len(expected) and all(map(torch.equal, found, expected))
 
 
 @pytest.mark.parametrize("form", forms.FORMS, ids=str)
@@ -81,49 +73,14 @@ def test_a_form_gives_the_python_runtimes_bits_with_a_phones_settings(runner: Ru
 # Programs of one delegate
 
 
-def linear(scheme: Scheme, biased: bool) -> Callable[[Subgraph, Value], Value]:
-    def emit(graph: Subgraph, rows: Value) -> Value:
-        generator = torch.Generator().manual_seed(1)
-        weight = torch.randn(forms.RESULTS, forms.FEATURES, generator=generator).to(torch.bfloat16)
-        bias = torch.arange(forms.RESULTS, dtype=torch.float32)
-        quantized = graph.weight("weight", quantize_weight(weight, scheme))
-        return graph.linear(graph.quantize_rows(rows), quantized, graph.constant(bias) if biased else None)
-
-    return emit
-
-
-FACTOR = torch.arange(1, forms.RESULTS + 1, dtype=torch.float32)
-
-
-def factor_in_named_data(graph: Subgraph, rows: Value) -> Value:
-    """A linear, whose weights XNNPACK packs, times a constant, to which it keeps a pointer."""
-    index = graph._named_data("factor", tensor_bytes(FACTOR))
-    result = linear(Scheme(8, None), biased=False)(graph, rows)
-    return graph.multiply(result, graph._value(FACTOR.shape, constant=index))
-
-
-def factor_in_the_payload(graph: Subgraph, rows: Value) -> Value:
-    """The same with the constant in the payload."""
-    return graph.multiply(linear(Scheme(8, None), biased=False)(graph, rows), graph.constant(FACTOR))
-
-
-def tiny_logits(path: Path) -> list[torch.Tensor]:
-    """The Python runtime's answers to the same calls."""
-    method = Runtime.get().load_program(path).load_method("forward")
-    return [
-        method.execute([torch.tensor([tokens]), torch.tensor([position])])[0].flatten().clone()
-        for tokens, position in forms.calls()
-    ]
-
-
 @pytest.mark.parametrize("biased", [False, True], ids=["no-bias", "bias"])
 @pytest.mark.parametrize("scheme", [Scheme(4, GROUP_SIZE), Scheme(4, None), Scheme(8, None)], ids=lambda s: s.name)
 def test_a_linear_alone_is_right_with_the_weights_cache(
     runner: Runner, tmp_path: Path, scheme: Scheme, biased: bool
 ) -> None:
     path = tmp_path / "linear.pte"
-    forms.tiny_program(path, linear(scheme, biased), inline=True)
-    expected = tiny_logits(path)
+    forms.tiny_program(path, forms.linear(scheme, biased), inline=True)
+    expected = forms.tiny_logits(path)
     # ExecuTorch's issue 18946: a linear without a bias under the weights cache.
     for options in SETTINGS:
         assert same(runner.run([load(path), *forms.call_lines()], options).logits, expected), options
@@ -131,17 +88,21 @@ def test_a_linear_alone_is_right_with_the_weights_cache(
 
 @pytest.mark.parametrize(
     ("emit", "inline", "without_cache"),
-    [(factor_in_named_data, False, True), (factor_in_the_payload, False, False), (factor_in_the_payload, True, True)],
+    [
+        (forms.factor_in_named_data, False, True),
+        (forms.factor_in_the_payload, False, False),
+        (forms.factor_in_the_payload, True, True),
+    ],
     ids=["named-data", "payload-in-a-segment", "payload-in-the-program"],
 )
 def test_where_a_float_constant_stands_decides_whether_it_is_read_after_it_was_freed(
-    runner: Runner, tmp_path: Path, emit: Callable[[Subgraph, Value], Value], inline: bool, without_cache: bool
+    runner: Runner, tmp_path: Path, emit: forms.Emit, inline: bool, without_cache: bool
 ) -> None:
     """The negative control of everything here: what the tests of forms see if such a constant comes back."""
     path, right = tmp_path / "factor.pte", tmp_path / "right.pte"
     forms.tiny_program(path, emit, inline)
-    forms.tiny_program(right, factor_in_the_payload, inline=True)
-    expected = tiny_logits(right)
+    forms.tiny_program(right, forms.factor_in_the_payload, inline=True)
+    expected = forms.tiny_logits(right)
     script = [load(path), *forms.call_lines()]
     for options in SETTINGS:
         if inline or (without_cache and not options.weights_cache):

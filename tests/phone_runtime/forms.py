@@ -1,6 +1,6 @@
 """The exported forms that a phone's runtime has to run, and the calls that they are given.
 
-Exports are kept in a folder of their own beside the sources (`.cache/phone-forms`), under a key of the exporter's sources:
+Exports are kept in a folder of their own beside the sources (`.cache/phone/forms`), under a key of the exporter's sources:
 the tests on this machine and those on Arm code share them.
 """
 
@@ -18,25 +18,31 @@ import torch
 from artifacts import QUIET, small_model
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
+from executorch.runtime import Runtime
 from filelock import FileLock
 from torch.export import Dim
 
 import mlp_export
 from mlp_export.backends.base import BuildOptions
 from mlp_export.backends.executorch_session import ExecutorchSession
+from mlp_export.backends.layout import tensor_bytes
 from mlp_export.backends.text_program import stand_in, trace_forward
 from mlp_export.backends.xnnpack.lower import lower
-from mlp_export.backends.xnnpack.program import BACKEND_ID
+from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.native_runner import call
+from mlp_export.quantization import Scheme, quantize_weight
 
 REPOSITORY = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("PHONE_CACHE", REPOSITORY / ".cache" / "phone"))
+CACHE = Path(os.environ.get("PHONE_TOOLS") or REPOSITORY / ".cache" / "phone")
 CONTEXT, CHUNK = 64, 16  # the local layers' window is 8: a chunk goes around their ring twice
 FEATURES, RESULTS = 64, 48  # of a tiny program
 # Tokens a call: one, some, whole chunks past the ring's wrap, then one by one; then a new sequence from position 0.
 COUNTS = (1, 7, 16, 16, 5, 1, 1, 1, 1)
 AGAIN = 9
+FACTOR = torch.arange(1, RESULTS + 1, dtype=torch.float32)
+
+Emit = Callable[[Subgraph, Value], Value]  # makes rows of FEATURES floats into rows of RESULTS
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,8 @@ def python_logits(path: Path) -> list[torch.Tensor]:
 # Programs of one delegate
 
 
-def tiny_program(path: Path, emit: Callable[[Subgraph, Value], Value], inline: bool) -> None:
-    """Write a program of the runner's signature whose delegate is what `emit` makes of rows of FEATURES floats.
+def tiny_program(path: Path, emit: Emit, inline: bool) -> None:
+    """Write a program of the runner's signature whose delegate is what `emit` makes.
 
     `forward` returns all rows, float32 [tokens, RESULTS]. `inline`: the payload stands in the program, not in a segment.
     """
@@ -158,7 +164,33 @@ def tiny_program(path: Path, emit: Callable[[Subgraph, Value], Value], inline: b
         data.write_to_file(file)
 
 
-def environment_flag(name: str) -> bool:
-    """Whether an environment variable is set to something that means yes."""
-    return os.environ.get(name, "").lower() not in ("", "0", "false")
+def linear(scheme: Scheme, biased: bool) -> Emit:
+    def emit(graph: Subgraph, rows: Value) -> Value:
+        generator = torch.Generator().manual_seed(1)
+        weight = torch.randn(RESULTS, FEATURES, generator=generator).to(torch.bfloat16)
+        bias = torch.arange(RESULTS, dtype=torch.float32)
+        quantized = graph.weight("weight", quantize_weight(weight, scheme))
+        return graph.linear(graph.quantize_rows(rows), quantized, graph.constant(bias) if biased else None)
 
+    return emit
+
+
+def factor_in_named_data(graph: Subgraph, rows: Value) -> Value:
+    """A linear, whose weights XNNPACK packs, times a constant, to which it keeps a pointer."""
+    index = graph._named_data("factor", tensor_bytes(FACTOR))
+    result = linear(Scheme(8, None), biased=False)(graph, rows)
+    return graph.multiply(result, graph._value(FACTOR.shape, constant=index))
+
+
+def factor_in_the_payload(graph: Subgraph, rows: Value) -> Value:
+    """The same with the constant in the payload."""
+    return graph.multiply(linear(Scheme(8, None), biased=False)(graph, rows), graph.constant(FACTOR))
+
+
+def tiny_logits(path: Path) -> list[torch.Tensor]:
+    """The Python runtime's answers to the same calls."""
+    method = Runtime.get().load_program(path).load_method("forward")
+    return [
+        method.execute([torch.tensor([tokens]), torch.tensor([position])])[0].flatten().clone()
+        for tokens, position in calls()
+    ]
