@@ -1,13 +1,13 @@
-"""Runs a `.pte` in a bare C++ process, as a phone's app does: the runner in `native/`, built over the ExecuTorch wheel's C++ SDK.
+"""Runs a `.pte` in a bare C++ process, as a phone's app does: `native/runner.cpp`, over the ExecuTorch wheel's C++ SDK.
 
     runner = build_runner(host_sdk())
     run = runner.run([load(path), MEMORY, call([1, 2, 3], 0)], RunnerOptions(weights_cache=True))
     run.logits[0], run.memory[0].anonymous_bytes
 
-The wheel is a whole SDK but for two things. The kernels that write KV caches (`llama::`) are in a library that also wants
-PyTorch's libraries, for a second registration that a bare process has no use for. A stub of a few kilobytes stands in for
-them: its functions do nothing while that registration runs, and abort if anything else calls them. And there is no header
-for the thread pool.
+The wheel is a whole SDK but for two things. The kernels that write KV caches (`llama::`) are in a library that also
+wants PyTorch's libraries, for a second registration that a bare process has no use for. A stub of a few kilobytes
+stands in for them: its functions do nothing while that registration runs, and abort if anything else calls them. And
+there is no header for the thread pool.
 
 The build is kept in the user's cache, under a key of the sources, the wheel and the compiler.
 """

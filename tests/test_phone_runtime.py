@@ -1,8 +1,8 @@
 """Exported programs in a bare C++ process with a phone's settings: the logits are the Python runtime's, bit for bit.
 
-The Android and Apple builds of ExecuTorch turn on XNNPACK's weights cache and map the file; the desktop wheel, and so every
-other test, does neither. `phone_runtime/poison.c` makes memory that was given back unusable, so that a use of it shows each
-time. The same on Arm code, and on an Android library: `make test-phone`.
+The Android and Apple builds of ExecuTorch turn on XNNPACK's weights cache and map the file; the desktop wheel, and so
+every other test, does neither. `phone_runtime/poison.c` makes memory that was given back unusable, so that a use of it
+shows each time. The same on Arm code, and on an Android library: `make test-phone`.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def test_no_compiler_is_said_with_the_command_that_installs_one(
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_compiler() == ""
-    with pytest.raises(MissingError, match="no C[+][+] compiler was found") as raised:
+    with pytest.raises(MissingError, match=r"no C\+\+ compiler was found") as raised:
         host_sdk()
     assert raised.value.hint == "sudo apt-get install g++"
 

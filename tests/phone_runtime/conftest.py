@@ -1,4 +1,4 @@
-"""Tests on other machines' runtimes: they run in `make test-phone`, which fetches what they need and sets PHONE_TOOLS."""
+"""Tests on other machines' runtimes: `make test-phone` fetches what they need, sets PHONE_TOOLS and runs them."""
 
 from __future__ import annotations
 

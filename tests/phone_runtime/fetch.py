@@ -1,4 +1,4 @@
-"""Brings what the tests of phones' runtimes need into a folder: compilers, an emulator, two builds of ExecuTorch for Arm.
+"""Fetches what the tests of phones' runtimes need: compilers, an emulator, two builds of ExecuTorch for Arm.
 
     python tests/phone_runtime/fetch.py FOLDER
 

@@ -1,7 +1,7 @@
 """The exported forms that a phone's runtime has to run, and the calls that they are given.
 
-Exports are kept in a folder of their own beside the sources (`.cache/phone/forms`), under a key of the exporter's sources:
-the tests on this machine and those on Arm code share them.
+Exports are kept in a folder of their own beside the sources (`.cache/phone/forms`), under a key of the exporter's
+sources: the tests on this machine and those on Arm code share them.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def python_logits(path: Path) -> list[torch.Tensor]:
 def tiny_program(path: Path, emit: Emit, inline: bool) -> None:
     """Write a program of the runner's signature whose delegate is what `emit` makes.
 
-    `forward` returns all rows, float32 [tokens, RESULTS]. `inline`: the payload stands in the program, not in a segment.
+    `forward` returns all rows, float32 [tokens, RESULTS]. `inline`: the payload is in the program, not in a segment.
     """
     subgraph = Subgraph()
     subgraph.output(emit(subgraph, subgraph.input((CHUNK, FEATURES))))

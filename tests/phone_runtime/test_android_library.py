@@ -1,7 +1,7 @@
 """Exported programs on the library that an Android app ships: react-native-executorch 0.9.3's, about ExecuTorch 1.3.
 
-Its runtime frees every named constant once the model is loaded, whatever the settings. The x86-64 build runs as it is, the
-arm64 build emulated; both through a shim of Android's C library.
+Its runtime frees every named constant once the model is loaded, whatever the settings. The x86-64 build runs as it is,
+the arm64 build emulated; both through a shim of Android's C library.
 """
 
 from __future__ import annotations

@@ -52,10 +52,10 @@ def same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
 def near_x86(found: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
     """Whether logits on Arm differ from x86's as roundings do.
 
-    Kernels sum in another order, which differs by 1e-7 until an activation is rounded to the other int8 code: that moves the
-    logits of models this small by 0.02 of their norm (see test_xnnpack.py, where these limits come from). Mistakes as small
-    as a mask that is off by one move them by 0.25. It catches a broken machine, not small faults: those are what the
-    comparison bit by bit is for.
+    Kernels sum in another order, which differs by 1e-7 until an activation is rounded to the other int8 code: that
+    moves the logits of models this small by 0.02 of their norm (see test_xnnpack.py, where these limits come from).
+    Mistakes as small as a mask that is off by one move them by 0.25. It catches a broken machine, not small faults:
+    those are what the comparison bit by bit is for.
     """
     away = torch.stack([(a - b).norm() / b.norm() for a, b in zip(found, expected, strict=True)])
     return float(away.pow(2).mean().sqrt()) <= 0.08 and float(away.max()) <= 0.15  # NaN is not
