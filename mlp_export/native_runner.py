@@ -87,10 +87,11 @@ class RunnerOptions:
     weights_cache: bool = False
     packed_cache: Path | None = None  # file for XNNPACK's packed weights; the first load writes it, later ones map it
     threads: int | None = None  # None: the runtime's choice
+    load_options: bool = True  # False: load without any, as a class does that does not know them
 
     def arguments(self) -> list[str]:
         """The runner's options."""
-        found = ["--mode", self.load_mode]
+        found = ["--mode", self.load_mode, *([] if self.load_options else ["--no-load-options"])]
         if self.weights_cache:
             found.append("--weights-cache")
         if self.packed_cache is not None:
@@ -119,6 +120,18 @@ class NativeRunError(InputError):
         self.done = done  # commands with an event that ended before
 
 
+def drop_from_page_cache(path: Path) -> None:
+    """Make the next load of `path` a cold one, as far as the system does it: pages that another process has mapped, or
+    that are not on the disk yet, stay.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
 @dataclass(frozen=True)
 class Sdk:
     """An unpacked ExecuTorch wheel (its `executorch` folder) and the compiler for its machine."""
@@ -137,6 +150,11 @@ class Sdk:
                 f"{len(missing)} of {len(wanted)} files are missing, {missing[0]} first",
                 "install ExecuTorch's own wheel for Linux: pip install --force-reinstall --no-deps executorch==1.5.1",
             )
+
+    def compile_flags(self) -> list[str]:
+        """What code needs that includes the SDK's headers."""
+        folders = (self.root / "include", self.root / "include/executorch/runtime/core/portable_type/c10")
+        return ["-std=c++17", "-O2", "-w", *(f"-D{name}" for name in _DEFINES), *(f"-I{folder}" for folder in folders)]
 
     def tool(self, name: str) -> str:
         """The path of a tool of binutils for the compiler's machine. Raises MissingError."""
@@ -266,14 +284,9 @@ def build_runner(sdk: Sdk, cache: Path | None = None) -> Runner:
 
 
 def _compile(sdk: Sdk, source: Path, out: Path) -> None:
-    include = sdk.root / "include"
-    command = [*sdk.compiler, "-std=c++17", "-O2", "-w", str(source), "-o", str(out)]
-    command += [f"-D{name}" for name in _DEFINES]
-    command += [f"-I{include}", f"-I{include / 'executorch/runtime/core/portable_type/c10'}", f"-L{sdk.root / 'lib'}"]
-    command += [
-        "-Wl,--no-as-needed",
-        *(f"-lexecutorch{name}" for name in _LIBRARIES),
-    ]  # nothing refers to a registration
+    command = [*sdk.compiler, *sdk.compile_flags(), str(source), "-o", str(out), f"-L{sdk.root / 'lib'}"]
+    command.append("-Wl,--no-as-needed")  # nothing refers to a library that only registers itself
+    command += [f"-lexecutorch{name}" for name in _LIBRARIES]
     command += [f"-Wl,-rpath,{sdk.root / 'lib'}", "-Wl,--allow-shlib-undefined", "-ldl", "-lpthread"]
     _run(command)
 

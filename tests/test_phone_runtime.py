@@ -24,6 +24,7 @@ from mlp_export.errors import MissingError, UsageError
 from mlp_export.native_runner import (
     FUNCTION_SCHEMA_BYTES,
     MEMORY,
+    SOURCES,
     UNLOAD,
     LoadMode,
     NativeRunError,
@@ -182,10 +183,39 @@ def test_packed_weights_of_another_model_are_not_taken(
     plain: Runner, two_models: list[tuple[Path, list[torch.Tensor]]], tmp_path: Path
 ) -> None:
     (first, expected), (second, others) = two_models
-    options = replace(PHONE, packed_cache=tmp_path / "packed")
+    packed = tmp_path / "packed"
+    options = replace(PHONE, packed_cache=packed)
     assert same(plain.run([load(first), *forms.call_lines()], options).logits, expected)
+    written = packed.read_bytes()
     assert same(plain.run([load(second), *forms.call_lines()], options).logits, others)
+    assert (
+        packed.read_bytes() == written
+    )  # so the second model has no use of the file: one for each version of a bundle
     assert same(plain.run([load(first), *forms.call_lines()], options).logits, expected)
+
+
+def test_an_app_can_turn_packed_weights_on_for_classes_that_cannot_ask(plain: Runner, tmp_path: Path) -> None:
+    """`native/packed_cache.h`, in a library that is loaded before the model, as an app's JNI function would call it."""
+    packed, source, library = tmp_path / "packed", tmp_path / "hook.cpp", tmp_path / "libhook.so"
+    source.write_text(
+        '#include "packed_cache.h"\n'
+        f'static const bool used = mlp_export::use_packed_cache("{packed}") || (std::abort(), false);\n'
+        f'static const bool refused = mlp_export::use_packed_cache("/{"x" * 255}") && (std::abort(), true);\n'
+    )
+    sdk = host_sdk()
+    flags = [f"-I{SOURCES}", *sdk.compile_flags(), "-shared", "-fPIC"]
+    subprocess.run([*sdk.compiler, *flags, "-o", library, source], check=True)
+    hooked = replace(plain, arguments=(*plain.arguments, "--ops", str(library)))
+    path = forms.exported(forms.FORMS[0])
+    expected = forms.python_logits(path)
+    script = [load(path), MEMORY, *forms.call_lines()]
+    plainly = RunnerOptions("mmap", threads=2, load_options=False)  # as those classes load a model
+    assert same(hooked.run(script, plainly).logits, expected)
+    written = packed.read_bytes()
+    again, without = hooked.run(script, plainly), plain.run(script, plainly)
+    assert same(again.logits, expected) and same(without.logits, expected)
+    assert packed.read_bytes() == written
+    assert again.memory[0].anonymous_bytes < without.memory[0].anonymous_bytes
 
 
 # What the runner and its build say

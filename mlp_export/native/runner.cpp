@@ -4,6 +4,7 @@
 //
 //   runner --logits FILE [--ops LIBRARY]... [--mode MODE] [--weights-cache] [--packed-cache PATH] [--threads N] < SCRIPT
 //
+// --no-load-options leaves the settings of XNNPACK to the build, as classes do that do not know them.
 // MODE is file, mmap (default), mlock, mlock-ignore-errors or madvise. The script, what is printed and the exit codes: harness.h.
 #include <dlfcn.h>
 
@@ -39,6 +40,7 @@ struct Options {
   std::string logits;
   std::vector<std::string> libraries;  // with kernels that register themselves
   Module::LoadMode mode = Module::LoadMode::Mmap;
+  bool load_options = true;
   bool weights_cache = false;
   std::string packed_cache;
   long threads = 0;  // 0: the runtime's choice
@@ -59,6 +61,10 @@ Options parse(int count, char** arguments) {
     const std::string name = arguments[i];
     if (name == "--weights-cache") {
       options.weights_cache = true;
+      continue;
+    }
+    if (name == "--no-load-options") {
+      options.load_options = false;
       continue;
     }
     if (i + 1 == count) fail(harness::kUsage, name + " wants a value");
@@ -87,7 +93,7 @@ class Program {
     if (!options.packed_cache.empty())
       check(values.set_option("packed_cache_path", options.packed_cache.c_str()), "packed_cache_path");
     check(map.set_options(kXnnpack, values.view()), "options of XNNPACK");
-    check(module_.load(map), "load " + path);
+    check(options.load_options ? module_.load(map) : module_.load(), "load " + path);
     check(module_.load_forward(), "load forward of " + path);
   }
 
