@@ -2,10 +2,9 @@
 
     python benchmarks/load_memory.py BUNDLE [--json FILE] [--markdown FILE] [--tokens 512]
 
-For each setting a new process loads the program, prefills `--tokens` tokens and decodes one. Memory is what the process
-has beyond what it had before the load: anonymous pages (the heap: the system cannot drop them) and pages of files (the
-system may). Cold: the files' pages are dropped from the page cache before, which `cold_cached_share` checks. Where `perf`
-may count, instructions of the load are those of a process that loads, less those of one that does nothing.
+For each setting a new process loads the program and prefills `--tokens` tokens. Memory is what the process has beyond
+what it had before the load: anonymous pages (the heap: the system cannot drop them) and pages of files (the system may).
+Cold: the files' pages are dropped from the page cache before, which `cold_cached_share` checks.
 """
 
 from __future__ import annotations
@@ -16,12 +15,10 @@ import json
 import mmap
 import os
 import platform
-import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +45,6 @@ class Row:
     state: str  # "cold", "warm", "first": packs and writes the file of packed weights
     cold_cached_share: float | None  # of the program's file, in the page cache before a cold load
     load_s: float
-    load_instructions: int | None
     loaded_anonymous_bytes: int
     loaded_file_bytes: int
     prefilled_anonymous_bytes: int
@@ -91,7 +87,6 @@ def measure(
         state,
         share,
         run.load_s[0],
-        None if state == "first" else instructions(runner, model, options),
         loaded.anonymous_bytes - before.anonymous_bytes,
         loaded.file_bytes - before.file_bytes,
         prefilled.anonymous_bytes - before.anonymous_bytes,
@@ -99,26 +94,6 @@ def measure(
         sum(run.call_s[:-1]),
         prefilled.peak_bytes,
     )
-
-
-def instructions(runner: Runner, model: Path, options: RunnerOptions) -> int | None:
-    """Instructions that a load takes in user space; None where perf is missing or may not count."""
-    if shutil.which("perf") is None:
-        return None
-    counts = []
-    for script in ([MEMORY], [MEMORY, load(model)]):
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder, "perf")
-            counted = replace(runner, prefix=["perf", "stat", "-x", ",", "-e", "instructions:u", "-o", str(out)])
-            try:
-                counted.run(script, options)
-            except Exception:
-                return None
-            found = re.search(r"^(\d+),,instructions:u", out.read_text(), re.M)
-            if found is None:
-                return None
-            counts.append(int(found[1]))
-    return counts[1] - counts[0]
 
 
 def measure_all(bundle: Bundle, tokens: int) -> list[Row]:
@@ -151,13 +126,17 @@ def markdown(rows: Sequence[Row]) -> str:
         return f"{count / 1e6:,.0f}"
 
     lines = [
-        "| how the program is loaded | | load, s | instructions, G | anonymous, MB | files, MB | after the prefill: anonymous | files |",
+        "| how the program is loaded | | load, s | anonymous, MB | files, MB | with a prefill: anonymous | files | peak |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
-        counted = "" if row.load_instructions is None else f"{row.load_instructions / 1e9:.1f}"
-        cells = [row.setting, row.state, f"{row.load_s:.2f}", counted, mb(row.loaded_anonymous_bytes)]
-        cells += [mb(row.loaded_file_bytes), mb(row.prefilled_anonymous_bytes), mb(row.prefilled_file_bytes)]
+        cells = [row.setting, row.state, f"{row.load_s:.2f}", mb(row.loaded_anonymous_bytes)]
+        cells += [
+            mb(row.loaded_file_bytes),
+            mb(row.prefilled_anonymous_bytes),
+            mb(row.prefilled_file_bytes),
+            mb(row.peak_bytes),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -42,6 +42,7 @@ class XnnpackBackend:
     compute_units: Sequence[str] = ()
     kv_caches: Sequence[KvCache] = ("int8", "fp32")
     shares_tied_weights = True
+    runs_natively = True
     calibrates = False
     runs_here = ""
     computes_in_torch = False
