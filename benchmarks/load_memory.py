@@ -3,8 +3,8 @@
     python benchmarks/load_memory.py BUNDLE [--json FILE] [--markdown FILE] [--tokens 512]
 
 For each setting a new process loads the program and prefills `--tokens` tokens. Memory is what the process has beyond
-what it had before the load: anonymous pages (the heap: the system cannot drop them) and pages of files (the system may).
-Cold: the files' pages are dropped from the page cache before, which `cold_cached_share` checks.
+what it had before the load: anonymous pages (the heap: the system cannot drop them) and pages of files (the system
+may). Cold: the files' pages are dropped from the page cache before, which `cold_cached_share` checks.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def markdown(rows: Sequence[Row]) -> str:
         return f"{count / 1e6:,.0f}"
 
     lines = [
-        "| how the program is loaded | | load, s | anonymous, MB | files, MB | with a prefill: anonymous | files | peak |",
+        "| loaded how | | load, s | anonymous, MB | files, MB | with a prefill: anonymous | files | peak |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
