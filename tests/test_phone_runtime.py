@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 from artifacts import QUIET, small_model
+from checkpoints import config_json
 from phone_runtime import forms
 from phone_runtime.tools import build_poison, poisoned, same
 
-from mlp_export.backends.base import BuildOptions
+from mlp_export.backends.base import BuildOptions, get_backend
 from mlp_export.backends.xnnpack.lower import lower
+from mlp_export.config import ModelConfig
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.native_runner import (
     FUNCTION_SCHEMA_BYTES,
@@ -296,3 +298,13 @@ def test_the_stub_of_pytorch_returns_schemas_of_the_right_size(tmp_path: Path) -
     subprocess.run([*host_sdk().compiler, *flags, source], check=True)
     source.write_text(source.read_text().replace(str(FUNCTION_SCHEMA_BYTES), str(FUNCTION_SCHEMA_BYTES + 8)))
     assert subprocess.run([*host_sdk().compiler, *flags, source], capture_output=True).returncode
+
+
+def test_the_plan_counts_weights_as_xnnpack_packs_them() -> None:
+    """Of a mapped file the embedding's pages are the system's to drop: an untied one takes no more memory."""
+    backend, options = get_backend("xnnpack"), BuildOptions(2048, 128, "int8", "1.5")
+    tied, untied = (ModelConfig.from_json(config_json(tied=tied, vocab_size=32_000)) for tied in (True, False))
+    scheme = Scheme(4, GROUP_SIZE)
+    one, two = backend.plan(tied, scheme, options), backend.plan(untied, scheme, options)
+    assert two.file_bytes > one.file_bytes
+    assert two.device_ram_bytes == one.device_ram_bytes
