@@ -7,7 +7,7 @@ JOBS ?= 2
 # Linter of the workflows, built by a Go that comes as a wheel.
 ACTIONLINT := $(CURDIR)/.venv-actionlint
 
-.PHONY: demo demo-qnn demo-coreml test lint types workflows venv qnn clean
+.PHONY: demo demo-qnn demo-coreml test test-phone lint types workflows venv qnn clean
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
@@ -27,6 +27,14 @@ demo-coreml: venv
 
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# Exported programs on Arm code under an emulator, and on the library of an Android app. Fetches 60 MB, and as root installs
+# Debian packages; what is missing then is a failure where CI is set, else a skip that is shown.
+PHONE_TOOLS := $(CURDIR)/.cache/phone
+
+test-phone: venv
+	$(BIN)/python tests/phone_runtime/fetch.py $(PHONE_TOOLS)
+	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -n $(JOBS) -r s tests/phone_runtime
 
 lint: venv
 	$(BIN)/ruff check .

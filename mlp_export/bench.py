@@ -4,29 +4,57 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import torch
 
+from mlp_export.backends.base import get_backend
 from mlp_export.bundle import Bundle
-from mlp_export.errors import UsageError
+from mlp_export.errors import MissingError, UsageError
 from mlp_export.generate import prefill
+from mlp_export.native_runner import MEMORY, RunnerOptions, build_runner, call, drop_from_page_cache, host_sdk, load
 from mlp_export.progress import Progress, peak_rss_bytes
 from mlp_export.session import Session, open_session
+
+# As phones load a program: mapped, and with XNNPACK's weights cache.
+_AS_ON_A_PHONE = RunnerOptions("mmap", weights_cache=True)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What loading a program and a prefill take. Natively, all of it is that of a bare C++ process; in Python, memory
+    is that of the interpreter and its packages as well.
+    """
+
+    measured_in: Literal["native", "python"]
+    load_s: float  # the file in the page cache
+    cold_load_s: float | None  # the file dropped from the page cache before; None where that was not measured
+    first_token_s: float  # load and first prefill
+    resident_bytes: int | None  # that the program adds to the process, after the prefill
+    anonymous_bytes: int | None  # of these, the part without a file behind it: the system cannot drop it
+    peak_rss_bytes: int  # of the whole process
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """Medians over the repetitions, whose single rates follow: a machine that throttles shows in them as decay."""
+    """Medians over the repetitions, whose single rates follow: a machine that throttles shows in them as decay.
+
+    Rates are measured in Python, load and memory as `measured_in` says (see LoadReport).
+    """
 
     prefill_tokens: int
     prefill_tok_s: float
     decode_position: int  # of the first decoded token
     decode_tokens: int
     decode_tok_s: float
-    load_s: float
+    measured_in: Literal["native", "python"]
+    load_s: float  # warm_load_s, under the name that it had first
+    cold_load_s: float | None
+    warm_load_s: float
     first_token_s: float  # load and first prefill
+    resident_bytes: int | None
+    anonymous_bytes: int | None
     peak_rss_bytes: int
     threads: int
     prefill_runs_tok_s: list[float]
@@ -59,7 +87,7 @@ def bench(
             f"{prompt_tokens:,} and {new_tokens:,} tokens do not fit the context of {context:,}",
             "give smaller --prompt-tokens and --new-tokens",
         )
-    start = time.perf_counter()
+    given, start = session, time.perf_counter()
     with progress.stage("load"):
         session = session or open_session(bundle)
     load_s = time.perf_counter() - start
@@ -80,19 +108,55 @@ def bench(
             prefill_rates.append(prompt_tokens / (middle - start))
             decode_rates.append(new_tokens / (end - middle))
             stage.advance()
+    in_python = LoadReport("python", load_s, None, first_token_s, None, None, peak_rss_bytes())
+    loaded = in_python if given else _load_natively(bundle, ids[:prompt_tokens], progress) or in_python
     return BenchReport(
         prefill_tokens=prompt_tokens,
         prefill_tok_s=statistics.median(prefill_rates),
         decode_position=prompt_tokens,
         decode_tokens=new_tokens,
         decode_tok_s=statistics.median(decode_rates),
-        load_s=load_s,
-        first_token_s=first_token_s,
-        peak_rss_bytes=peak_rss_bytes(),
+        measured_in=loaded.measured_in,
+        load_s=loaded.load_s,
+        cold_load_s=loaded.cold_load_s,
+        warm_load_s=loaded.load_s,
+        first_token_s=loaded.first_token_s,
+        resident_bytes=loaded.resident_bytes,
+        anonymous_bytes=loaded.anonymous_bytes,
+        peak_rss_bytes=loaded.peak_rss_bytes,
         threads=runtime_threads(),
         prefill_runs_tok_s=prefill_rates,
         decode_runs_tok_s=decode_rates,
         decay=decode_rates[-1] / decode_rates[0],
+    )
+
+
+def _load_natively(bundle: Bundle, prompt: list[int], progress: Progress) -> LoadReport | None:
+    """Load and prefill in the native runner, cold and then warm; None, with a note why, where it cannot be had."""
+    if not get_backend(bundle.manifest.backend.name).runs_natively:
+        return None
+    chunk = bundle.manifest.prefill_chunk
+    script = [MEMORY, load(bundle.pte), MEMORY]
+    script += [call(prompt[at : at + chunk], at) for at in range(0, len(prompt), chunk)]
+    options = replace(_AS_ON_A_PHONE, threads=runtime_threads())
+    try:
+        with progress.stage("load in a bare process"):
+            runner = build_runner(host_sdk())
+            drop_from_page_cache(bundle.pte)
+            cold = runner.run(script[:2], options)
+            warm = runner.run([*script, MEMORY], options)
+    except MissingError as error:
+        progress.note(f"load and memory are measured in Python: {error.message} ({error.hint})")
+        return None
+    before, after = warm.memory[0], warm.memory[-1]
+    return LoadReport(
+        "native",
+        warm.load_s[0],
+        cold.load_s[0],
+        warm.load_s[0] + sum(warm.call_s),
+        after.resident_bytes - before.resident_bytes,
+        after.anonymous_bytes - before.anonymous_bytes,
+        after.peak_bytes,
     )
 
 

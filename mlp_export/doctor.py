@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_export.backends.base import BACKENDS, Requirement, get_backend
+from mlp_export.native_runner import find_compiler
 from mlp_export.resources import available_ram_bytes, free_disk_bytes
 
 _PYTHONS = ((3, 11), (3, 13))  # ExecuTorch's wheels
@@ -29,6 +30,7 @@ class DoctorReport:
     free_disk_bytes: int
     packages: dict[str, str]  # other packages -> version, "" where they are not installed
     adb: str  # its path, "" where there is none
+    compiler: str  # the C++ compiler, with which `bench` measures in a bare process; "" where there is none
     requirements: dict[str, list[Requirement]]  # "python" and a backend each
 
     def to_json(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def doctor(backend: str | None = None, folder: Path = Path()) -> DoctorReport:
         free_disk_bytes=free_disk_bytes(folder),
         packages={package: _version(package) for package in _PACKAGES},
         adb=shutil.which("adb") or "",
+        compiler=find_compiler(),
         requirements={"python": python, **backends},
     )
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 import torch
 from checkpoints import BOS_ID, VOCAB_SIZE
 from fake_backend import PROGRAM, FakeSession, ids_of, successors, write_bundle
+from phone_runtime import forms
 
 import mlp_export.backends.base as base_module
 import mlp_export.doctor as doctor_module
@@ -69,6 +72,44 @@ def test_bench_json(bundle: Bundle) -> None:
     keys = "prefill_tokens prefill_tok_s decode_position decode_tok_s load_s peak_rss_bytes threads".split()
     assert set(keys) <= set(values)
     assert json.loads(json.dumps(values, allow_nan=False)) == values
+
+
+def test_bench_measures_load_and_memory_in_a_bare_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = forms.exported(forms.FORMS[0])
+    manifest = SimpleNamespace(
+        context=forms.CONTEXT,
+        prefill_chunk=forms.CHUNK,
+        backend=SimpleNamespace(name="xnnpack"),
+        model=SimpleNamespace(shape={"vocab_size": VOCAB_SIZE}),
+    )
+    exported: Any = SimpleNamespace(manifest=manifest, pte=path)
+    native = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    assert native.measured_in == "native" and native.load_s == native.warm_load_s > 0 and native.cold_load_s > 0
+    # The program's weights and caches, without what the interpreter and its packages take.
+    assert path.stat().st_size / 2 < native.anonymous_bytes < native.resident_bytes < 100_000_000
+    assert native.resident_bytes < native.peak_rss_bytes < 150_000_000
+    assert "are measured in Python" not in capsys.readouterr().err
+
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    python = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    assert (python.measured_in, python.cold_load_s) == ("python", None)
+    assert python.resident_bytes is None and python.anonymous_bytes is None
+    assert python.load_s == python.warm_load_s > 0 and python.peak_rss_bytes > 150_000_000
+    said = [line for line in capsys.readouterr().err.splitlines() if "are measured in Python" in line]
+    assert said == [
+        "load and memory are measured in Python: no C++ compiler was found ($CXX, g++, c++, clang++) "
+        "(sudo apt-get install g++)"
+    ]
+
+
+def test_doctor_tells_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", sys.executable)
+    assert doctor("xnnpack").to_json()["compiler"] == sys.executable
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    report = doctor("xnnpack")
+    assert report.compiler == "" and report.ok == all(group.ok for group in report.requirements["xnnpack"])
 
 
 def test_bench_may_fill_the_context(bundle: Bundle) -> None:

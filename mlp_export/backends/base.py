@@ -151,6 +151,7 @@ class Backend(Protocol):
     compute_units: Sequence[str]  # what a program may be told to run on, the first by default; none where that is clear
     kv_caches: Sequence[KvCache]  # types of the KV cache, the first by default
     shares_tied_weights: bool  # whether a tied head and embedding are stored once
+    runs_natively: bool  # whether the native runner (native_runner.py) runs its programs on this machine
     calibrates: bool  # whether `lower` wants a text
 
     @property

@@ -59,6 +59,7 @@ class CoremlBackend:
     compute_units: Sequence[str] = COMPUTE_UNITS
     kv_caches: Sequence[KvCache] = ("fp16",)
     shares_tied_weights = False
+    runs_natively = False
     calibrates = False
 
     @property

@@ -50,6 +50,7 @@ class QnnBackend:
     compute_units: Sequence[str] = ()
     kv_caches: Sequence[KvCache] = ("int8",)
     shares_tied_weights = False
+    runs_natively = False
     calibrates = True
     runs_here = (
         "on this machine the program runs on Qualcomm's simulator of the NPU: seconds a call, minutes for a large model"
