@@ -308,8 +308,8 @@ class Layer:
     def forward(self, hidden: torch.Tensor, passage: Passage, numerics: Numerics) -> torch.Tensor:
         """[n, hidden_size] to the same, for the tokens of `passage`."""
         normed = self.attention_input(hidden, numerics)
-        projected = [self.linear(name, normed, numerics) for name in "qkv"]
-        query, key, value = self.rotated(*projected, passage.positions(), numerics)
+        query, key, value = (self.linear(name, normed, numerics) for name in "qkv")
+        query, key, value = self.rotated(query, key, value, passage.positions(), numerics)
         key, value = numerics.cached(f"{self.name}.k", key), numerics.cached(f"{self.name}.v", value)
         attended = self.attention(query, key, value, passage, numerics)
         hidden = self.point("attention_sum", hidden + self.linear("o", attended, numerics), numerics)

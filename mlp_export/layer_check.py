@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import torch
 
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import DynamicNumerics, Layer, WeightSource, kv_scales, rms_norm
-from mlp_export.layer_taps import CachedRows, TappedCall
+from mlp_export.decoder import Layer, Numerics, Passage, WeightSource, kv_scales, rms_norm
+from mlp_export.layer_taps import TAPS, CachedRows, TappedCall
 
 _EPS = 2.0**-23
 _TIE = 8  # roundings, of half an eps each, between a row and its codes: two products, the range, its division; twice
@@ -94,35 +94,44 @@ class _Piece:
 
 
 class LayerCheck:
-    """Compares layer by layer while a decoding reads the weights (see `mlp_export.decoder.WeightVisitor`)."""
+    """A LayerWatch over float32 layers whose linears take rows rounded to int8 (`DynamicNumerics`)."""
 
     def __init__(
         self,
         weights: WeightSource,
-        numerics: DynamicNumerics,
+        numerics: Numerics,
         calls: Sequence[LayerCall],
         tokens: Sequence[Sequence[int]],
         found: Sequence[TappedCall],
+        shipped: Sequence[torch.Tensor],
     ) -> None:
-        """`found` is what the artifact answered to `calls`, which had `tokens`, in a session of its own."""
+        """`found` is what the artifact answered to `calls`, which had `tokens`, in a session of its own; `shipped` are
+        the logits [vocabulary] that the file as it is shipped answers.
+        """
         self.config, self.numerics = weights.config, numerics
         self._calls, self._found = calls, found
         self._rows = [call.rows() for call in calls]
-        self._positions = torch.cat([call.position + torch.tensor(rows) for call, rows in zip(calls, self._rows)])
+        self._positions = torch.tensor([call.position + row for call in calls for row in call.rows()])
         self._last = torch.tensor([len(rows) for rows in self._rows]).cumsum(0) - 1
         picked = [ids[row] for ids, rows in zip(tokens, self._rows, strict=True) for row in rows]
         self._hidden = weights.rows("embed", torch.tensor(picked))
         self._norm = weights.norm("norm")
         self._head_input: _LinearInput | None = None
+        self._same = all(torch.equal(one.logits, other) for one, other in zip(found, shipped, strict=True))
         self.pieces: dict[str, _Piece] = {}
         self.flips = 0
 
     @property
+    def runs(self) -> Sequence[tuple[Passage, Numerics]]:
+        return ()
+
+    @property
     def passed(self) -> bool:
-        return all(piece.ratio <= 1 for piece in self.pieces.values())  # NaN is not
+        return self._same and bool(self.pieces) and all(piece.ratio <= 1 for piece in self.pieces.values())
 
     def summary(self) -> str:
-        """What was compared and how close it was; what was not within its limit."""
+        if not self._same:
+            return "the program that shows its layers gives other logits than the shipped one, expected equal bits"
         beyond = [
             f"{kind} of {piece.layer} at position {piece.position}: {piece.ratio:.3g} times its limit"
             for kind, piece in self.pieces.items()
@@ -131,21 +140,24 @@ class LayerCheck:
         if beyond:
             return "; ".join(beyond)
         worst = ", ".join(f"{kind} {piece.ratio:.2g}" for kind, piece in self.pieces.items())
-        rows = self.pieces["query"].rows if "query" in self.pieces else 0
-        return f"{rows} rows of layers, {self.flips} roundings that may flip; of their limits: {worst}"
+        rows = self.pieces["query"].rows
+        return f"{rows} rows of layers, {self.flips} of whose roundings may flip; the worst part of a limit: {worst}"
 
     # As a WeightVisitor
 
     def layer(self, layer: Layer) -> None:
         """Compare all that `layer` computed."""
-        numerics, name = self.numerics, layer.name
+        numerics = self.numerics
         last = layer.number == self.config.num_layers - 1
         picked = self._last if last else torch.arange(len(self._positions))
+        found_query, found_attended, found_sum, found_activated, found_hidden = (
+            torch.cat([call.results[f"{layer.name}.{name}"] for call in self._found]) for name in TAPS
+        )
         taken = self._input(layer.attention_input(self._hidden, numerics), normed=True)
         projections = [self._linear(layer, part, taken) for part in "qkv"]
-        query, key, value = layer.rotated(*(values for values, _ in projections), self._positions, numerics)
-        query_limit, key_limit, value_limit = self._rotated_limits(layer, projections, (query, key))
-        found_query = self._results(layer, "query")
+        q, k, v = (values for values, _ in projections)
+        query, key, value = layer.rotated(q, k, v, self._positions, numerics)
+        query_limit, key_limit, value_limit = self._rotated_limits(projections, (query, key))
         self._compare("query", layer, picked, found_query, query[picked], query_limit[picked])
         for kind, rows, limit, cached in (
             ("keys", key, key_limit, [call.keys[layer.number] for call in self._found]),
@@ -153,17 +165,15 @@ class LayerCheck:
         ):
             self._compare_cached(kind, layer, rows, limit, cached)
 
-        self._compare("attention", layer, picked, self._results(layer, "attended"), *self._attend(layer, found_query))
-        hidden = self._hidden[picked]
-        attended = self._input(self._results(layer, "attended"))
-        self._compare("o", layer, picked, self._results(layer, "attention_sum"), *self._sum(layer, "o", attended, hidden))
-        hidden = self._results(layer, "attention_sum")
-        taken = self._input(layer.ffn_input(hidden, numerics), normed=True)
-        gate, up = self._linear(layer, "gate", taken), self._linear(layer, "up", taken)
-        self._compare("gate and up", layer, picked, self._results(layer, "activated"), *self._activated(layer, gate, up))
-        activated = self._input(self._results(layer, "activated"))
-        self._hidden = self._results(layer, "ffn_sum")
-        self._compare("down", layer, picked, self._hidden, *self._sum(layer, "down", activated, hidden))
+        self._compare("attention", layer, picked, found_attended, *self._attend(layer, found_query))
+        after = self._sum(layer, "o", self._input(found_attended), self._hidden[picked])
+        self._compare("o", layer, picked, found_sum, *after)
+        taken = self._input(layer.ffn_input(found_sum, numerics), normed=True)
+        activated = self._activated(layer, self._linear(layer, "gate", taken), self._linear(layer, "up", taken))
+        self._compare("gate and up", layer, picked, found_activated, *activated)
+        after = self._sum(layer, "down", self._input(found_activated), found_sum)
+        self._compare("down", layer, picked, found_hidden, *after)
+        self._hidden = found_hidden
 
     def head(self, ids: torch.Tensor, rows: torch.Tensor) -> None:
         """Compare the logits of `ids`."""
@@ -203,7 +213,6 @@ class LayerCheck:
 
     def _rotated_limits(
         self,
-        layer: Layer,
         projections: Sequence[tuple[torch.Tensor, torch.Tensor]],
         rotated: tuple[torch.Tensor, torch.Tensor],
     ) -> list[torch.Tensor]:
@@ -249,9 +258,6 @@ class LayerCheck:
         return torch.cat(attended), torch.cat(limits)
 
     # Comparisons
-
-    def _results(self, layer: Layer, name: str) -> torch.Tensor:
-        return torch.cat([call.results[f"{layer.name}.{name}"] for call in self._found])
 
     def _compare(
         self,
@@ -305,7 +311,7 @@ class _LinearInput:
     own_limit: float  # how far a whole row may be off, as a part of itself
 
     @staticmethod
-    def of(rows: torch.Tensor, numerics: DynamicNumerics, normed: bool) -> _LinearInput:
+    def of(rows: torch.Tensor, numerics: Numerics, normed: bool) -> _LinearInput:
         """`normed`: the rows are the reference's, a norm of the artifact's rows; otherwise they are the artifact's."""
         quantized = numerics.linear_input(rows)
         low, high = rows.amin(-1, keepdim=True).clamp_max(0), rows.amax(-1, keepdim=True).clamp_min(0)
@@ -320,9 +326,7 @@ class _LinearInput:
         flips = flips | (coarse & (rows != 0))
         # A common factor of a row, as the root of its mean square is, moves no code.
         own = summed(rows.shape[1]) if normed else 0.0
-        return _LinearInput(
-            rows, quantized, steps.clamp_min(_SMALLEST_STEP), zero_points.abs() * steps, flips, own
-        )
+        return _LinearInput(rows, quantized, steps.clamp_min(_SMALLEST_STEP), zero_points.abs() * steps, flips, own)
 
     def limit(self, weight: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """How far a kernel's `values` [n, out], these rows times `weight` [out, in], may be off."""

@@ -8,6 +8,12 @@ from typing import Protocol
 
 import torch
 
+from mlp_export.decoder import Numerics, Passage, WeightVisitor
+
+# What a layer shows: queries after RoPE and QK norm, times the softmax scale, [n, heads, head_dim]; what o takes
+# [n, heads * head_dim]; hidden rows behind the attention [n, hidden]; what down takes [n, ffn]; hidden rows behind it.
+TAPS = ("query", "attended", "attention_sum", "activated", "ffn_sum")
+
 
 @dataclass(frozen=True)
 class CachedRows:
@@ -34,10 +40,8 @@ class TappedCall:
     logits: torch.Tensor  # [vocabulary] float32
     keys: Sequence[CachedRows]
     values: Sequence[CachedRows]
-    # Results of layers at the rows that were asked for, by the decoder's names: "layers.3.query" [n, heads, head_dim],
-    # after RoPE and QK norm, times the softmax scale; "layers.3.attended" [n, heads * head_dim], what o takes;
-    # "layers.3.attention_sum" [n, hidden], behind the attention; "layers.3.activated" [n, ffn], what down takes;
-    # "layers.3.ffn_sum" [n, hidden]. The last layer's are of the last token alone.
+    # "layers.3.query" and so on for each of TAPS, float32, at the rows that were asked for; of the last layer at the last
+    # token alone.
     results: Mapping[str, torch.Tensor]
 
 
@@ -50,4 +54,22 @@ class TappedSession(Protocol):
         """`tokens`, which stand at `position`, `position` + 1, ..., with the results of `rows` among them; the last row
         is one.
         """
+        ...
+
+
+class LayerWatch(WeightVisitor, Protocol):
+    """An artifact's layers compared with the reference's, in the course of a decoding that sees the weights anyway."""
+
+    @property
+    def runs(self) -> Sequence[tuple[Passage, Numerics]]:
+        """What to decode for it, beside what is decoded anyway."""
+        ...
+
+    @property
+    def passed(self) -> bool:
+        """Whether every layer was within its limits. Behind the decoding."""
+        ...
+
+    def summary(self) -> str:
+        """What was compared and how close it was, or what was not within its limit."""
         ...

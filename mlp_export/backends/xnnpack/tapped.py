@@ -1,9 +1,9 @@
 """A finished `.pte` whose layers can be looked into: the shipped bytes, with results of layers as further outputs.
 
-The delegate's payload gets them as results (see `tapped_payload`), the program's tables get tensors for them, in memory
-of their own behind everything else, and method `forward` returns them. Nothing else changes, so what is computed is what
-the shipped file computes; whoever uses this compares the logits of both bit for bit. The file is written beside the
-shipped one and removed when the session ends.
+The delegate's payload gets them as results (see `tapped_payload`), the program's tables get tensors for them, in
+memory of their own behind everything else, and method `forward` returns them. Nothing else changes, so what is computed
+is what the shipped file computes; whoever uses this compares the logits of both bit for bit. The file is written beside
+the shipped one and removed when the session ends.
 
 What is looked into is found by structure: from the linears `layers.N.o` and `layers.N.down`, which every form of the
 graph has, back to what they take and forward to the sum that takes them.
@@ -41,16 +41,18 @@ from executorch.exir.schema import (
 )
 from executorch.runtime import Runtime, Verification
 
+from mlp_export.backends.executorch_session import ExecutorchSession
 from mlp_export.backends.pte import PteLayout, mapped, read_layout, read_program
+from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.tapped_payload import PayloadNode, TappablePayload
 from mlp_export.config import ModelConfig
+from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import InputError
-from mlp_export.layer_taps import CachedRows, TappedCall
+from mlp_export.layer_check import LayerCheck, layer_calls
+from mlp_export.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.native_output import Muted
 from mlp_export.program_tables import CACHE_WRITERS, kernel_calls, planned_bytes
 
-_BACKEND_ID = "XnnpackBackend"
-_TAPS = ("query", "attended", "attention_sum", "activated", "ffn_sum")  # of each layer, in this order
 _TAPPED_BYTES = 256_000_000  # most that the layers' results of one call may take
 _ALIGNMENT = 64
 _SEGMENT_ALIGNMENT = 128
@@ -131,15 +133,19 @@ class TappedXnnpackSession:
     def forward(self, tokens: Sequence[int], position: int, rows: Sequence[int]) -> TappedCall:
         """See TappedSession.forward."""
         logits, *others = self._forward.execute([torch.tensor([list(tokens)]), torch.tensor([position])])
-        count, behind = self._config.num_layers, len(_TAPS) * self._config.num_layers
+        count, behind = self._config.num_layers, len(TAPS) * self._config.num_layers
         new_rows, taps = others[:-behind], others[-behind:]
         half = len(new_rows) // count // 2  # codes and scales, or values
         parts = [part.squeeze(2).transpose(0, 1) for part in new_rows]  # [K, S, 1, width] to [S, K, width]
         cached = [CachedRows(*(part.clone() for part in parts[at : at + half])) for at in range(0, len(parts), half)]
         values = {
-            f"layers.{n // len(_TAPS)}.{_TAPS[n % len(_TAPS)]}": self._picked(tap, rows) for n, tap in enumerate(taps)
+            f"layers.{n // len(TAPS)}.{TAPS[n % len(TAPS)]}": self._picked(tap, rows) for n, tap in enumerate(taps)
         }
         return TappedCall(logits.view(-1).clone(), cached[::2], cached[1::2], values)
+
+    def unload(self) -> None:
+        """Let go of the program and its memory."""
+        del self._forward, self._program
 
     def _picked(self, tap: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """`rows` of what a layer returned; the last layer returned the last row alone."""
@@ -209,8 +215,8 @@ def write_tapped(data: mmap.mmap, config: ModelConfig, file: BinaryIO) -> int:
 
 def _payload(data: mmap.mmap, layout: PteLayout, program: Program, delegate: BackendDelegate) -> bytes:
     """The delegate's bytes, which stand in the program or in a segment."""
-    if delegate.id != _BACKEND_ID:
-        raise InputError(f"the program calls {delegate.id}, expected {_BACKEND_ID}", "give a .pte of mlp-export")
+    if delegate.id != BACKEND_ID:
+        raise InputError(f"the program calls {delegate.id}, expected {BACKEND_ID}", "give a .pte of mlp-export")
     index = delegate.processed.index
     if delegate.processed.location == DataLocation.INLINE:
         return bytes(program.backend_delegate_data[index].data)
@@ -242,3 +248,19 @@ def _write(program: Program, data: mmap.mmap, layout: PteLayout, file: BinaryIO)
     for at in range(layout.segment_base, end, _COPIED_BYTES):
         file.write(data[at : min(at + _COPIED_BYTES, end)])
     file.flush()
+
+
+def watch_layers(
+    path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
+) -> LayerCheck:
+    """Run the program at `path` with its layers' results, on tokens `words`, over and over. Raises InputError where its
+    layers are not found.
+    """
+    with open_tapped(path, weights.config) as session:
+        calls = layer_calls(weights.config, context, session.most_rows)
+        tokens = [[words[(call.position + n) % len(words)] for n in range(call.count)] for call in calls]
+        found = [session.forward(ids, call.position, call.rows()) for ids, call in zip(tokens, calls, strict=True)]
+        session.unload()
+    shipped = ExecutorchSession(path)
+    logits = [shipped.forward(ids, call.position) for ids, call in zip(tokens, calls, strict=True)]
+    return LayerCheck(weights, numerics, calls, tokens, found, logits)

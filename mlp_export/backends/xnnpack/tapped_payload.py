@@ -160,4 +160,3 @@ class TappablePayload:
         length = _HEADER.size
         header = _HEADER.pack(_MAGIC, length, self._start, size, self._start + len(graph), len(self._constants))
         return header + bytes(self._start - length) + bytes(graph) + self._constants
-
