@@ -40,8 +40,8 @@ class TappedCall:
     logits: torch.Tensor  # [vocabulary] float32
     keys: Sequence[CachedRows]
     values: Sequence[CachedRows]
-    # "layers.3.query" and so on for each of TAPS, float32, at the rows that were asked for; of the last layer at the last
-    # token alone.
+    # "layers.3.query" and so on for each of TAPS, float32, at the rows that were asked for; of the last layer at the
+    # last token alone.
     results: Mapping[str, torch.Tensor]
 
 

@@ -92,11 +92,13 @@ class _Finder:
         return convert.inputs[0]
 
     def sum(self, linear: PayloadNode) -> int:
-        """What a linear's result is added to, with it."""
-        sums = [node.output for node in self.takers.get(linear.output, []) if node.kind == "add"]
-        if len(sums) != 1:
-            raise _unknown(f"{len(sums)} sums behind a linear")
-        return sums[0]
+        """The first sum behind a linear: hidden rows with what it adds to them."""
+        value = linear.output
+        while len(takers := self.takers.get(value, [])) == 1:
+            value = takers[0].output
+            if takers[0].kind == "add":
+                return value
+        raise _unknown("no sum behind a linear that adds to the hidden rows")
 
     def query(self, attended: int) -> int:
         """The grouped queries of the attention whose result is `attended`."""
@@ -209,7 +211,7 @@ def write_tapped(data: mmap.mmap, config: ModelConfig, file: BinaryIO) -> int:
     plan.outputs += [*new_rows, *calls[0].args[payload.externs :]]
     delegate.processed = BackendDelegateDataReference(DataLocation.INLINE, len(program.backend_delegate_data))
     program.backend_delegate_data.append(BackendDelegateInlineData(payload.with_results(taps)))
-    _write(program, data, layout, file)
+    write_program(program, data, layout, file)
     return rows
 
 
@@ -235,7 +237,7 @@ def _give_memory(plan: ExecutionPlan, tensor: Tensor) -> None:
     place.memory_offset_high, place.memory_offset_low = divmod(offset, 1 << 32)
 
 
-def _write(program: Program, data: mmap.mmap, layout: PteLayout, file: BinaryIO) -> None:
+def write_program(program: Program, data: mmap.mmap, layout: PteLayout, file: BinaryIO) -> None:
     """The program's tables, then the segments of `data` as they are, in blocks."""
     tables = _program_to_flatbuffer(program, constant_tensor_alignment=16)
     room = -(-_ExtendedHeader.EXPECTED_LENGTH // tables.max_alignment) * tables.max_alignment
