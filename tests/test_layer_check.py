@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ from artifacts import QUIET, export_model, small_model
 
 from mlp_export import demo
 from mlp_export.backends.base import BuildOptions, get_backend
-from mlp_export.backends.xnnpack.tapped import open_tapped, watch_layers
+from mlp_export.backends.xnnpack.tapped import watch_layers
 from mlp_export.checkpoint import read_checkpoint
-from mlp_export.config import ModelConfig
 from mlp_export.decoder import DynamicNumerics, Layer, decode_each
-from mlp_export.layer_check import LayerCheck, layer_calls
+from mlp_export.layer_check import LayerCheck
 from mlp_export.quantization import QuantizedModel, group_scheme
 
 WORDS = torch.randint(0, 300, (997,), generator=torch.Generator().manual_seed(0)).tolist()
