@@ -178,7 +178,12 @@ class CoremlBackend:
     def watch_layers(
         self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
     ) -> LayerWatch | None:
-        return None
+        if sys.platform == "darwin":
+            return None  # Core ML shows no results but the function's own
+        from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
+
+        crosses_window = self.effort(weights.config.num_parameters).crosses_window
+        return HalfLayerWatch(path, weights.config, numerics, context, crosses_window, words)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.coreml.readback import read_weight
