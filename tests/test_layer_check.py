@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,14 @@ from artifacts import QUIET, export_model, small_model
 from mlp_export import demo
 from mlp_export.backends.base import BuildOptions, get_backend
 from mlp_export.backends.xnnpack.tapped import watch_layers
+from mlp_export.backends.xnnpack.tapped_payload import TappablePayload
+from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.decoder import DynamicNumerics, Layer, decode_each
-from mlp_export.layer_check import LayerCheck
+from mlp_export.errors import InputError
+from mlp_export.layer_check import LayerCall, LayerCheck, layer_calls
 from mlp_export.quantization import QuantizedModel, group_scheme
+from mlp_export.verify import verify
 
 WORDS = torch.randint(0, 300, (997,), generator=torch.Generator().manual_seed(0)).tolist()
 
@@ -76,6 +82,76 @@ def test_what_is_right_passes_with_room(tmp_path: Path, family: Any, checkpoint:
     # A rounding that flipped takes its limit whole; what float32 sums take is a fraction of theirs.
     if not check.flips:
         assert max(piece.ratio for piece in check.pieces.values()) < 0.3, check.summary()
+
+
+# What else it refuses
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[QuantizedModel, Bundle]:
+    model = small_model(tmp_path_factory.mktemp("small"))
+    return model, export_model(model, tmp_path_factory.mktemp("small") / "b")
+
+
+def test_verify_and_so_an_export_refuses(small: tuple[QuantizedModel, Bundle], tmp_path: Path) -> None:
+    model, bundle = small
+    shutil.copytree(bundle.path, tmp_path / "b")
+    wrong = replace(bundle, path=tmp_path / "b")
+    faults.with_payload(bundle.pte, wrong.pte, model, 16, 64, "int8", faults.times("layers.3.o", 1.001))
+    report = verify(wrong, model, QUIET)
+    check = next(check for check in report.checks if check.name == "layers")
+    assert not report.passed and not check.passed and "o of layers.3 at position" in check.detail
+    assert report.weights_bit_equal
+
+
+def test_the_program_that_shows_its_layers_is_the_shipped_one(small: tuple[QuantizedModel, Bundle]) -> None:
+    model, bundle = small
+    numerics = DynamicNumerics("int8", "int8")
+    with open_tapped(bundle.pte, model.config) as session:
+        calls = layer_calls(model.config, 64, session.most_rows)
+        tokens = [WORDS[: call.count] for call in calls]
+        found = [session.forward(ids, call.position, call.rows()) for ids, call in zip(tokens, calls, strict=True)]
+    logits = [call.logits.clone() for call in found]
+    logits[2][7] = torch.nextafter(logits[2][7], torch.tensor(torch.inf))
+    check = LayerCheck(model, numerics, calls, tokens, found, logits)
+    decode_each(model, [], visitor=check)
+    assert not check.passed and "equal bits" in check.summary()
+
+
+def test_nan_is_refused(small: tuple[QuantizedModel, Bundle]) -> None:
+    model, bundle = small
+    with open_tapped(bundle.pte, model.config) as session:
+        found = session.forward([1, 2, 3], 0, [0, 1, 2])
+    found.results["layers.2.activated"][1, 5] = torch.nan
+    check = LayerCheck(model, DynamicNumerics("int8", "int8"), [LayerCall(0, 3)], [[1, 2, 3]], [found], [found.logits])
+    decode_each(model, [], visitor=check)
+    assert check.pieces["gate and up"].ratio == float("inf") and not check.passed
+
+
+def test_a_payload_of_another_form_is_refused(
+    small: tuple[QuantizedModel, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, bundle = small
+    shutil.copytree(bundle.path, tmp_path / "b")
+    wrong = replace(bundle, path=tmp_path / "b")
+    wrong.pte.write_bytes(wrong.pte.read_bytes().replace(b"layers.4.down", b"layers.4.dawn"))
+    before = set(wrong.path.iterdir())
+    with pytest.raises(InputError, match=r"no linear layers\.4\.down"), open_tapped(wrong.pte, model.config):
+        pass
+    assert set(wrong.path.iterdir()) == before
+    with pytest.raises(InputError, match="payload"):
+        TappablePayload(bytes(100))
+
+
+@pytest.mark.parametrize("context", [2, 3, 17, 64, 513, 1200, 131072])
+@pytest.mark.parametrize("rows", [1, 16, 600])
+def test_calls_stay_in_the_context(small: tuple[QuantizedModel, Bundle], context: int, rows: int) -> None:
+    for window in (0, 1, 8, 512):
+        calls = layer_calls(replace(small[0].config, window=window), context, min(rows, context))
+        assert all(1 <= call.count <= rows for call in calls)
+        ends = [call.position + call.count for call in calls]
+        assert ends[-1] <= context and all(end <= call.position for end, call in zip(ends, calls[1:], strict=False))
+        assert all(call.rows()[-1] == call.count - 1 for call in calls)
 
 
 # Faults, in the demo's weights: real ones, in which faults hide as they would in others.
