@@ -15,7 +15,7 @@ from artifacts import QUIET, export_model, small_model
 
 from mlp_export import demo
 from mlp_export.backends.base import BuildOptions, get_backend
-from mlp_export.backends.xnnpack.tapped import watch_layers
+from mlp_export.backends.xnnpack.tapped import open_tapped, watch_layers
 from mlp_export.backends.xnnpack.tapped_payload import TappablePayload
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
@@ -128,9 +128,7 @@ def test_nan_is_refused(small: tuple[QuantizedModel, Bundle]) -> None:
     assert check.pieces["gate and up"].ratio == float("inf") and not check.passed
 
 
-def test_a_payload_of_another_form_is_refused(
-    small: tuple[QuantizedModel, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_payload_of_another_form_is_refused(small: tuple[QuantizedModel, Bundle], tmp_path: Path) -> None:
     model, bundle = small
     shutil.copytree(bundle.path, tmp_path / "b")
     wrong = replace(bundle, path=tmp_path / "b")
