@@ -205,8 +205,13 @@ def fake_quantize_tokens(rows: torch.Tensor) -> torch.Tensor:
 
 def fake_quantize_kv(rows: torch.Tensor) -> torch.Tensor:
     """Keys or values [n, heads, head_dim] to int8 and back: symmetric, a scale a token and head."""
-    scales = rows.abs().amax(-1, keepdim=True).clamp_min(127 * SMALLEST_KV_SCALE) * (1 / 127)
+    scales = kv_scales(rows)
     return (rows / scales).round() * scales
+
+
+def kv_scales(rows: torch.Tensor) -> torch.Tensor:
+    """Per-token per-head scales [n, heads, 1] of keys or values [n, heads, head_dim]."""
+    return rows.abs().amax(-1, keepdim=True).clamp_min(127 * SMALLEST_KV_SCALE) * (1 / 127)
 
 
 def decode(
@@ -219,15 +224,28 @@ def decode(
     return decode_each(weights, [(passage, numerics) for passage in passages], on_layer)
 
 
+class WeightVisitor(Protocol):
+    """Whoever wants the weights that a decoding reads anyway."""
+
+    def layer(self, layer: Layer) -> None:
+        """Each layer with its weights, in the order of the model. They are dropped behind the call."""
+        ...
+
+    def head(self, ids: torch.Tensor, rows: torch.Tensor) -> None:
+        """Rows `ids` [n] of the head, float32 [n, hidden], block by block."""
+        ...
+
+
 def decode_each(
     weights: WeightSource,
     runs: Sequence[tuple[Passage, Numerics]],
     on_layer: Callable[[], object] = lambda: None,
+    visitor: WeightVisitor | None = None,
 ) -> list[torch.Tensor]:
     """The same for passages that are rounded each in its own way.
 
-    Each weight is asked for once, whatever the number of passages. Memory: a layer's weights, the head, and for
-    each token a few rows of the FFN's width.
+    Each weight is asked for once, whatever the number of passages, and shown to `visitor`. Memory: a layer's weights,
+    the head, and for each token a few rows of the FFN's width.
     """
     config = weights.config
     frequencies = rope_frequencies(config)
@@ -236,8 +254,10 @@ def decode_each(
     ]
     with torch.no_grad():
         for layer in range(config.num_layers):
-            block = _Layer(weights, layer, frequencies)
+            block = Layer(weights, layer, frequencies)
             hidden = [block.forward(rows, *run) for rows, run in zip(hidden, runs, strict=True)]
+            if visitor is not None:
+                visitor.layer(block)
             del block
             on_layer()
         norm = weights.norm("norm")
@@ -250,6 +270,8 @@ def decode_each(
             head = weights.rows("head", ids)
             for rows, out, (_, numerics) in zip(normed, logits, runs, strict=True):
                 out[:, ids] = numerics.linear_input(rows) @ head.T
+            if visitor is not None:
+                visitor.head(ids, head)
         return [numerics.point("head", rows) for rows, (_, numerics) in zip(logits, runs, strict=True)]
 
 
@@ -269,11 +291,12 @@ def rotate(
     return numerics.point(f"{name}.rotated", along + across)
 
 
-class _Layer:
+class Layer:
     """One layer with its weights loaded."""
 
     def __init__(self, weights: WeightSource, layer: int, frequencies: torch.Tensor) -> None:
         name = self.name = f"layers.{layer}"
+        self.number = layer
         self.config = weights.config
         self.frequencies = frequencies
         self.is_local = self.config.local_layers[layer]
@@ -284,51 +307,67 @@ class _Layer:
 
     def forward(self, hidden: torch.Tensor, passage: Passage, numerics: Numerics) -> torch.Tensor:
         """[n, hidden_size] to the same, for the tokens of `passage`."""
-        eps = self.config.norm_eps
-
-        def point(name: str, values: torch.Tensor) -> torch.Tensor:
-            return numerics.point(f"{self.name}.{name}", values)
-
-        def linear(name: str, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-            return point(name, numerics.linear_input(rows) @ weight.T)
-
-        normed = point("attention_norm", rms_norm(hidden, self.attention_norm, eps))
-        query, key, value = linear("q", normed, self.q), linear("k", normed, self.k), linear("v", normed, self.v)
+        normed = self.attention_input(hidden, numerics)
+        query, key, value = (self.linear(name, normed, numerics) for name in "qkv")
+        query, key, value = self.rotated(query, key, value, passage.positions(), numerics)
+        key, value = numerics.cached(f"{self.name}.k", key), numerics.cached(f"{self.name}.v", value)
         attended = self.attention(query, key, value, passage, numerics)
-        hidden = point("attention_sum", hidden + linear("o", attended, self.o))
-        normed = point("ffn_norm", rms_norm(hidden, self.ffn_norm, eps))
-        gate = linear("gate", normed, self.gate)
-        silu = point("silu", gate * point("sigmoid", torch.sigmoid(gate)))
-        activated = point("activated", silu * linear("up", normed, self.up))
-        return point("ffn_sum", hidden + linear("down", activated, self.down))
+        hidden = self.point("attention_sum", hidden + self.linear("o", attended, numerics), numerics)
+        normed = self.ffn_input(hidden, numerics)
+        gate = self.linear("gate", normed, numerics)
+        activated = self.activated(gate, self.linear("up", normed, numerics), numerics)
+        return self.point("ffn_sum", hidden + self.linear("down", activated, numerics), numerics)
+
+    def point(self, name: str, values: torch.Tensor, numerics: Numerics) -> torch.Tensor:
+        return numerics.point(f"{self.name}.{name}", values)
+
+    def attention_input(self, hidden: torch.Tensor, numerics: Numerics) -> torch.Tensor:
+        """What q, k and v take."""
+        return self.point("attention_norm", rms_norm(hidden, self.attention_norm, self.config.norm_eps), numerics)
+
+    def ffn_input(self, hidden: torch.Tensor, numerics: Numerics) -> torch.Tensor:
+        """What gate and up take."""
+        return self.point("ffn_norm", rms_norm(hidden, self.ffn_norm, self.config.norm_eps), numerics)
+
+    def linear(self, name: str, rows: torch.Tensor, numerics: Numerics) -> torch.Tensor:
+        """`rows` [n, in] through the linear "q", "down", ...: [n, out]."""
+        weight: torch.Tensor = getattr(self, name)
+        return self.point(name, numerics.linear_input(rows) @ weight.T, numerics)
+
+    def activated(self, gate: torch.Tensor, up: torch.Tensor, numerics: Numerics) -> torch.Tensor:
+        """What down takes."""
+        silu = self.point("silu", gate * self.point("sigmoid", torch.sigmoid(gate), numerics), numerics)
+        return self.point("activated", silu * up, numerics)
+
+    def rotated(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, positions: torch.Tensor, numerics: Numerics
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Projections [n, heads * head_dim] at `positions` [n] to queries [n, heads, head_dim], scaled for the softmax,
+        and keys and values [n, kv_heads, head_dim].
+        """
+        config, name = self.config, self.name
+        angles = positions.float().view(-1, 1, 1) * self.frequencies
+        cos, sin = numerics.point("cos", angles.cos()), numerics.point("sin", angles.sin())
+        query = rotate(query.unflatten(-1, (-1, config.head_dim)), cos, sin, numerics, f"{name}.q")
+        key = rotate(key.unflatten(-1, (-1, config.head_dim)), cos, sin, numerics, f"{name}.k")
+        value = value.unflatten(-1, (-1, config.head_dim))
+        if config.qk_norm:
+            query = numerics.point(f"{name}.q.normed", rms_norm(query, None, config.norm_eps))
+            key = numerics.point(f"{name}.k.normed", rms_norm(key, None, config.norm_eps))
+        return numerics.point(f"{name}.q.scaled", query * config.head_dim**-0.5), key, value
 
     def attention(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, passage: Passage, numerics: Numerics
     ) -> torch.Tensor:
-        """Projections [n, heads * head_dim] and [n, kv_heads * head_dim] to [n, heads * head_dim]."""
-        config, rows, head, name = self.config, len(query), passage.head, self.name
-        size, kv_heads, groups = config.head_dim, config.num_kv_heads, config.num_heads // config.num_kv_heads
-        positions = passage.positions()
-        angles = positions.float().view(-1, 1, 1) * self.frequencies
-        cos, sin = numerics.point("cos", angles.cos()), numerics.point("sin", angles.sin())
-        query = rotate(query.view(rows, config.num_heads, size), cos, sin, numerics, f"{name}.q")
-        key = rotate(key.view(rows, kv_heads, size), cos, sin, numerics, f"{name}.k")
-        value = value.view(rows, kv_heads, size)
-        if config.qk_norm:
-            query = numerics.point(f"{name}.q.normed", rms_norm(query, None, config.norm_eps))
-            key = numerics.point(f"{name}.k.normed", rms_norm(key, None, config.norm_eps))
-        query = numerics.point(f"{name}.q.scaled", query * size**-0.5)
-        key, value = numerics.cached(f"{name}.k", key), numerics.cached(f"{name}.v", value)
-        key_positions = positions
+        """Queries [n, heads, head_dim], keys and values [n, kv_heads, head_dim] to [n, heads * head_dim]."""
+        config, rows, head = self.config, len(query), passage.head
+        positions = key_positions = passage.positions()
         gap = self.unwritten(passage)
         if len(gap):
-            zeros = torch.zeros(len(gap), kv_heads, size)
+            zeros = torch.zeros(len(gap), config.num_kv_heads, config.head_dim)
             key, value = torch.cat([zeros, key]), torch.cat([zeros, value])
             key_positions = torch.cat([gap, positions])
-        keys = key.transpose(0, 1)  # [kv_heads, T, head_dim]
-        values = value.transpose(0, 1)
-        queries = query.view(rows, kv_heads, groups, size).permute(1, 2, 0, 3)  # [kv_heads, groups, n, head_dim]
-        attended = torch.empty_like(queries)
+        attended = []
         step = max(1, _SCORES_BYTES // (4 * config.num_heads * len(key_positions)))
         for first in range(0, rows, step):
             part = slice(first, first + step)
@@ -337,16 +376,41 @@ class _Layer:
                 behind = positions[part] >= passage.start
                 seen = positions[part][behind, None] - passage.seen_at(config.window)
                 distance[behind, len(gap) : len(gap) + head] = seen
-            visible = distance >= 0
-            if self.is_local:
-                visible &= distance < config.window
-            scores = queries[:, :, part] @ keys.unsqueeze(1).transpose(-1, -2)
-            # What is not seen stands for nothing: zeros widen no range.
-            scores = numerics.point(f"{name}.scores", scores.masked_fill_(~visible, 0.0))
-            masked = numerics.point(f"{name}.masked", scores).masked_fill(~visible, float("-inf"))
-            shares = numerics.point(f"{name}.shares", torch.softmax(masked, -1))
-            attended[:, :, part] = numerics.point(f"{name}.attended", shares @ values.unsqueeze(1))
-        return attended.permute(2, 0, 1, 3).reshape(rows, -1)
+            attended.append(self.attend(query[part], key, value, distance, numerics)[0])
+        return torch.cat(attended)
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        distance: torch.Tensor,
+        numerics: Numerics,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries [n, heads, head_dim] over keys and values [T, kv_heads, head_dim], which are `distance` [n, T]
+        positions before them: [n, heads * head_dim], with scores and shares [kv_heads, group, n, T].
+        """
+        config, name = self.config, self.name
+        keys, values = key.transpose(0, 1), value.transpose(0, 1)
+        queries = self.grouped(query)
+        visible = distance >= 0
+        if self.is_local:
+            visible &= distance < config.window
+        scores = queries @ keys.unsqueeze(1).transpose(-1, -2)
+        # What is not seen stands for nothing: zeros widen no range.
+        scores = numerics.point(f"{name}.scores", scores.masked_fill_(~visible, 0.0))
+        masked = numerics.point(f"{name}.masked", scores).masked_fill(~visible, float("-inf"))
+        shares = numerics.point(f"{name}.shares", torch.softmax(masked, -1))
+        attended = numerics.point(f"{name}.attended", shares @ values.unsqueeze(1))
+        return self.merged(attended), scores, shares
+
+    def grouped(self, query: torch.Tensor) -> torch.Tensor:
+        """[n, heads, head_dim] as [kv_heads, group, n, head_dim]: those that share keys stand together."""
+        return query.unflatten(1, (self.config.num_kv_heads, -1)).permute(1, 2, 0, 3)
+
+    def merged(self, attended: torch.Tensor) -> torch.Tensor:
+        """[kv_heads, group, n, head_dim] as [n, heads * head_dim]."""
+        return attended.permute(2, 0, 1, 3).reshape(attended.shape[2], -1)
 
     def unwritten(self, passage: Passage) -> torch.Tensor:
         """Positions int64 [m] that this layer's cache holds zeros for when the tokens behind the gap come."""

@@ -34,6 +34,7 @@ from mlp_export.errors import InputError
 from mlp_export.evaluate import shipped_text
 from mlp_export.generate import generate
 from mlp_export.inspect_artifact import inspect_artifact
+from mlp_export.layer_taps import LayerWatch
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, Scheme
@@ -259,8 +260,18 @@ def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
     work = config.num_parameters * sum(len(passage.tokens) for passage in right)
     draws = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
     ways = [backend.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
+    checks: list[Check] = []
+    watch: LayerWatch | None = None
+    with progress.stage("the layers' results"):
+        try:
+            watch = backend.watch_layers(bundle.pte, model, ways[0], manifest.context, words)
+        except InputError as error:
+            checks.append(Check("layers", False, str(error)))
+    runs = [(passage, numerics) for numerics in ways for passage in right]
     with progress.stage("reference", total=config.num_layers) as stage:
-        logits = decode_each(model, [(passage, numerics) for numerics in ways for passage in right], stage.advance)
+        logits = decode_each(model, [*runs, *(watch.runs if watch else ())], stage.advance, watch)
+    if watch is not None:
+        checks.append(Check("layers", watch.passed, watch.summary()))
     comparisons = []
     with progress.stage("artifact", total=sum(len(plan) for plan in plans)) as stage:
         for n, (plan, passage) in enumerate(zip(plans, right, strict=True)):
@@ -274,7 +285,7 @@ def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
             noisy = [logits[n + len(right) * draw] for draw in range(1, draws + 1)]
             reasons = [call.reason for call in plan]
             comparisons.append(compare_logits(logits[n], torch.stack(found), noisy, reasons))
-    checks = [check for comparison in comparisons for check in comparison.checks()]
+    checks += [check for comparison in comparisons for check in comparison.checks()]
     return _Comparison(
         tokens=sum(len(c.errors) for c in comparisons),
         top1_agreement=float(torch.cat([c.top1 for c in comparisons]).float().mean()),

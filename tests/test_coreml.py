@@ -24,19 +24,22 @@ from typer.testing import CliRunner
 
 from mlp_export.backends import base as base_module
 from mlp_export.backends.base import get_backend
+from mlp_export.backends.coreml import decoder_graph as graph_module
 from mlp_export.backends.coreml import program as program_module
 from mlp_export.backends.coreml import xcode as xcode_module
+from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
 from mlp_export.backends.coreml.numerics import HalfNumerics
 from mlp_export.backends.coreml.package_reader import read_package, read_tree
 from mlp_export.backends.coreml.payload import BACKEND_ID
 from mlp_export.backends.coreml.session import InterpretedSession
+from mlp_export.backends.coreml.tools import Builder as mb  # noqa: N813
 from mlp_export.backends.coreml.tools import coremltools
 from mlp_export.backends.half_rope import graph_weight
 from mlp_export.backends.pte import map_file, read_layout
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.cli import app
-from mlp_export.decoder import FLOAT, FloatWeights, Passage, decode
+from mlp_export.decoder import FLOAT, FloatWeights, Passage, decode, decode_each
 from mlp_export.doctor import doctor
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.export import ExportOptions, ExportReport, export, plan
@@ -425,6 +428,107 @@ def test_a_program_that_is_wrong_is_not_published(
     with pytest.raises(VerificationError, match="not the model"):
         export(options(checkpoint, tmp_path / "b"), QUIET)
     assert not list(tmp_path.iterdir())
+
+
+# Layer by layer: faults that are too small for logits
+
+
+def linears_times(ending: str, factor: float) -> Callable[[pytest.MonkeyPatch], None]:
+    def fault(patch: pytest.MonkeyPatch) -> None:
+        right = graph_module._Writer.linear
+
+        def linear(self: Any, name: str, x: Any) -> Any:
+            result = right(self, name, x)
+            return mb.mul(x=result, y=np.float16(factor)) if name.endswith(ending) else result
+
+        patch.setattr(graph_module._Writer, "linear", linear)
+
+    return fault
+
+
+def scaled_queries(patch: pytest.MonkeyPatch) -> None:
+    right = graph_module._Writer.rotated
+
+    def rotated(self: Any, x: Any) -> Any:
+        result = right(self, x)
+        return mb.mul(x=result, y=np.float16(1.01)) if x.shape[1] == self.config.num_heads else result
+
+    patch.setattr(graph_module._Writer, "rotated", rotated)
+
+
+def turned_head(patch: pytest.MonkeyPatch) -> None:
+    right = graph_module._Writer.heads
+
+    def heads(self: Any, name: str, normed: Any, count: int) -> Any:
+        signs = np.ones((1, count, 1, 1), np.float16)
+        signs[0, 1] = -1 if name == "layers.2.q" else 1
+        return mb.mul(x=right(self, name, normed, count), y=signs)
+
+    patch.setattr(graph_module._Writer, "heads", heads)
+
+
+def swapped_norms(patch: pytest.MonkeyPatch) -> None:
+    right = graph_module._Writer.norm
+    names = ["layers.1.attention_norm", "layers.1.ffn_norm"]
+    other = dict(zip(names, reversed(names), strict=True))
+    patch.setattr(graph_module._Writer, "norm", lambda self, name, x: right(self, other.get(name, name), x))
+
+
+def other_base(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(program_module, "TextProgram", OtherBase)
+
+
+def other_row(patch: pytest.MonkeyPatch) -> None:
+    class PicksARowTooEarly(program_module.TextProgram):
+        def last_row(self, input_pos: torch.Tensor, count: int) -> torch.Tensor:
+            return input_pos + max(count - 2, 0) - input_pos
+
+    patch.setattr(program_module, "TextProgram", PicksARowTooEarly)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (scaled_queries, "q.scaled"),
+        (linears_times("layers.1.down", 0.9), "ffn_sum"),
+        (linears_times(".down", 0.99), "ffn_sum"),
+        (linears_times(".o", 1.02), "attention_sum"),
+        (turned_head, "q.scaled"),
+        (swapped_norms, "ffn_norm"),
+        (other_base, "q.scaled"),
+        (other_row, "norm"),
+    ],
+)
+def test_a_small_fault_is_found_in_its_layer(checkpoint: Path, tmp_path: Path, fault: Any, kind: str) -> None:
+    model = model_of(checkpoint)
+    with pytest.MonkeyPatch.context() as patch:
+        fault(patch)
+        bundle = export(options(checkpoint, tmp_path / "b", verify=False), QUIET).bundle
+    words = list(range(3, 300, 7))
+    watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), bundle.manifest.context, words)
+    assert watch is not None
+    decode_each(model, watch.runs, visitor=watch)
+    print(fault, watch.summary())
+    assert isinstance(watch, HalfLayerWatch) and not watch.passed
+    assert watch.worst[kind][0] > 1.5 and "times its limit" in watch.summary(), watch.summary()
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "changes", "weights"),
+    [
+        ("mobilellm-pro", "int4-accelerator", {"seed": 1}, None),
+        ("llama", "float", {"seed": 2}, "int8"),
+        ("mobilellm-r1", "float", {"seed": 3, "tied": False, "num_attention_heads": 6}, "int4"),
+    ],
+)
+def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, changes: Any, weights: Any) -> None:
+    folder = checkpoint_of(tmp_path / "model", kind, family, **changes)
+    bundle = export(options(folder, tmp_path / "b", verify=False, weights=weights, context=50), QUIET).bundle
+    model = QuantizedModel(read_checkpoint(folder), Scheme.from_manifest(bundle.manifest.quantization))
+    watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), 50, list(range(3, 300, 7)))
+    assert isinstance(watch, HalfLayerWatch)
+    decode_each(model, watch.runs, visitor=watch)
+    assert watch.passed and max(ratio for ratio, _ in watch.worst.values()) < 0.8, watch.summary()
 
 
 # What float16 cannot hold

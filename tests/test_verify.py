@@ -68,6 +68,7 @@ def test_a_right_artifact_passes_every_check(bundle: Bundle, model: QuantizedMod
     assert {
         "structure",
         "weights",
+        "layers",
         "logits: one token",
         "logits: mid-chunk",
         "logits: chunk edge",

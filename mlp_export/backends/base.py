@@ -13,8 +13,9 @@ import torch
 
 from mlp_export.checkpoint import Kind
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Numerics
+from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import UsageError
+from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
 from mlp_export.session import Session
@@ -222,6 +223,14 @@ class Backend(Protocol):
     def refusals(self, path: Path) -> Sequence[str]:
         """Why the stock runtime on a phone will not load a `.pte` of this backend, or not run it rightly, whoever made
         it: a sentence each.
+        """
+        ...
+
+    def watch_layers(
+        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
+    ) -> LayerWatch | None:
+        """A comparison of each layer of the `.pte` with the reference's, on tokens `words`; None where this backend's
+        programs cannot show their layers. Raises InputError where this one does not.
         """
         ...
 

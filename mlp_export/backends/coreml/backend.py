@@ -36,8 +36,9 @@ from mlp_export.backends.coreml.targets import (
 from mlp_export.backends.coreml.xcode import check_xcode
 from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Numerics
+from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
 from mlp_export.session import Session
@@ -174,6 +175,16 @@ class CoremlBackend:
         from mlp_export.backends.coreml.description import refusals
 
         return refusals(path)
+
+    def watch_layers(
+        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
+    ) -> LayerWatch | None:
+        if sys.platform == "darwin":
+            return None  # Core ML shows no results but the function's own
+        from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
+
+        crosses_window = self.effort(weights.config.num_parameters).crosses_window
+        return HalfLayerWatch(path, weights.config, numerics, context, crosses_window, words)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.coreml.readback import read_weight

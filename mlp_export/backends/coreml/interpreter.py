@@ -66,17 +66,38 @@ class MilInterpreter:
         self._package = package
         constants = {o.outputs[0].name: self._value(o.attributes["val"]) for o in block.operations if o.type == "const"}
         self._steps = self._read_steps(block, constants)
+        self._arguments = {step.name: step.arguments for step in self._steps}
         used = {name for step in self._steps for names in step.arguments.values() for name in names}
         self._constants = {name: constants[name] for name in used & set(constants)}  # in lists, beside results
 
-    def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Outputs by their names, in the dtypes that the program declares. `inputs`: all of the function's."""
+    def run(
+        self,
+        inputs: Mapping[str, torch.Tensor],
+        observe: Callable[[str, torch.Tensor], object] = lambda name, value: None,
+    ) -> dict[str, torch.Tensor]:
+        """Outputs by their names, in the dtypes that the program declares. `inputs`: all of the function's.
+        `observe` is shown each operator's result, by its name.
+        """
         values = {**self._constants, **{name: tensor.float() for name, tensor in inputs.items()}}
         for step in self._steps:
             values[step.name] = self._result(step, values)
+            observe(step.name, values[step.name])
             for name in step.last_uses:
                 del values[name]
         return {name: values[name].to(torch.float16 if half else torch.float32) for name, half in self._outputs.items()}
+
+    def taken_by(self, result: str, argument: str) -> str:
+        """Name of what the operator of that result takes as `argument`. Raises InputError where there is none."""
+        found = self._arguments.get(result, {}).get(argument, [])
+        if len(found) != 1:
+            raise InputError(
+                f"{self._package.name}: no result {result!r} with {argument!r}", "give a .pte of mlp-export"
+            )
+        return found[0]
+
+    def results_of(self, operator: str) -> list[str]:
+        """Names of what the operators of one type give, in the order of execution."""
+        return [step.name for step in self._steps if step.type == operator]
 
     def _result(self, step: _Step, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         if step.name in self._weights:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -29,12 +29,24 @@ class InterpretedSession:
         self.context = self._program.constant("get_max_context_len")
         self.vocab_size = self._program.constant("get_vocab_size")
 
-    def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
-        """See Session.forward."""
+    @property
+    def function(self) -> MilInterpreter:
+        return self._function
+
+    def forward(
+        self,
+        tokens: Sequence[int],
+        position: int,
+        observe: Callable[[str, torch.Tensor], object] = lambda name, value: None,
+    ) -> torch.Tensor:
+        """See Session.forward. `observe` is shown the function's inputs and all results in it, by their names."""
         check_call(self, tokens, position)
         ids, input_pos = torch.tensor([list(tokens)]), torch.tensor([position])
         with Muted():  # ExecuTorch tells of the machine's cores when it first runs
             arguments = self._program.arguments(ids, input_pos)
-            results = self._function.run(dict(zip(self._package.input_names, arguments, strict=True)))
+            inputs = dict(zip(self._package.input_names, arguments, strict=True))
+            for name, value in inputs.items():
+                observe(name, value)
+            results = self._function.run(inputs, observe)
             ordered = [results[name].contiguous() for name in self._package.output_names]
             return self._program.logits(ids, input_pos, ordered).view(-1)

@@ -26,8 +26,9 @@ from mlp_export.backends.qnn.targets import TARGETS
 from mlp_export.bundle import ENCODINGS
 from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Numerics
+from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import MissingError, UsageError
+from mlp_export.layer_taps import LayerWatch
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
@@ -149,6 +150,11 @@ class QnnBackend:
 
     def refusals(self, path: Path) -> Sequence[str]:
         return ()
+
+    def watch_layers(
+        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
+    ) -> LayerWatch | None:
+        return None  # a context binary shows what it was compiled to show, and compiled anew it is another one
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.qnn.readback import read_weight

@@ -23,7 +23,8 @@ from mlp_export.backends.base import (
 from mlp_export.backends.cache import cache_tensors
 from mlp_export.checkpoint import Kind, parameter_keys
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics
+from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
+from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, group_scheme
 from mlp_export.session import Session
@@ -108,6 +109,13 @@ class XnnpackBackend:
         from mlp_export.backends.xnnpack.refusals import refusals
 
         return refusals(path)
+
+    def watch_layers(
+        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
+    ) -> LayerWatch | None:
+        from mlp_export.backends.xnnpack.tapped import watch_layers
+
+        return watch_layers(path, weights, numerics, context, words)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.xnnpack.readback import read_weight
