@@ -6,7 +6,8 @@
 
 `prepare` exports the checkpoint at context 2048 with an int8 and with an fp32 KV cache, makes llama.cpp's Q4_0 of it,
 and converts it for MNN and LiteRT-LM; what is there is kept, but for our own exports. `measure` needs an idle machine:
-the row of others' CPU time says whether it was. `--peers` names the peers for either; `--export-llm` is the report of
+the row of others' CPU time says whether it was. `--peers` names the peers for either, of which `measure` takes only
+those that are prepared; `--export-llm` is the report of
 executorch_export_llm.py, whose export takes half an hour and is not repeated here.
 
 Ratios are to llama.cpp. Peers that are slow to measure, all but llama.cpp, take part in the first round only.
@@ -30,7 +31,7 @@ from speed import SpeedReport, show
 CONTEXT = 2048
 PEERS = ("llama.cpp", "mnn", "litert-lm")
 REFERENCE = "llama.cpp Q4_0"
-_EXPORTS = "exports.json"
+_PREPARED = "prepared.json"  # in the folder: what our exports took, and which peers are ready
 _CACHES = ("int8", "fp32")
 
 
@@ -74,7 +75,7 @@ def prepare(checkpoint: Path, folder: Path, peers: Sequence[str]) -> None:
     for peer in peers:
         _peer(peer, checkpoint, folder)
     exports = {kv: export_ours(checkpoint, folder / f"ours-{kv}", kv) for kv in _CACHES}
-    (folder / _EXPORTS).write_text(json.dumps(exports, indent=2))
+    (folder / _PREPARED).write_text(json.dumps({"exports": exports, "peers": list(peers)}, indent=2))
 
 
 def _peer(peer: str, checkpoint: Path, folder: Path) -> tuple[str, Callable[[], SpeedReport]]:
@@ -168,8 +169,10 @@ def main() -> None:
         command = verbs.add_parser(verb)
         command.add_argument("checkpoint", type=Path, help="of checkpoint.py; its name should end in int4-cpu")
         command.add_argument("folder", type=Path, help="folder for the files that are made")
-        command.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
-        if verb == "measure":
+        if verb == "prepare":
+            command.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
+        else:
+            command.add_argument("--peers", nargs="*", choices=PEERS, help="of those that are prepared (default: all)")
             command.add_argument("--rounds", type=int, default=2)
             command.add_argument("--caches", nargs="+", default=_CACHES, choices=_CACHES)
             command.add_argument("--export-llm", type=Path, help="report of executorch_export_llm.py")
@@ -183,11 +186,16 @@ def main() -> None:
     if arguments.verb == "table":
         print("\n\n".join(table(Results.read(file)) for file in arguments.results))
         return
-    speed = measure_all(arguments.checkpoint, arguments.folder, arguments.peers, arguments.rounds, arguments.caches)
-    exports = json.loads((arguments.folder / _EXPORTS).read_text())
+    if not (arguments.folder / _PREPARED).is_file():
+        raise SystemExit(f"{arguments.folder} has no {_PREPARED}: run `compare.py prepare` first")
+    prepared = json.loads((arguments.folder / _PREPARED).read_text())
+    peers = prepared["peers"] if arguments.peers is None else arguments.peers
+    if not set(peers) <= set(prepared["peers"]):
+        raise SystemExit(f"{arguments.folder} is prepared for {', '.join(prepared['peers'])}: run `prepare` for others")
+    speed = measure_all(arguments.checkpoint, arguments.folder, peers, arguments.rounds, arguments.caches)
     export_llm = json.loads(arguments.export_llm.read_text())["export"] if arguments.export_llm else None
     rows = json.loads(arguments.rows.read_text()) if arguments.rows else {}
-    results = Results(Machine.this(), time.strftime("%Y-%m-%d"), speed, exports, export_llm, rows)
+    results = Results(Machine.this(), time.strftime("%Y-%m-%d"), speed, prepared["exports"], export_llm, rows)
     if arguments.json:
         show(results.to_json(), arguments.json)
     print(table(results))
