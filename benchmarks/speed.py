@@ -39,7 +39,7 @@ class SpeedReport:
     threads: int
     prefill: Rate  # from an empty cache, after a warm-up
     decode: list[Rate]  # one token a call, after a warm-up
-    load_s: float  # of `first_token_s`, what comes before the call
+    load_s: float | None  # of `first_token_s`, what comes before the call
     first_token_s: float  # loading and one call with one token; the file is in the page cache
     peak_rss_bytes: int  # pages of a mapped file count
     others_share: float | None  # of the CPU time of the machine, taken by other processes: a disturbed measurement
