@@ -29,6 +29,8 @@ import jsonschema
 from mlp_export.chat import ChatFormat
 from mlp_export.config import ModelConfig, read_json_object
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
+from mlp_export.paths import check_utf8
+from mlp_export.resources import existing_parent, is_mount_point, temporary_folder
 from mlp_export.tokenizer import Tokenizer
 
 FORMAT = 2
@@ -180,6 +182,7 @@ class Bundle:
 
         Raises InputError where the folder is no bundle or a file is missing or is not the one the manifest names.
         """
+        check_utf8(path)
         try:
             return _open(path, hashes)
         except OSError as error:  # a folder that may not be entered, a name that is too long
@@ -292,8 +295,13 @@ class BundleWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._lock >= 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._unlock()
+            try:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            except BaseException:  # a second Ctrl-C: first what is left
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+            finally:
+                self._unlock()
         if isinstance(error, OSError) and (told := _storage_error(error, self.target)) is not None:
             raise told from error
 
@@ -322,22 +330,39 @@ class BundleWriter:
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Raises UsageError where a bundle cannot be written to `target`, MissingError where it may not be looked at.
+    """Raises UsageError where a bundle cannot be put at `target`, MissingError where it may not be.
 
     A folder that is no bundle is never replaced.
     """
+    check_utf8(target.resolve(), UsageError)
     try:
         if target.is_dir():
-            if not any(target.iterdir()):
-                return
-            if not (target / MANIFEST).is_file():
-                raise UsageError(f"{target} is a folder of other things, not a bundle", "give another --out")
-            if not overwrite:
-                raise UsageError(f"{target} exists already", "give --overwrite to replace it, or another --out")
+            _check_folder(target, overwrite)
         elif target.exists() or target.is_symlink():
             raise UsageError(f"{target} is a file, expected a folder", "give another --out")
+        parent = existing_parent(target.resolve().parent)
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
+        if not os.access(parent, os.W_OK | os.X_OK):
+            read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
+            number = errno.EROFS if read_only else errno.EACCES
+            raise OSError(number, os.strerror(number), str(parent))
     except OSError as error:
         raise _storage_error(error, target) or error from error
+
+
+def _check_folder(target: Path, overwrite: bool) -> None:
+    # A bundle comes into place by a rename, in one step: nothing can be renamed to a mount point.
+    if is_mount_point(target):
+        raise UsageError(
+            f"{target} is a mount point, expected a folder that can be replaced", f"give --out {target / 'NAME'}"
+        )
+    if not any(target.iterdir()):
+        return
+    if not (target / MANIFEST).is_file():
+        raise UsageError(f"{target} is a folder of other things, not a bundle", "give another --out")
+    if not overwrite:
+        raise UsageError(f"{target} exists already", "give --overwrite to replace it, or another --out")
 
 
 def _clean_up(target: Path) -> None:
@@ -411,12 +436,43 @@ def _storage_error(error: OSError, target: Path) -> MlpExportError | None:
     """What a person is told of a full disk, missing permission or a target that cannot be; None for anything else."""
     where = error.filename or target
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ResourceError(
-            f"no space left while writing the bundle {target}: {error.strerror}",
-            "free some space or give an --out on a larger disk; nothing was left behind",
-        )
+        return _no_space(error, target)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return MissingError(f"cannot write {where}: {error.strerror}", "give an --out in a folder you may write to")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL):
+    # EBUSY and EXDEV: something was mounted there meanwhile, or a container's layers (overlayfs) lie across it.
+    numbers = (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
+    if error.errno in (*numbers, errno.EBUSY, errno.EXDEV):
         return UsageError(f"cannot make the bundle {target}: {error.strerror}", "give another --out")
+    vanished = error.errno == errno.ENOENT and _is_of(error.filename, target)
+    if vanished or error.errno in (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT):
+        return MissingError(
+            f"cannot write the bundle {target}: {error.strerror} ({where})",
+            "see whether that folder and its disk are still there, or give another --out",
+        )
     return None
+
+
+def _is_of(name: str | bytes | None, target: Path) -> bool:
+    """Whether file `name` is in the unfinished folder of `target`."""
+    return name is not None and os.fsdecode(name).startswith(f"{target.parent / f'.{target.name}.'}")
+
+
+def _no_space(error: OSError, target: Path) -> ResourceError:
+    """Which disk is full: that of the file that was written, where the error names it."""
+    temporary = temporary_folder()
+    same = os.stat(temporary).st_dev == os.stat(existing_parent(target)).st_dev
+    name = error.filename
+    if name is not None and not _is_of(name, target) and Path(os.fsdecode(name)).is_relative_to(temporary):
+        return ResourceError(
+            f"no space left for temporary files at {temporary}: {error.strerror}",
+            "free some space there, or set TMPDIR to a folder on another disk; nothing was left behind",
+        )
+    if name is None and not same:  # native code wrote it: it may have been either
+        return ResourceError(
+            f"no space left while writing the bundle {target}, or temporary files at {temporary}: {error.strerror}",
+            "free some space on both disks, or give another --out and TMPDIR; nothing was left behind",
+        )
+    return ResourceError(
+        f"no space left while writing the bundle {target}: {error.strerror}",
+        "free some space or give an --out on a larger disk; nothing was left behind",
+    )

@@ -10,7 +10,7 @@ import torch
 
 from mlp_export.bundle import Bundle
 from mlp_export.chat import ChatFormat, Message
-from mlp_export.errors import InputError, UsageError
+from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.generate import Generation, check_answer_options, generate
 from mlp_export.run import check_message
 from mlp_export.session import Session, open_session
@@ -113,7 +113,8 @@ def chat_repl(
 ) -> None:
     """Talk with the bundle until /exit or the end of the input. Ctrl-C stops an answer; between answers it ends too.
 
-    Raises UsageError for a bundle without a chat format.
+    Raises UsageError for a bundle without a chat format and for options out of range, MissingError where messages
+    cannot be read.
     """
     chat = bundle.manifest.chat
     if chat is None:
@@ -121,7 +122,7 @@ def chat_repl(
             f"{bundle.path} has no chat format: its model was not made to chat",
             "use `mlp-export run`, which continues a text",
         )
-    check_answer_options(max_new_tokens, temperature)
+    check_answer_options(max_new_tokens, temperature, seed)
     conversation = Conversation(
         session or open_session(bundle),
         bundle.tokenizer(),
@@ -138,6 +139,10 @@ def chat_repl(
         except (EOFError, KeyboardInterrupt):
             write("\n")
             return
+        except BrokenPipeError:  # of the prompt, on stdout
+            raise
+        except OSError as error:
+            raise MissingError(f"stdin cannot be read: {error}", "give messages on stdin, a line each") from error
         if line in ("/exit", "/quit"):
             return
         if line == "/reset":

@@ -5,9 +5,12 @@ Modules that load torch are imported inside the commands, so that `--help` answe
 
 from __future__ import annotations
 
+import codecs
+import errno
 import io
 import itertools
 import json
+import locale
 import logging
 import os
 import signal
@@ -23,7 +26,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from mlp_export.errors import InputError, MlpExportError, ResourceError, UsageError
+from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
+from mlp_export.streams import discard, open_standard_streams
+from mlp_export.termination import Termination
 
 if TYPE_CHECKING:
     from mlp_export.bundle import Bundle
@@ -331,24 +336,43 @@ def models(as_json: JsonOption = False) -> None:
 
 def main() -> None:
     """The `mlp-export` command."""
+    _use_utf8()
+    open_standard_streams()
     logging.disable(logging.WARNING)  # torch and its kin log about themselves
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGTERM, _terminate)  # so that unfinished bundles are removed
+    termination = Termination()
     # Python refuses bytes that are no text in most locales; what is typed is checked where it is used.
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
+    termination.install()  # so that unfinished bundles are removed
     try:
         code = app(prog_name="mlp-export", standalone_mode=False)
     except TyperException as error:  # a command line that does not parse
         code = _report(UsageError(error.format_message(), "see `mlp-export --help`"), "--json" in sys.argv)
     except typer.Abort:
         code = 130
-    sys.exit(code or 0)
+    except OSError as error:  # of a help text: commands report their own
+        code = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else _report(_output_error(error), False)
+        discard(sys.stdout)
+    finally:
+        termination.stop()
+    sys.exit(termination.exit_code or code or 0)
 
 
-def _terminate(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
+def _use_utf8() -> None:
+    """Start anew in Python's UTF-8 mode where the locale's encoding cannot read any text in UTF-8 (LC_ALL=C).
+
+    torch and others open their own sources, which are UTF-8, in the encoding of the locale.
+    """
+    encoding = locale.getpreferredencoding(False)
+    if sys.flags.utf8_mode or codecs.lookup(encoding).name == "utf-8":
+        return
+    try:
+        bytes(range(256)).decode(encoding)
+    except UnicodeDecodeError:
+        os.environ["PYTHONUTF8"] = "1"  # for processes that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 @contextmanager
@@ -365,19 +389,13 @@ def _reporting(as_json: bool) -> Iterator[None]:
         _tell("interrupted")
         raise typer.Exit(130) from None
     except BrokenPipeError:
-        # Whoever read our output has enough; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)  # whoever read it has enough
         raise typer.Exit(128 + signal.SIGPIPE) from None
     except Exception as error:
         if isinstance(error, (typer.Exit, typer.Abort)):
             raise
-        with tempfile.NamedTemporaryFile("w", prefix="mlp-export-", suffix=".log", delete=False) as log:
-            traceback.print_exc(file=log)
         summary = f"{type(error).__name__}: {error}".splitlines()[0]
-        bug = MlpExportError(
-            f"this is a bug in mlp-export: {summary}", f"the traceback is in {log.name}: please report it"
-        )
-        _fail(bug, as_json)
+        _fail(MlpExportError(f"this is a bug in mlp-export: {summary}", _keep_traceback()), as_json)
 
 
 def _fail(error: MlpExportError, as_json: bool) -> NoReturn:
@@ -395,12 +413,46 @@ def _report(error: MlpExportError, as_json: bool) -> int:
     return error.exit_code
 
 
+def _keep_traceback() -> str:
+    """Where the traceback of the exception at hand is, as a hint; on stderr where no file can hold it."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="mlp-export-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as log:
+            traceback.print_exc(file=log)
+    except OSError:
+        traceback.print_exc()
+        return "please report it with the traceback above"
+    return f"the traceback is in {log.name}: please report it"
+
+
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+    try:
+        print(line, file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError:  # nobody can be told: the terminal is gone, or the disk of a log is full
+        discard(sys.stderr)
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Text on stdout, at once. Raises ResourceError or MissingError where it cannot be written."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(sys.stdout)
+        raise _output_error(error) from error
+
+
+def _output_error(error: OSError) -> MlpExportError:
+    kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else MissingError
+    return kind(f"cannot write the output: {error.strerror}", "send stdout somewhere else")
 
 
 def _stream(piece: str) -> None:
-    print(piece, end="", flush=True)
+    _print(piece, end="")
 
 
 def _silent(piece: str) -> None:
@@ -409,7 +461,7 @@ def _silent(piece: str) -> None:
 
 def _show(values: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(values, allow_nan=False))
+        _print(json.dumps(values, allow_nan=False))
     else:
         _table((), [[key, _text(value)] for key, value in values.items()])
 
@@ -417,7 +469,7 @@ def _show(values: Mapping[str, Any], as_json: bool) -> None:
 def _show_doctor(report: Mapping[str, Any]) -> None:
     requirements = report["requirements"]
     _show({key: value for key, value in report.items() if key != "requirements"}, False)
-    print()
+    _print("")
     rows = [
         [group, r["name"], r["found"] or "missing", r["wanted"], "" if r["ok"] else r["install"]]
         for group, entries in requirements.items()
@@ -452,7 +504,7 @@ def _table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
         lines += [list(line) for line in itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        _print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _speed(answer: Generation) -> str:

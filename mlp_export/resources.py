@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import resource
 import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from mlp_export.errors import ResourceError
+from mlp_export.errors import MissingError, ResourceError
+
+_TEMPORARY_BYTES = 32_000_000  # logs of native code, and tables of the program that are read back
 
 
 def human_bytes(count: int) -> str:
@@ -20,9 +28,76 @@ def human_bytes(count: int) -> str:
     return f"{size:.2f} GB"
 
 
+@dataclass(frozen=True)
+class AvailableMemory:
+    """Bytes a process can still take, and what sets that bound."""
+
+    bytes: int
+    bound: str  # "" for the machine's own memory, else what limits this process
+
+
 def available_ram_bytes() -> int:
-    """Memory a process can take without others being swapped out."""
-    return psutil.virtual_memory().available
+    """Memory this process can take without others being swapped out or a limit ending it."""
+    return available_memory().bytes
+
+
+def available_memory(system: Path = Path("/")) -> AvailableMemory:
+    """The least of what the machine, its control groups (containers, systemd) and `ulimit -v` leave.
+
+    `system` is the folder that holds /proc and /sys.
+    """
+    found = [AvailableMemory(psutil.virtual_memory().available, "")]
+    found += [AvailableMemory(max(0, limit - used), str(file)) for file, limit, used in _group_limits(system)]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        found.append(AvailableMemory(max(0, limit - psutil.Process().memory_info().vms), "ulimit -v"))
+    return min(found, key=lambda memory: memory.bytes)
+
+
+def _group_limits(system: Path) -> Iterator[tuple[Path, int, int]]:
+    """Limit file, limit and used bytes of each control group that this process is in, and of those above it.
+
+    Page cache that the kernel gives back (inactive_file) does not count as used. Files: the kernel's documents
+    admin-guide/cgroup-v2 and cgroup-v1/memory.
+    """
+    try:
+        lines = (system / "proc/self/cgroup").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):  # no Linux, or no /proc
+        return
+    mount = system / "sys/fs/cgroup"
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if controllers == "":
+            root, names = mount, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            root, names = mount / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        # In a container the path may be that of the host, of which only the root is mounted.
+        folder = root / group.strip("/")
+        for place in (folder, *folder.parents):
+            limit, used = _number(place / names[0]), _number(place / names[1])
+            if limit is not None and used is not None:
+                yield place / names[0], limit, used - _statistic(place / "memory.stat", names[2])
+            if place == root:
+                break
+
+
+def _number(file: Path) -> int | None:
+    """The number in a file of the kernel; None where it says "max", or is not there."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _statistic(file: Path, name: str) -> int:
+    try:
+        rows = dict(line.split(maxsplit=1) for line in file.read_text().splitlines())
+        return int(rows.get(name, 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def free_disk_bytes(folder: Path) -> int:
@@ -35,13 +110,28 @@ def existing_parent(path: Path) -> Path:
     return next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
 
 
+def temporary_folder() -> Path:
+    """The folder for temporary files. Raises MissingError where there is none that can be written."""
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except FileNotFoundError as error:
+        raise MissingError(
+            f"no folder for temporary files can be written: {error.strerror}",
+            "set TMPDIR to a folder you may write to, on a disk with space",
+        ) from error
+
+
 def require(peak_ram_bytes: int, disk_bytes: int, folder: Path) -> None:
-    """Raises ResourceError, naming need and have, where memory or the disk of `folder` does not suffice."""
+    """Raises ResourceError, naming need and have, where memory, temporary space or `folder`'s disk is too small."""
     ram = available_ram_bytes()
     if ram < peak_ram_bytes:
+        memory = available_memory()
+        bound = f" (the limit in {memory.bound})" if memory.bound and memory.bytes < peak_ram_bytes else ""
         raise ResourceError(
-            f"this needs {human_bytes(peak_ram_bytes)} of memory, {human_bytes(ram)} are available",
-            "close other programs, choose a smaller --context, or use a machine with more memory",
+            f"this needs {human_bytes(peak_ram_bytes)} of memory, {human_bytes(ram)} are available{bound}",
+            "raise that limit, or choose a smaller --context"
+            if bound
+            else "close other programs, choose a smaller --context, or use a machine with more memory",
         )
     disk = free_disk_bytes(folder)
     if disk < disk_bytes:
@@ -49,3 +139,32 @@ def require(peak_ram_bytes: int, disk_bytes: int, folder: Path) -> None:
             f"this needs {human_bytes(disk_bytes)} of disk, {human_bytes(disk)} are free at {folder}",
             "free some space, or give an --out on a larger disk",
         )
+    temporary = temporary_folder()
+    free = shutil.disk_usage(temporary).free
+    if free < _TEMPORARY_BYTES:
+        raise ResourceError(
+            f"this needs {human_bytes(_TEMPORARY_BYTES)} for temporary files, "
+            f"{human_bytes(free)} are free at {temporary}",
+            "free some space there, or set TMPDIR to a folder on another disk",
+        )
+
+
+def mount_points(table: Path = Path("/proc/self/mountinfo")) -> frozenset[str]:
+    """Paths that something is mounted on; empty where the system has no such table (proc(5), field 5)."""
+    try:
+        lines = table.read_bytes().splitlines()
+    except OSError:
+        return frozenset()
+    fields = (line.split(b" ") for line in lines)
+    return frozenset(os.fsdecode(_unescape(entry[4])) for entry in fields if len(entry) > 4)
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether something is mounted on `path`; os.path.ismount does not see a bind mount of the same disk."""
+    real = os.path.realpath(path)
+    return os.path.ismount(real) or real in mount_points()
+
+
+def _unescape(name: bytes) -> bytes:
+    """A name of the mount table, which has blanks and backslashes in octal."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), name)

@@ -32,13 +32,13 @@ def run(
 
     Raises InputError for a prompt that is empty, not valid Unicode, or longer than the context.
     """
+    check_answer_options(max_new_tokens, temperature, seed)
     tokenizer = bundle.tokenizer()
     text, bos = prompt_text(bundle, tokenizer, prompt, raw=raw)
     if stock_runner:
         return generate_with_stock_runner(
             bundle, text, max_new_tokens=max_new_tokens, temperature=temperature, bos=bos, on_text=on_text
         )
-    check_answer_options(max_new_tokens, temperature)
     ids = tokenizer.encode(text, bos=bos, special=True)
     check_prompt(len(ids), bundle.manifest.context)  # before a large model is loaded
     return generate(

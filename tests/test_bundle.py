@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from dataclasses import replace
@@ -15,7 +17,7 @@ import pytest
 from fake_backend import PROGRAM, manifest, write_bundle
 
 import mlp_export.bundle as bundle_module
-from mlp_export.bundle import Bundle, BundleWriter, Manifest
+from mlp_export.bundle import Bundle, BundleWriter, Manifest, check_target
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 
 
@@ -356,3 +358,104 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     write_bundle(tmp_path / "b")
     assert len(left_in(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("bind", [False, True])
+def test_a_mount_point_is_refused_before_any_work(tmp_path: Path, bind: bool) -> None:
+    """As `docker run -v` makes them; a bind mount of the same disk has the device of its parent."""
+    target, source = tmp_path / "out", tmp_path / "source"
+    target.mkdir()
+    source.mkdir()
+    mount = f"mount --bind {source} {target}" if bind else f"mount -t tmpfs tmpfs {target}"
+    check = f"""
+from pathlib import Path
+from mlp_export.bundle import check_target
+from mlp_export.errors import UsageError
+check_target(Path({str(target / "inside")!r}), False)
+for overwrite in (False, True):
+    try:
+        check_target(Path({str(target)!r}), overwrite)
+    except UsageError as error:
+        print(error.message, error.hint)
+"""
+    lay = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$0" -c "$1"', sys.executable, check]
+    if subprocess.run([*lay[:3], "-c", mount], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    done = subprocess.run(lay, env=_environment(), capture_output=True, text=True)
+    assert done.stdout.count("is a mount point") == 2 and f"--out {target / 'NAME'}" in done.stdout, done.stderr
+    check_target(target, False)  # without the mount
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_target(tmp_path / "a/b/out", False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(MissingError, match=f"cannot write {tmp_path}: Permission denied"):
+        check_target(tmp_path / "a/b/out", False)
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"\xff"):
+        with pytest.raises(UsageError, match=r"\\x(e9|ff) is not valid UTF-8"):
+            check_target(tmp_path / os.fsdecode(name), False)
+        with pytest.raises(UsageError, match="is not valid UTF-8"):
+            check_target(tmp_path / os.fsdecode(name) / "out", False)
+        with pytest.raises(InputError, match="is not valid UTF-8"):
+            Bundle.open(tmp_path / os.fsdecode(name))
+    check_target(tmp_path / "café", False)
+    with pytest.raises(InputError, match="does not exist"):
+        Bundle.open(tmp_path / "café")
+
+
+def test_which_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary, target = tmp_path / "tmp", tmp_path / "out"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    def told(file: Path | None) -> str:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if file is None else [str(file)]))
+        with pytest.raises(ResourceError) as caught, BundleWriter(target):
+            raise error
+        return caught.value.message
+
+    assert f"temporary files at {temporary}" in told(temporary / "x.bin")
+    assert "temporary" not in told(target.parent / ".out.tmp-1-00000000/model.pte")
+    assert "temporary" not in told(None)  # one disk
+    if not os.path.isdir("/dev/shm"):
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        monkeypatch.setattr(tempfile, "tempdir", other)
+        assert f"{target}, or temporary files at {other}" in told(None)  # another disk, and nobody knows which
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV, errno.EIO, errno.ESTALE, errno.ELOOP])
+def test_other_errors_of_a_disk_are_no_bugs(tmp_path: Path, number: int) -> None:
+    with pytest.raises((UsageError, MissingError)) as caught, BundleWriter(tmp_path / "out"):
+        raise OSError(number, os.strerror(number))
+    assert os.strerror(number) in caught.value.message and left_in(tmp_path) == []
+
+
+def test_a_folder_that_vanishes(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="No such file"), BundleWriter(tmp_path / "out") as writer:
+        shutil.rmtree(writer.folder)
+        (writer.folder / "LICENSE").write_text("")
+    assert left_in(tmp_path) == []
+    with pytest.raises(FileNotFoundError), BundleWriter(tmp_path / "out"):
+        Path("/nonexistent/of/ours").read_text()  # not the bundle's
+
+
+def test_a_second_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = shutil.rmtree
+    calls: list[object] = []
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        whole(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), BundleWriter(tmp_path / "out"):
+        raise KeyboardInterrupt
+    assert left_in(tmp_path) == []

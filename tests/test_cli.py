@@ -430,7 +430,8 @@ def test_typing_bytes_that_are_not_utf8(bundle: Bundle) -> None:
     assert done.code == 0 and "not valid UTF-8" in done.err and "Hello world" in done.out
 
 
-def test_sigterm_ends_an_export_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_an_export_and_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
     model = write_checkpoint(tmp_path / "model")
     options = ["--backend", "xnnpack", "--model", model, "--out", tmp_path / "out", "--context", "64"]
     export = subprocess.Popen(
@@ -441,9 +442,9 @@ def test_sigterm_ends_an_export_and_leaves_nothing(tmp_path: Path) -> None:
     try:
         assert export.stderr is not None
         assert any(line.startswith("read the checkpoint: ") for line in export.stderr)
-        export.terminate()
+        export.send_signal(number)
         export.stderr.read()
-        assert export.wait() == 128 + signal.SIGTERM
+        assert export.wait() == 128 + number
     finally:
         watchdog.cancel()
         export.kill()
@@ -461,3 +462,99 @@ def test_the_reference_in_the_docs_is_current() -> None:
     script = Path(__file__).parent.parent / "docs" / "make_cli_reference.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_an_ascii_locale(bundle: Bundle) -> None:
+    """torch reads its own sources in the encoding of the locale."""
+    done = run_process("run", bundle.path, "--prompt", "Grüße".encode(), "--json", **C_LOCALE)
+    assert (done.code, done.json["text"]) == (0, "Hello world"), done.err
+    done = run_process("chat", bundle.path, typed="Grüße\n".encode(), **C_LOCALE)
+    assert done.code == 0 and "Hello world" in done.out
+    done = run_process("inspect", "/nonexisté".encode(), **C_LOCALE)
+    assert done.code == 3 and "/nonexisté" in done.err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed(bundle: Bundle, closed: str) -> None:
+    script = f'"$@" {closed}'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "mlp_export", "chat", str(bundle.path)]
+    done = subprocess.run(command, env=environment(), input=b"Hi\n", capture_output=True)
+    assert done.returncode == 0, done.stderr
+    if closed == "2>&-":
+        assert b"Hello world" in done.stdout
+    if closed == "<&-":
+        assert b"Hello" not in done.stdout  # the input ended before it began
+
+
+def test_an_input_that_cannot_be_read(bundle: Bundle, tmp_path: Path) -> None:
+    with (tmp_path / "written").open("w") as file:
+        command = [sys.executable, "-m", "mlp_export", "chat", str(bundle.path)]
+        done = subprocess.run(command, env=environment(), stdin=file, capture_output=True, text=True)
+    assert done.returncode == 4 and "stdin cannot be read" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["--help"], ["run", "", "--prompt", "Hi"]])
+def test_an_output_that_is_full(bundle: Bundle, arguments: list[str]) -> None:
+    arguments = [argument or str(bundle.path) for argument in arguments]
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "mlp_export", *arguments]
+        done = subprocess.run(command, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 5 and "cannot write the output: No space left" in done.stderr
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_a_terminal_that_is_gone_loses_no_work(bundle: Bundle) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "mlp_export", "bench", str(bundle.path), *JSON_VERBS["bench"]]
+        done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, stderr=full, text=True)
+    assert done.returncode == 0 and "decode_tok_s" in done.stdout
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 10**30])
+def test_seeds_out_of_range(bundle: Bundle, seed: int) -> None:
+    options = ["--temperature", "1", "--seed", str(seed)]
+    done = run("run", bundle.path, "--prompt", "Hi", "--json", *options)
+    assert (done.code, done.json["error"]) == (2, f"seed {seed}")
+    assert run("chat", bundle.path, *options, typed="Hi\n").code == 2
+    assert run("run", bundle.path, "--prompt", "Hi", "--stock-runner", *options).code == 2
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**63, 2**64 - 1, -1, -(2**63)])
+@pytest.mark.parametrize("temperature", ["1", "1e-45", "1e-320"])
+def test_seeds_and_temperatures_at_the_edges(bundle: Bundle, seed: int, temperature: str) -> None:
+    options = ["--prompt", "Hi", "--temperature", temperature, "--seed", str(seed), "--max-new-tokens", "2", "--json"]
+    done = run("run", bundle.path, *options)
+    assert done.code == 0
+    assert temperature == "1" or done.json["text"] == "Hello world"[: len(done.json["text"])] != ""
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**63, 2**64, 10**30])
+def test_every_other_number_out_of_range(bundle: Bundle, number: int) -> None:
+    """Each is carried out (there is no upper bound to the tokens of an answer) or refused, and never a bug."""
+    value = str(number)
+    for verb, options in (
+        ("run", ["--prompt", "Hi", "--max-new-tokens", value]),
+        ("run", ["--prompt", "Hi", "--max-new-tokens", value, "--stock-runner"]),
+        ("bench", ["--prompt-tokens", value]),
+        ("bench", ["--prompt-tokens", "1", "--new-tokens", value]),
+        ("eval", ["--max-tokens", value]),
+    ):
+        done = run(verb, bundle.path, "--json", *options)
+        carried_out = number > 0 and verb != "bench"
+        assert done.code == (0 if carried_out else 2), (verb, options, done.err)
+    for option in ("--context", "--prefill-chunk"):
+        done = run("--backend", "xnnpack", "--model", "demo", "--dry-run", "--json", option, value)
+        assert (done.code, done.json["exit_code"]) == (2, 2)
+
+
+def test_a_model_folder_that_is_not_utf8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"mod\xe9le")
+    write_checkpoint(tmp_path / "model").rename(folder)
+    done = run_process("--backend", "xnnpack", "--model", os.fsencode(folder), "--dry-run", "--json")
+    assert (done.code, "mod\\xe9le is not valid UTF-8" in done.json["error"]) == (3, True)
+    done = run_process("--backend", "xnnpack", "--model", tmp_path, "--out", os.fsencode(folder / "out"), "--json")
+    assert done.code in (2, 3) and "fetch" not in done.json["hint"]

@@ -11,16 +11,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import unquote, urlparse
 
 import httpx2
 import pytest
 import torch
 from checkpoints import write_checkpoint
-from huggingface_hub import constants
+from huggingface_hub import HfApi, close_session, constants
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -38,7 +40,17 @@ from mlp_export import resolve as module
 from mlp_export.chat import Message, read_chat_template
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
-from mlp_export.resolve import DEFAULT_MODELS, FAIR_NC, MODELS, ResolvedModel, download_bytes, hub_error, resolve
+from mlp_export.resolve import (
+    DEFAULT_MODELS,
+    FAIR_NC,
+    MODELS,
+    KnownModel,
+    ResolvedModel,
+    download_bytes,
+    hub_error,
+    resolve,
+    resolve_config,
+)
 from mlp_export.tokenizer import Tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -511,3 +523,96 @@ def test_demo_answers_in_transformers(demo_model: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(demo_model)
     answer = model.generate(torch.tensor([ids]), max_new_tokens=10, do_sample=False)[0, len(ids) :]
     assert reference.decode(answer) == "The capital of France is Paris.<|im_end|>"
+
+
+# The machine
+
+
+@pytest.mark.parametrize("name", ["demo", "Demo", "DEMO"])
+def test_the_demo_in_any_case(name: str) -> None:
+    assert resolve_config(name).id == demo.MODEL_ID
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.alias)
+def test_every_alias_and_repository_in_any_case(model: KnownModel) -> None:
+    parsed = module._parse(model.alias, "xnnpack")
+    for spelled in (model.alias.upper(), model.alias.title()):
+        assert module._parse(spelled, "xnnpack") == parsed
+    if model.places:
+        repo = model.places[0][0]
+        assert module._parse(repo.upper(), "xnnpack") == module._parse(repo, "xnnpack") == parsed
+
+
+@pytest.fixture
+def no_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The client is made once a process, from the environment at that time."""
+    for name in list(os.environ):
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            monkeypatch.delenv(name)
+    close_session()
+    yield
+    close_session()
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "http_proxy"])
+@pytest.mark.parametrize(
+    "proxy", ["socks5://h:1", "SOCKS5H://h:1", "socks4://h:1", "ftp://user:secret@h:1", "http://[::1", "a:b:c"]
+)
+def test_proxies_that_cannot_be_used(
+    variable: str, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_client: None
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    error = error_of(lambda: resolve("nobody/nothing", cache=tmp_path))
+    assert isinstance(error, MissingError) and f"the proxy in {variable} cannot be used" in error.message
+    assert ("socksio" in error.hint) == proxy.lower().startswith("socks5") and "secret" not in error.message
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "127.0.0.1:9", "https://127.0.0.1:9"])
+def test_proxies_that_do_not_answer(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_client: None
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    error = error_of(lambda: resolve("nobody/nothing", cache=tmp_path))
+    assert isinstance(error, MissingError) and "the hub cannot be reached" in error.message
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_certificates_that_cannot_be_read(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_client: None
+) -> None:
+    if text is not None:
+        (tmp_path / "ca.pem").write_text(text)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    error = error_of(lambda: resolve("nobody/nothing", cache=tmp_path))
+    assert isinstance(error, MissingError) and "the certificates in SSL_CERT_FILE cannot be read" in error.message
+
+
+def test_a_broken_proxy_does_not_matter_to_what_the_cache_holds(
+    hub: Hub, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("o/n", checkpoint)
+    whole, _ = fetch("o/n", tmp_path)
+    close_session()
+    monkeypatch.setattr(module, "get_session", Mock(side_effect=ImportError("socksio")))
+    assert fetch("o/n", tmp_path)[0] == replace(whole, licence_name=None)
+    assert isinstance(error_of(lambda: fetch("o/other", tmp_path)), MissingError)
+
+
+def test_a_page_in_place_of_the_hubs_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = json.JSONDecodeError("Expecting value", "<html>", 0)
+    monkeypatch.setattr(HfApi, "model_info", Mock(side_effect=answer))
+    error = error_of(lambda: resolve("nobody/nothing", cache=tmp_path))
+    assert isinstance(error, MissingError) and "a proxy or a login page" in error.message
+
+
+def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "~/.cache/huggingface/hub")  # what expanduser leaves
+    for name, variable in (("demo", "XDG_CACHE_HOME"), ("nobody/nothing", "HF_HOME")):
+        for call in (resolve, resolve_config, download_bytes):
+            error = error_of(lambda: call(name))  # noqa: B023
+            assert isinstance(error, MissingError) and variable in error.hint
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert demo.cache_folder() == Path("/somewhere/mlp-export")

@@ -1,0 +1,55 @@
+"""SIGTERM and SIGHUP as an exception in the main thread that is not lost.
+
+Python runs a signal's handler between any two instructions of the main thread. Where that is inside a ctypes callback,
+a `__del__` or an `except BaseException`, an exception of the handler is dropped and the program goes on. So after a
+signal a timer looks whether the exception is still on its way out, and raises it again where it is not.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Terminated(SystemExit):
+    """A signal ended the program: exit code 128 + its number."""
+
+
+class Termination:
+    """Turns SIGTERM and SIGHUP into `Terminated`, so that `with` and `finally` clean up. Uses SIGALRM."""
+
+    def __init__(self, check_seconds: float = 0.1) -> None:
+        """`check_seconds` is how often the timer looks for a lost exception, once a signal came."""
+        self._check_seconds = check_seconds
+        self.exit_code: int | None = None  # once a signal came
+
+    def install(self) -> None:
+        """Take the signals, but for those that are ignored already (nohup). For the main thread."""
+        signal.signal(signal.SIGALRM, self._look)
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._terminate)
+
+    def stop(self) -> None:
+        """Raise nothing any more: the program is at its end."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in (*SIGNALS, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _terminate(self, number: int, _: FrameType | None) -> None:
+        if self.exit_code is not None:  # on its way out: a second signal must not disturb the clean-up
+            return
+        self.exit_code = 128 + number
+        signal.setitimer(signal.ITIMER_REAL, self._check_seconds, self._check_seconds)
+        raise Terminated(self.exit_code)
+
+    def _look(self, *_: object) -> None:
+        error = sys.exception()  # what the interrupted code is handling: `finally` and `with` count
+        while error is not None:
+            if isinstance(error, Terminated):
+                return
+            error = error.__context__
+        raise Terminated(self.exit_code)

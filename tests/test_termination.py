@@ -1,0 +1,83 @@
+"""Signals that arrive where an exception is dropped."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+PROGRAM = """
+import ctypes, signal, sys, time
+from mlp_export.termination import Termination
+
+def work():
+    signal.raise_signal({signal})
+    for _ in range(1000):
+        pass
+
+class Dropped:
+    def __del__(self):
+        work()
+
+def in_del():
+    Dropped()
+
+def in_callback():
+    ctypes.CFUNCTYPE(None)(work)()
+
+def in_except():
+    try:
+        work()
+    except BaseException:
+        pass
+
+def in_plain_code():
+    work()
+
+def in_clean_up():
+    try:
+        work()
+    finally:
+        time.sleep(0.5)  # longer than the timer's interval, which must not disturb it
+        print("cleaned", flush=True)
+
+termination = Termination(check_seconds={seconds})
+termination.install()
+try:
+    {place}()
+    time.sleep(2)
+    print("lost")
+finally:
+    termination.stop()
+"""
+
+
+def run(place: str, number: int, seconds: float = 0.05, prefix: str = "") -> tuple[int, str]:
+    program = prefix + PROGRAM.format(signal=int(number), seconds=seconds, place=place)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("place", ["in_plain_code", "in_del", "in_callback", "in_except"])
+def test_no_place_loses_a_signal(place: str, number: signal.Signals) -> None:
+    assert run(place, number) == (128 + number, "")
+
+
+@pytest.mark.parametrize("place", ["in_del", "in_callback", "in_except"])
+def test_without_the_timer_these_places_lose_it(place: str) -> None:
+    assert run(place, signal.SIGTERM, seconds=1000) == (0, "lost\n")
+
+
+def test_clean_up_is_not_disturbed() -> None:
+    assert run("in_clean_up", signal.SIGTERM) == (128 + signal.SIGTERM, "cleaned\n")
+
+
+def test_nohup_is_respected() -> None:
+    ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    assert run("in_plain_code", signal.SIGHUP, prefix=ignored) == (0, "lost\n")
