@@ -101,21 +101,31 @@ class _Finder:
         raise _unknown("no sum behind a linear that adds to the hidden rows")
 
     def query(self, attended: int) -> int:
-        """The grouped queries of the attention whose result is `attended`."""
-        found, ahead, seen = set(), [attended], set()
+        """The grouped queries of the attention whose result is `attended`: the left operand of the product that its
+        softmax is of, before that is multiplied by the keys' scales and the mask is added.
+        """
+        softmaxes = self.softmaxes_behind(attended)
+        node = self.makers.get(softmaxes[0].inputs[0]) if len(softmaxes) == 1 else None
+        while node is not None and node.kind in ("add", "multiply"):
+            node = self.makers.get(node.inputs[0])
+        if node is None or node.kind != "matmul":
+            raise _unknown("no product of queries and keys in an attention")
+        return node.inputs[0]
+
+    def softmaxes_behind(self, value: int) -> list[PayloadNode]:
+        """Those that `value` is made of, as far as no linear lies between."""
+        found, ahead, seen = [], [value], set()
         while ahead:
             value = ahead.pop()
             node = self.makers.get(value)
             if value in seen or node is None:
                 continue
             seen.add(value)
-            if node.kind == "matmul" and node.transposes_b:
-                found.add(node.inputs[0])
+            if node.kind == "softmax":
+                found.append(node)
             elif node.kind != "linear":
                 ahead += node.inputs
-        if len(found) != 1:
-            raise _unknown(f"{len(found)} products of queries and keys in one attention")
-        return found.pop()
+        return found
 
 
 def _unknown(what: str) -> InputError:

@@ -52,8 +52,6 @@ _KINDS: dict[int, tuple[str, tuple[int, ...], int]] = {
     37: ("matmul", (0, 1), 2),
     40: ("reciprocal square root", (0,), 1),
 }
-_FLAGS_BEHIND_OUTPUT = 1  # the field behind a node's output
-_TRANSPOSE_B = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,6 @@ class PayloadNode:
     kind: str
     inputs: tuple[int, ...]
     output: int
-    transposes_b: bool
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,6 @@ class TappablePayload:
             kind,
             tuple(integer(node, at, "<I") for at in inputs),
             integer(node, output, "<I"),
-            bool(integer(node, output + _FLAGS_BEHIND_OUTPUT, "<I") & _TRANSPOSE_B),
         )
 
     def with_results(self, values: Sequence[int]) -> bytes:
