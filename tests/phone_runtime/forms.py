@@ -171,7 +171,7 @@ def linear(scheme: Scheme, biased: bool) -> Emit:
         generator = torch.Generator().manual_seed(1)
         weight = torch.randn(RESULTS, FEATURES, generator=generator).to(torch.bfloat16)
         bias = torch.arange(RESULTS, dtype=torch.float32)
-        quantized = graph.weight("weight", quantize_weight(weight, scheme))
+        quantized = graph.weight("weight", [quantize_weight(weight, scheme)])
         return graph.linear(graph.quantize_rows(rows), quantized, graph.constant(bias) if biased else None)
 
     return emit
