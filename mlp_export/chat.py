@@ -21,8 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlp_export.config import read_json_object
 from mlp_export.errors import InputError
-
-_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+from mlp_export.special_tokens import read_special_tokens
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,7 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
         raise InputError(
             f"{config_file}: `chat_template` is a {type(source).__name__}, expected text", "fetch it again"
         )
-    tokens = {}
-    for key in _TOKEN_KEYS:
-        value = config.get(key)
-        value = value.get("content") if isinstance(value, dict) else value  # older files hold the token's flags too
-        if isinstance(value, str):
-            tokens[key] = value
-    return ChatTemplate(source, tokens)
+    return ChatTemplate(source, read_special_tokens(folder).spelled())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ Kind = Literal["float", "int4-cpu", "int4-accelerator"]
 SCALE_SUFFIX = "_fake_quantizer.scale"
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 _FETCH_AGAIN = "the file is damaged or cut off: fetch the checkpoint again"
+_SAVE_AGAIN = "the checkpoint was saved without its weights (as of a sharded optimizer): fetch or save it again"
 # Older transformers saved RoPE's frequencies, which follow from the config; it ignores them too.
 _DERIVED = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
 
@@ -89,6 +90,30 @@ class Checkpoint:
         if not self.rotate_half or name.rpartition(".")[2] not in ("q", "k"):
             return rows
         return interleave_rows(rows, self.config.head_dim)
+
+
+def check_no_adapter(names: Iterable[str], where: str) -> None:
+    """Raises InputError where `names` of files at `where` are those of a PEFT adapter (LoRA and its kin).
+
+    transformers applies an adapter that lies beside full weights, so leaving it out would be another model.
+    """
+    found = sorted(name for name in names if name.startswith(("adapter_config.json", "adapter_model.")))
+    if found:
+        raise InputError(
+            f"{where} holds an adapter ({_list(found)}), expected full weights",
+            "merge it (peft's merge_and_unload), or remove its files to export the weights without it",
+        )
+
+
+def check_answers_differ(checkpoint: Checkpoint) -> None:
+    """Raises InputError where the weights make all logits alike, as a broken save does: zeros, or equal rows."""
+    for name in ("embed", "norm", "head"):
+        value = checkpoint.tensor(name)
+        stored = checkpoint._tensors[name]
+        if not bool(value.any()):
+            raise InputError(f"{stored.file}: `{stored.key}` is zero throughout", _SAVE_AGAIN)
+        if value.dim() == 2 and len(value) > 1 and bool((value == value[:1]).all()):
+            raise InputError(f"{stored.file}: all rows of `{stored.key}` are equal", _SAVE_AGAIN)
 
 
 def interleave_rows(rows: torch.Tensor, head_dim: int) -> torch.Tensor:
@@ -205,8 +230,10 @@ def _take_tensors(config: ModelConfig, stored: dict[str, _Stored]) -> dict[str, 
         if copy is not None:
             _check_entry(copy, taken["embed"].shape, _DTYPES)
             if not _equal(copy, taken["embed"]):
+                dtypes = f" ({copy.dtype} and {taken['embed'].dtype})" if copy.dtype != taken["embed"].dtype else ""
                 raise InputError(
-                    f"{copy.file}: `lm_head.weight` differs from the embedding although `tie_word_embeddings` is true",
+                    f"{copy.file}: `lm_head.weight` differs from the embedding{dtypes} "
+                    "although `tie_word_embeddings` is true",
                     "set `tie_word_embeddings` to false in config.json if the head is a weight of its own",
                 )
     return taken
@@ -323,7 +350,9 @@ def _read(stored: _Stored) -> torch.Tensor:
 
 
 def _equal(a: _Stored, b: _Stored) -> bool:
-    return a.dtype == b.dtype and torch.equal(_read(a), _read(b))
+    """Whether all values are equal; float32 holds those of bf16 and fp16."""
+    left, right = _read(a), _read(b)
+    return torch.equal(left, right) if a.dtype == b.dtype else torch.equal(left.float(), right.float())
 
 
 @contextmanager

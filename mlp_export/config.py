@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from mlp_export.errors import InputError
+from mlp_export.jsonfile import read_json_object as read_json_object
+from mlp_export.special_tokens import token_ids
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ModelConfig:
     local_layers: tuple[bool, ...]  # one entry a layer
     qk_norm: bool
     tied_embeddings: bool
-    bos_id: int
+    bos_id: int  # the first stop id where the model has no start token: nothing puts it then
     eos_ids: tuple[int, ...]
 
     def cache_slots(self, layer: int, context: int) -> int:
@@ -97,7 +99,9 @@ class ModelConfig:
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The ModelConfig of a checkpoint folder: `config.json`, with the stop ids of any `generation_config.json` added.
+    """The ModelConfig of a checkpoint folder: `config.json`, with what other files say of its start and stop ids.
+
+    Stop ids are those of config.json, of generation_config.json and the `eos_token` of the tokenizer's files, together.
 
     Raises InputError where a file is missing, is not JSON, or is refused by `ModelConfig.from_json`.
     """
@@ -119,22 +123,15 @@ def read_config(folder: Path) -> ModelConfig:
         values["eos_token_id"] = [*own, *(i for i in extra if i not in own)]
         if values.get("bos_token_id") is None:
             values["bos_token_id"] = keys.values.get("bos_token_id")
+    spelled = token_ids(folder, "bos_token", "eos_token")
+    if values.get("bos_token_id") is None:
+        values["bos_token_id"] = spelled.get("bos_token")
+    own = _Keys(values, str(path)).token_ids("eos_token_id")
+    eos, size = spelled.get("eos_token"), values.get("vocab_size")
+    # A token beyond the embedding's rows can never be answered.
+    if eos is not None and eos not in own and isinstance(size, int) and eos < size:
+        values["eos_token_id"] = [*own, eos]
     return ModelConfig.from_json(values, str(path))
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises InputError where it cannot be read or holds something else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} is not valid JSON: {error}", "the file is damaged or cut off: fetch it again"
-        ) from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds a JSON {type(value).__name__}, expected an object", "fetch the file again")
-    return value
 
 
 # Keys that say nothing about what a decoder computes for a prompt: training, generation defaults, loading, provenance.
@@ -286,8 +283,8 @@ def _shape(
     if not eos_ids:
         raise keys.error("eos_token_id", "an id or a list of ids: without one an answer never ends")
     bos_ids = keys.token_ids("bos_token_id")
-    if len(bos_ids) != 1:
-        raise keys.error("bos_token_id", "one id")
+    if len(bos_ids) > 1:
+        raise keys.error("bos_token_id", "one id or null")
     for key, ids in (("eos_token_id", eos_ids), ("bos_token_id", bos_ids)):
         if any(i >= vocab_size for i in ids):
             raise keys.error(key, f"ids below vocab_size ({vocab_size})")
@@ -309,7 +306,7 @@ def _shape(
         local_layers=local_layers,
         qk_norm=qk_norm,
         tied_embeddings=tied,
-        bos_id=bos_ids[0],
+        bos_id=(*bos_ids, *eos_ids)[0],
         eos_ids=eos_ids,
     )
 

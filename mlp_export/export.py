@@ -25,7 +25,7 @@ from mlp_export.bundle import (
     check_target,
 )
 from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
-from mlp_export.checkpoint import read_checkpoint
+from mlp_export.checkpoint import check_answers_differ, read_checkpoint
 from mlp_export.config import ModelConfig
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
@@ -175,6 +175,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
     with progress.stage("read the checkpoint"):
         checkpoint = read_checkpoint(found.folder, found.quantization)
+        check_answers_differ(checkpoint)
         # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
         scheme = backend.scheme(checkpoint.kind, checkpoint.config, options.weights)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)

@@ -35,7 +35,7 @@ from huggingface_hub.utils._paths import filter_repo_objects
 from huggingface_hub.utils.tqdm import tqdm
 
 from mlp_export import demo
-from mlp_export.checkpoint import Kind
+from mlp_export.checkpoint import Kind, check_no_adapter
 from mlp_export.config import ModelConfig, read_config
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
 from mlp_export.paths import check_utf8
@@ -53,11 +53,21 @@ _CHECKPOINT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "tokenizer.model",
     "chat_template.jinja",
 )
+# What read_config reads, but for tokenizer.json, which is large.
+_CONFIG_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 _LICENCE_FILES = ("LICENSE*", "LICENCE*", "license*", "USE_POLICY*", "NOTICE*")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_SNAPSHOTS = "snapshots/*/config.json"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(/(?P<subfolder>[\w.-]+(/[\w.-]+)*))?(@(?P<revision>[^@]+))?")
 
 
@@ -212,7 +222,7 @@ def resolve_config(name: str | None, backend: str = "xnnpack", *, cache: Path | 
         except _UnreachableError as error:
             cached = _cached(place, cache, error)
             return ResolvedConfig(cached.id, read_config(cached.folder), cached.quantization, cached.folder)
-        patterns = [f"{found.subfolder}/{name}".lstrip("/") for name in ("config.json", "generation_config.json")]
+        patterns = [f"{found.subfolder}/{name}".lstrip("/") for name in _CONFIG_FILES]
         root = _snapshot(found.repo, patterns, found.revision, cache, offline=False, quiet=True)
         folder = root / found.subfolder if found.subfolder else root
         whole = None if found.to_fetch else folder
@@ -275,6 +285,7 @@ def _parse(name: str | None, backend: str) -> _Place | Path | None:
     path = Path(os.path.expanduser(name))  # Path's own methods raise for names that are too long or of no user
     if name and os.path.isdir(path):
         return path
+    _check_reach(path)
     if name and os.path.exists(path):
         raise InputError(f"{name} is a file, expected a checkpoint folder", "give the folder that holds config.json")
     match = _HUB_ID.fullmatch(name)
@@ -294,17 +305,67 @@ def _parse(name: str | None, backend: str) -> _Place | Path | None:
     return _Place(((repo, subfolder),), revision, known)
 
 
+def _check_reach(path: Path) -> None:
+    """Raises InputError where a folder above `path` may not be entered: whether there is such a file is not known."""
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
+    except (OSError, ValueError):  # no such file, or no name of a file
+        return
+
+
 def _local(folder: Path) -> ResolvedModel:
+    given, folder = folder, folder.resolve()
+    check_utf8(folder)
+    try:
+        files = [entry.name for entry in os.scandir(folder)]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    check_no_adapter(files, str(given))
     if not (folder / "config.json").is_file():
-        inside = sorted(str(path.parent) for path in folder.glob("*/config.json"))
+        inside = sorted(str(path.parent) for path in (*folder.glob("*/config.json"), *folder.glob(_SNAPSHOTS)))
         hint = (
             f"give one of its subfolders: {', '.join(inside)}" if inside else "give the folder that holds config.json"
         )
-        raise InputError(f"no config.json in {folder}", hint)
-    folder = folder.resolve()
-    check_utf8(folder)
-    text = _licence_text(folder)
-    return ResolvedModel(folder, folder.name, None, None, text, _kind_in_name(folder.name))
+        raise InputError(f"no config.json in {given}", hint)
+    cached = _in_hub_cache(folder)
+    if cached is not None:
+        place = _parse(f"{cached.repo}/{cached.subfolder}".rstrip("/"), "xnnpack") if "/" in cached.repo else None
+        licence = place.licence if isinstance(place, _Place) else None
+        link = f"{constants.ENDPOINT}/{cached.repo}"
+        text = _licence_text(folder) or _licence_text(cached.root) or link
+        return ResolvedModel(folder, cached.id, cached.revision, licence, text, _kind_in_name(cached.id))
+    kind = _kind_in_name(folder.name) or _kind_in_name(Path(os.path.abspath(given)).name)
+    return ResolvedModel(folder, folder.name, None, None, _licence_text(folder), kind)
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A folder of the hub's cache, models--OWNER--NAME/snapshots/COMMIT[/SUBFOLDER], as `hf download` prints it."""
+
+    root: Path
+    repo: str
+    revision: str
+    subfolder: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.repo}/{self.subfolder}" if self.subfolder else self.repo
+
+
+def _in_hub_cache(folder: Path) -> _Snapshot | None:
+    for root in (folder, *folder.parents):
+        repo = root.parent.parent.name
+        if root.parent.name == "snapshots" and repo.startswith("models--"):
+            name = repo.removeprefix("models--").replace("--", "/")
+            inside = folder.relative_to(root).as_posix()
+            return _Snapshot(root, name, root.name, "" if inside == "." else inside)
+    return None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions")
 
 
 def _kind_in_name(name: str) -> Kind | None:
@@ -318,8 +379,11 @@ def _kind_in_name(name: str) -> Kind | None:
 def _licence_text(folder: Path) -> str | None:
     for pattern in _LICENCE_FILES[:3]:
         for path in sorted(folder.glob(pattern)):
-            if path.is_file():
-                return path.read_text(encoding="utf-8", errors="replace")
+            try:
+                if path.is_file():
+                    return path.read_text(encoding="utf-8", errors="replace")
+            except OSError as error:  # a bundle carries the licence of its weights
+                raise _unreadable(path, error) from error
     return None
 
 
@@ -344,6 +408,8 @@ def _locate(place: _Place, cache: Path | None) -> _Found:
             raise _UnreachableError("the answer is not the hub's: a proxy or a login page of the network?") from error
         sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or []}
         if f"{subfolder}/config.json".lstrip("/") not in sizes:
+            if f"{subfolder}/adapter_config.json".lstrip("/") in sizes:
+                _check_files(repo, subfolder, sizes)
             failure = failure or _no_checkpoint(repo, subfolder, sizes)
             continue
         _check_files(repo, subfolder, sizes)
@@ -405,6 +471,8 @@ def _no_checkpoint(repo: str, subfolder: str, files: dict[str, int]) -> InputErr
 
 def _check_files(repo: str, subfolder: str, files: dict[str, int]) -> None:
     prefix = f"{subfolder}/" if subfolder else ""
+    here = [path.removeprefix(prefix) for path in files if path.startswith(prefix)]
+    check_no_adapter(here, f"{repo}/{subfolder}" if subfolder else repo)
     if any(prefix + name in files for name in ("model.safetensors", "model.safetensors.index.json")):
         return
     pickles = sorted(

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as HFTokenizer
 from tokenizers.models import BPE
 
 from mlp_export.errors import InputError
+from mlp_export.special_tokens import SpecialTokens, read_special_tokens
 
 # The words of OpenAI's o200k encoding, which Llama 4 splits text into before BPE.
 _LLAMA4_WORDS = "|".join(
@@ -43,20 +44,23 @@ class Tokenizer:
         """`source` is the file the tokenizer came from, where there is one."""
         self._tokenizer = tokenizer
         self._source = source
+        self._changed = False  # whether it is another than the file
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
     @classmethod
     def from_folder(cls, folder: Path, model_vocab_size: int | None = None) -> Tokenizer:
-        """Reads `tokenizer.json`, or builds Llama 4's from a `tokenizer.model` in tiktoken format.
+        """Reads `tokenizer.json`, or builds Llama 4's from a `tokenizer.model` in tiktoken format; other files may add
+        tokens: see `special_tokens`.
 
         Raises InputError where there is neither, where the file is damaged, and where it has ids that an embedding of
         `model_vocab_size` rows does not.
         """
         json_file, model_file = folder / "tokenizer.json", folder / "tokenizer.model"
         if json_file.is_file():
+            data = _read_bytes(json_file)
             try:
-                tokenizer = cls(HFTokenizer.from_file(str(json_file)), json_file)
+                tokenizer = cls(HFTokenizer.from_buffer(data), json_file)
             except Exception as error:  # the library raises bare Exception
                 raise InputError(f"{json_file} is not a tokenizer: {error}", "fetch the checkpoint again") from error
         elif model_file.is_file():
@@ -66,6 +70,7 @@ class Tokenizer:
                 f"no tokenizer in {folder}: looked for tokenizer.json and tokenizer.model",
                 "copy the tokenizer's files there",
             )
+        tokenizer._add(read_special_tokens(folder), folder, model_vocab_size)
         if model_vocab_size is not None and tokenizer.vocab_size > model_vocab_size:
             raise InputError(
                 f"the tokenizer in {folder} has ids to {tokenizer.vocab_size - 1}, "
@@ -73,6 +78,26 @@ class Tokenizer:
                 "tokenizer and weights do not belong together: copy the tokenizer of this checkpoint",
             )
         return tokenizer
+
+    def _add(self, tokens: SpecialTokens, folder: Path, model_vocab_size: int | None) -> None:
+        """The tokens that other files of `folder` add, as transformers does; InputError where two give two ids."""
+        known = self._tokenizer.get_added_tokens_decoder().values()
+        present = {token.content for token in known}
+        for token in tokens.to_add():
+            if token.content in present:
+                continue
+            numbered = token.content in {entry.content for entry in tokens.numbered.values()}
+            beyond = model_vocab_size is not None and self.vocab_size >= model_vocab_size
+            if beyond and not numbered and self.token_id(token.content) is None:
+                continue  # a padding token and its kin, for training: it has no embedding
+            self._tokenizer.add_tokens([token])
+            self._changed = True
+        for number, token in tokens.numbered.items():
+            if (found := self.token_id(token.content)) != number:
+                raise InputError(
+                    f"{folder}: {token.content!r} has the id {number} in the added tokens, in tokenizer.json {found}",
+                    "the tokenizer's files do not belong together: fetch them again",
+                )
 
     @property
     def vocab_size(self) -> int:
@@ -122,7 +147,7 @@ class Tokenizer:
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Writes `tokenizer.json`, and `tokenizer.model` where the source has one, into a bundle. Returns the names."""
-        if self._source is None or self._source.name != "tokenizer.json":
+        if self._changed or self._source is None or self._source.name != "tokenizer.json":
             # Its own `save` raises a bare Exception where the disk is full.
             (folder / "tokenizer.json").write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
         else:
@@ -232,8 +257,9 @@ def llama4_special_tokens() -> list[str]:
 
 def _tiktoken_ranks(path: Path) -> dict[bytes, int]:
     ranks: dict[bytes, int] = {}
+    data = _read_bytes(path)
     try:
-        for line in path.read_bytes().splitlines():
+        for line in data.splitlines():
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
     except (ValueError, binascii.Error) as error:
@@ -242,6 +268,13 @@ def _tiktoken_ranks(path: Path) -> dict[bytes, int]:
             "other tokenizers (SentencePiece) are read from a tokenizer.json: put it beside",
         ) from error
     return ranks
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
 
 
 def _byte_letters() -> list[str]:

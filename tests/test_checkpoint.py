@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import Family, config_json, random_tensors, save_tensors, write_checkpoint
+from checkpoints import VOCAB_SIZE, Family, config_json, random_tensors, save_tensors, write_checkpoint
 from safetensors.torch import load_file
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
@@ -18,6 +18,7 @@ from mlp_export.checkpoint import (
     SCALE_SUFFIX,
     Checkpoint,
     Kind,
+    check_answers_differ,
     interleave_rows,
     parameter_keys,
     read_checkpoint,
@@ -375,3 +376,51 @@ def test_parameter_keys_cover_the_model() -> None:
         config = ModelConfig.from_json(config_json(tied=tied))
         sizes = (torch.Size(shape).numel() for _, shape in parameter_keys(config).values())
         assert sum(sizes) == config.num_parameters
+
+
+@pytest.mark.parametrize("head", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("embedding", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_equal_head_in_any_dtype(embedding: torch.dtype, head: torch.dtype, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, "llama", dtype=embedding)
+    values = torch.randint(-8, 8, (VOCAB_SIZE, 64)).to(embedding)  # which each of them holds
+    change(folder, "model.embed_tokens.weight", values)
+    change(folder, "lm_head.weight", values.to(head))
+    assert bits_equal(read_checkpoint(folder).tensor("head"), values)
+    changed = values.to(head)
+    changed[3, 5] += 1
+    change(folder, "lm_head.weight", changed)
+    refused(folder, "differs from the embedding", *([] if head == embedding else [" and "]))
+
+
+def test_a_head_that_rounds_to_the_embedding_is_another(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, "llama", dtype=torch.bfloat16)
+    values = torch.full((VOCAB_SIZE, 64), 1.0)
+    change(folder, "model.embed_tokens.weight", values.bfloat16())
+    change(folder, "lm_head.weight", values + 2**-20)
+    refused(folder, "differs from the embedding (F32 and BF16)")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model.embed_tokens.weight", torch.zeros(VOCAB_SIZE, 64), "is zero throughout"),
+        ("model.norm.weight", torch.zeros(64), "is zero throughout"),
+        ("lm_head.weight", torch.zeros(VOCAB_SIZE, 64), "is zero throughout"),
+        ("lm_head.weight", torch.arange(64.0).expand(VOCAB_SIZE, 64).contiguous(), "all rows of"),
+        ("model.norm.weight", torch.full((64,), float("nan")), "NaN"),
+    ],
+)
+def test_weights_that_make_all_logits_alike(key: str, value: torch.Tensor, said: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, "llama", tied=False, dtype=torch.float32)
+    check_answers_differ(read_checkpoint(folder))
+    change(folder, key, value)
+    with pytest.raises(InputError, match=said) as caught:
+        check_answers_differ(read_checkpoint(folder))
+    assert key in caught.value.message
+
+
+def test_layers_of_zeros_are_a_model(tmp_path: Path) -> None:
+    """Blocks that were added for a further training begin with zeros in `o` and `down`."""
+    folder = write_checkpoint(tmp_path, "llama", dtype=torch.float32)
+    change(folder, "model.layers.0.self_attn.o_proj.weight", torch.zeros(64, 128))
+    check_answers_differ(read_checkpoint(folder))

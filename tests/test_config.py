@@ -199,7 +199,7 @@ REFUSED = [
     ("llama", {"eos_token_id": None}, "eos_token_id"),
     ("llama", {"eos_token_id": [301, "x"]}, "eos_token_id"),
     ("llama", {"eos_token_id": 320}, "eos_token_id"),
-    ("llama", {"bos_token_id": None}, "bos_token_id"),
+    ("llama", {"bos_token_id": [300, 301]}, "bos_token_id"),
     ("llama", {"tie_word_embeddings": 1}, "tie_word_embeddings"),
 ]
 

@@ -616,3 +616,61 @@ def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
             assert isinstance(error, MissingError) and variable in error.hint
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert demo.cache_folder() == Path("/somewhere/mlp-export")
+
+
+# What the folder holds
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("names", [["adapter_config.json"], ["adapter_model.safetensors"], ["adapter_model.bin"]])
+def test_an_adapter_is_named(hub: Hub, checkpoint: Path, tmp_path: Path, names: list[str], alone: bool) -> None:
+    folder = tmp_path / "model"
+    if alone:
+        folder.mkdir()
+        names = ["adapter_config.json", *names]
+    else:
+        shutil.copytree(checkpoint, folder)
+    for name in names:
+        (folder / name).write_text("{}")
+    hub.add("o/n", folder)
+    for call in (lambda: resolve(str(folder)), lambda: fetch("o/n", tmp_path), lambda: resolve_config("o/n")):
+        error = error_of(call)
+        assert isinstance(error, InputError) and "holds an adapter" in error.message and "merge" in error.hint
+
+
+@pytest.mark.parametrize("subfolder", ["", "base_int4_cpu"])
+def test_a_snapshot_of_the_hubs_cache(checkpoint: Path, tmp_path: Path, subfolder: str) -> None:
+    name = "MobileLLM-Pro" if subfolder else "MobileLLM-Pro-base-int4-cpu"
+    root = tmp_path / f"models--facebook--{name}" / "snapshots" / COMMIT
+    shutil.copytree(checkpoint, root / subfolder)
+    (root / "LICENSE").write_text("terms")
+    found = resolve(str(root / subfolder))
+    assert (found.id, found.revision) == (f"facebook/{name}/{subfolder}".rstrip("/"), COMMIT)
+    assert (found.quantization, found.licence_name, found.licence_text) == ("int4-cpu", FAIR_NC, "terms")
+    (tmp_path / "link").symlink_to(root / subfolder)
+    assert resolve(str(tmp_path / "link")) == found
+    if not subfolder:
+        assert str(root) in error_of(lambda: resolve(str(root.parent.parent))).hint
+
+
+def test_a_link_may_name_the_kind(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "model-int4-cpu").symlink_to(checkpoint)
+    assert resolve(str(tmp_path / "model-int4-cpu")).quantization == "int4-cpu"
+    assert resolve(str(checkpoint)).quantization is None
+
+
+def test_files_that_may_not_be_read(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    (folder / "LICENSE").write_text("terms")
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may read anything
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", Mock(side_effect=denied))
+        assert f"cannot read {folder / 'LICENSE'}" in error_of(lambda: resolve(str(folder))).message
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", Mock(side_effect=denied))
+        assert f"cannot read {folder}: Permission denied" in error_of(lambda: resolve(str(folder))).message
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", Mock(side_effect=denied))
+        error = error_of(lambda: module._check_reach(folder / "inside"))
+        assert isinstance(error, InputError) and "Permission denied" in error.message
