@@ -244,6 +244,8 @@ def test_what_is_wrong_is_said_in_a_line(plain: Runner, tmp_path: Path) -> None:
         ([load(path), "call 0"], r"exit code 2 after load \(1 events\): runner: no tokens"),
         ([load(tmp_path / "none.pte")], "exit code 3 before the first event: runner: load .*none.pte: error 0x"),
         ([load(path), call([1] * (forms.CHUNK + 1), 0)], "exit code 4 after load"),
+        ([load(path), call([1], forms.CONTEXT)], "exit code 4 after load"),  # as an app that overruns the context
+        ([load(path), call([1, 1], forms.CONTEXT - 1)], "exit code 4 after load"),
     ):
         with pytest.raises(NativeRunError, match=message) as raised:
             plain.run(script)

@@ -65,7 +65,7 @@ ITEM_BYTES = {ScalarType.BOOL: 1, ScalarType.CHAR: 1, ScalarType.FLOAT: 4, Scala
 ALLOWED_OPERATORS = {
     *(
         f"aten::{name}"
-        for name in "_local_scalar_dense _to_copy add arange cat cos eq flip ge lt mul remainder".split()
+        for name in "_local_scalar_dense _to_copy add arange cat cos eq flip ge index_select lt mul remainder".split()
     ),
     *(f"aten::{name}" for name in "scalar_tensor select_copy sin slice_copy sub sym_size view_copy where".split()),
     *(f"executorch_prim::{name}" for name in "add et_view floordiv mul sub sym_max sym_min".split()),
@@ -365,6 +365,21 @@ def test_the_shortest_and_the_longest_chunk(pro: Built, tmp_path: Path, chunk: i
     else:
         with pytest.raises(InputError):
             built.session().forward([1, 2], 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "position"), [(1, CONTEXT), (2, CONTEXT - 1), (CHUNK, CONTEXT - 4), (1, 2 * CONTEXT)]
+)
+def test_a_call_past_the_context_is_an_error_and_spoils_nothing(pro: Built, count: int, position: int) -> None:
+    """Phones' runners make such calls: it must not end the process, as the operator that writes the caches would."""
+    tokens = random_tokens(CONTEXT)
+    session = pro.session()
+    expected = answers(pro.session(), tokens, [16, 16, 16, 15, 1])[-1]
+    for start in range(0, CONTEXT - 1, CHUNK):
+        session.forward(tokens[start : min(start + CHUNK, CONTEXT - 1)], start)
+    with pytest.raises(RuntimeError, match="0x12"):
+        session._forward.execute([torch.tensor([tokens[:count]]), torch.tensor([position])])
+    assert torch.equal(session.forward(tokens[-1:], CONTEXT - 1), expected)
 
 
 def test_the_smallest_context(pro: Built, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class CachedProgram(torch.nn.Module):
     """The parts of the contract's `forward` that no delegate changes: the embedding, and the caches as buffers."""
 
     ring_slots: torch.Tensor
+    slot_of_position: torch.Tensor
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class CachedProgram(torch.nn.Module):
         self.embedding = Embedding(embedding, config.hidden_size)
         self.delegate = delegate
         self.register_buffer("ring_slots", torch.arange(config.window))
+        self.register_buffer("slot_of_position", torch.arange(context))
         for tensor in tensors:
             self.register_buffer(tensor.name, torch.zeros(tensor.shape(config.num_kv_heads), dtype=tensor.dtype))
 
@@ -71,6 +73,8 @@ class CachedProgram(torch.nn.Module):
     def write(self, new_rows: Iterable[torch.Tensor], positions: torch.Tensor) -> None:
         """Put each cache's new rows [kv_heads, S, 1, width] at the slots of `positions` int64 [S]."""
         heads, window = self.config.num_kv_heads, max(self.config.window, 1)
+        # The operator that writes ends the process where a slot is past the cache; a look-up there is an error.
+        positions = torch.index_select(self.slot_of_position, 0, positions)
         # The operator wants the slots once a KV head.
         global_slots = torch.cat([positions.view(1, -1)] * heads, 0)
         ring_slots = torch.cat([(positions % window).view(1, -1)] * heads, 0)
