@@ -68,7 +68,7 @@ venv: .venv/stamp
 qnn: .venv/qnn-stamp
 
 .venv/qnn-stamp: .venv/stamp
-	@echo 'onnxruntime-qnn holds libraries under the licence of Qualcomm: see Qualcomm_LICENSE.pdf in the package'
+	@echo 'onnxruntime-qnn holds libraries under the license of Qualcomm: see Qualcomm_LICENSE.pdf in the package'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps onnxruntime-qnn==2.5.0
 	@touch $@
 

@@ -1,1 +1,1 @@
-"""mlp-export: MobileLLM-Pro and models of its skeleton, from a checkpoint to a proven ExecuTorch bundle."""
+"""mlp-export: MobileLLM-Pro and models of its architecture, from a checkpoint to a verified ExecuTorch bundle."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mlp_export.generate import Generation
 
 app = typer.Typer(
-    help="MobileLLM-Pro and models of its skeleton, from a checkpoint to a proven ExecuTorch bundle for phones.",
+    help="MobileLLM-Pro and models of its architecture, from a checkpoint to a verified ExecuTorch bundle for phones.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -65,7 +65,7 @@ def export_command(
     context_length: Annotated[int, typer.Option("--context", help="Tokens of prompt and answer together.")] = 2048,
     prefill_chunk: Annotated[int | None, typer.Option(help="Most tokens of a prompt that one call takes.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle.", metavar="DIR")] = None,
-    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Prove the artifact against the model.")] = True,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the artifact against the model.")] = True,
     weights: Annotated[
         Literal["int4", "int8"] | None, typer.Option(help="int8 is for checkpoints that were not trained for int4.")
     ] = None,
@@ -148,9 +148,9 @@ def _to_run(path: Path) -> Bundle:
     backend = get_backend(bundle.manifest.backend.name)
     if not backend.computes_in_torch:
         leave_cores_to_the_runtime()
-    if backend.runs_here:
-        _tell(f"note: {backend.runs_here}")
-    for refusal in backend.refusals(bundle.pte):
+    if backend.host_note:
+        _tell(f"note: {backend.host_note}")
+    for refusal in backend.compatibility_issues(bundle.pte):
         _tell(f"warning: {refusal}. Export it again before it goes to a phone")
     return bundle
 
@@ -238,8 +238,8 @@ def inspect(
 
         found = inspect_artifact(path)
         _show(found.to_json() if as_json else found.summary(), as_json)
-        if found.refusals:
-            _tell(f"error: {'; '.join(found.refusals)}")
+        if found.compatibility_issues:
+            _tell(f"error: {'; '.join(found.compatibility_issues)}")
             _tell("hint: export it again with this mlp-export")
             raise typer.Exit(InputError.exit_code)
 
@@ -330,7 +330,7 @@ def models(as_json: JsonOption = False) -> None:
         if as_json:
             _show({"models": rows}, as_json)
         else:
-            columns = ("alias", "description", "licence", "default_of")
+            columns = ("alias", "description", "license", "default_of")
             _table(columns, [[_text(row[column]) for column in columns] for row in rows])
 
 

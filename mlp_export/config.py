@@ -38,7 +38,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder of MobileLLM-Pro's skeleton. Sizes are element counts, `window` counts keys with the query's own."""
+    """A decoder of MobileLLM-Pro's architecture. Sizes are element counts; `window` counts the query's own key."""
 
     family: str  # "mobilellm-pro", "mobilellm-r1" or "llama"
     vocab_size: int

@@ -145,34 +145,34 @@ class FloatWeights:
 
 
 @dataclass(frozen=True)
-class Passage:
-    """Tokens, and the indices of those whose logits are wanted.
+class TokenSequence:
+    """Tokens, and the indices of those whose logits are asked for.
 
-    The first `head` tokens stand at positions 0, 1, ..., the others at `start`, `start` + 1, ...: with a gap between
+    The first `prefix` tokens stand at positions 0, 1, ..., the others at `start`, `start` + 1, ...: with a gap between
     them it is what a cache answers whose slots in between were never written and hold zeros. So the end of a long
-    context can be looked at without filling it. A ring of `window` slots then holds the head's keys and values where
+    context can be looked at without filling it. A ring of `window` slots then holds the prefix's keys and values where
     newer ones are due, and takes them for those (see `seen_at`).
     """
 
     tokens: Sequence[int]
-    wanted: Sequence[int]
-    head: int = 0
+    logit_indices: Sequence[int]
+    prefix: int = 0
     start: int = 0
 
     def positions(self) -> torch.Tensor:
         """int64 [n]"""
-        rest = len(self.tokens) - self.head
-        return torch.cat([torch.arange(self.head), torch.arange(self.start, self.start + rest)])
+        rest = len(self.tokens) - self.prefix
+        return torch.cat([torch.arange(self.prefix), torch.arange(self.start, self.start + rest)])
 
     def seen_at(self, window: int) -> torch.Tensor:
-        """Positions int64 [head] at which tokens behind the gap see the head's keys in a ring of `window` slots.
+        """Positions int64 [prefix] at which tokens behind the gap see the prefix's keys in a ring of `window` slots.
 
-        A slot is taken for the newest position before `start` that falls on it. Where the head is longer than the ring,
-        its first tokens are overwritten: they are seen nowhere, at a position a window too far back for any query.
+        A slot is taken for the newest position before `start` that falls on it. Where the prefix is longer than the
+        ring, its first tokens are overwritten: they are seen nowhere, at a position a window too far back for a query.
         """
         before = max(self.start - window, 0)
-        seen = before + (torch.arange(self.head) - before) % window
-        seen[: max(self.head - window, 0)] = before - window
+        seen = before + (torch.arange(self.prefix) - before) % window
+        seen[: max(self.prefix - window, 0)] = before - window
         return seen
 
 
@@ -216,12 +216,12 @@ def kv_scales(rows: torch.Tensor) -> torch.Tensor:
 
 def decode(
     weights: WeightSource,
-    passages: Sequence[Passage],
+    sequences: Sequence[TokenSequence],
     numerics: Numerics,
     on_layer: Callable[[], object] = lambda: None,
 ) -> list[torch.Tensor]:
-    """Logits float32 [len(wanted), vocabulary] of each passage. `on_layer` is called after each layer."""
-    return decode_each(weights, [(passage, numerics) for passage in passages], on_layer)
+    """Logits float32 [len(logit_indices), vocabulary] of each sequence. `on_layer` is called after each layer."""
+    return decode_each(weights, [(sequence, numerics) for sequence in sequences], on_layer)
 
 
 class WeightVisitor(Protocol):
@@ -238,19 +238,19 @@ class WeightVisitor(Protocol):
 
 def decode_each(
     weights: WeightSource,
-    runs: Sequence[tuple[Passage, Numerics]],
+    runs: Sequence[tuple[TokenSequence, Numerics]],
     on_layer: Callable[[], object] = lambda: None,
     visitor: WeightVisitor | None = None,
 ) -> list[torch.Tensor]:
-    """The same for passages that are rounded each in its own way.
+    """The same for sequences that are rounded each in its own way.
 
-    Each weight is asked for once, whatever the number of passages, and shown to `visitor`. Memory: a layer's weights,
+    Each weight is asked for once, whatever the number of sequences, and shown to `visitor`. Memory: a layer's weights,
     the head, and for each token a few rows of the FFN's width.
     """
     config = weights.config
     frequencies = rope_frequencies(config)
     hidden = [
-        numerics.point("embed", weights.rows("embed", torch.tensor(passage.tokens))) for passage, numerics in runs
+        numerics.point("embed", weights.rows("embed", torch.tensor(sequence.tokens))) for sequence, numerics in runs
     ]
     with torch.no_grad():
         for layer in range(config.num_layers):
@@ -262,8 +262,8 @@ def decode_each(
             on_layer()
         norm = weights.norm("norm")
         normed = [
-            numerics.point("norm", rms_norm(rows[list(passage.wanted)], norm, config.norm_eps))
-            for rows, (passage, numerics) in zip(hidden, runs, strict=True)
+            numerics.point("norm", rms_norm(rows[list(sequence.logit_indices)], norm, config.norm_eps))
+            for rows, (sequence, numerics) in zip(hidden, runs, strict=True)
         ]
         logits = [torch.empty(len(rows), config.vocab_size) for rows in normed]
         for ids in torch.arange(config.vocab_size).split(_HEAD_ROWS):
@@ -305,13 +305,13 @@ class Layer:
         self.q, self.k, self.v, self.o = (weights.matrix(f"{name}.{part}") for part in "qkvo")
         self.gate, self.up, self.down = (weights.matrix(f"{name}.{part}") for part in ("gate", "up", "down"))
 
-    def forward(self, hidden: torch.Tensor, passage: Passage, numerics: Numerics) -> torch.Tensor:
-        """[n, hidden_size] to the same, for the tokens of `passage`."""
+    def forward(self, hidden: torch.Tensor, sequence: TokenSequence, numerics: Numerics) -> torch.Tensor:
+        """[n, hidden_size] to the same, for the tokens of `sequence`."""
         normed = self.attention_input(hidden, numerics)
         query, key, value = (self.linear(name, normed, numerics) for name in "qkv")
-        query, key, value = self.rotated(query, key, value, passage.positions(), numerics)
+        query, key, value = self.rotated(query, key, value, sequence.positions(), numerics)
         key, value = numerics.cached(f"{self.name}.k", key), numerics.cached(f"{self.name}.v", value)
-        attended = self.attention(query, key, value, passage, numerics)
+        attended = self.attention(query, key, value, sequence, numerics)
         hidden = self.point("attention_sum", hidden + self.linear("o", attended, numerics), numerics)
         normed = self.ffn_input(hidden, numerics)
         gate = self.linear("gate", normed, numerics)
@@ -357,12 +357,12 @@ class Layer:
         return numerics.point(f"{name}.q.scaled", query * config.head_dim**-0.5), key, value
 
     def attention(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, passage: Passage, numerics: Numerics
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sequence: TokenSequence, numerics: Numerics
     ) -> torch.Tensor:
         """Queries [n, heads, head_dim], keys and values [n, kv_heads, head_dim] to [n, heads * head_dim]."""
-        config, rows, head = self.config, len(query), passage.head
-        positions = key_positions = passage.positions()
-        gap = self.unwritten(passage)
+        config, rows, prefix = self.config, len(query), sequence.prefix
+        positions = key_positions = sequence.positions()
+        gap = self.unwritten(sequence)
         if len(gap):
             zeros = torch.zeros(len(gap), config.num_kv_heads, config.head_dim)
             key, value = torch.cat([zeros, key]), torch.cat([zeros, value])
@@ -372,10 +372,10 @@ class Layer:
         for first in range(0, rows, step):
             part = slice(first, first + step)
             distance = positions[part, None] - key_positions
-            if self.is_local and passage.start > head:
-                behind = positions[part] >= passage.start
-                seen = positions[part][behind, None] - passage.seen_at(config.window)
-                distance[behind, len(gap) : len(gap) + head] = seen
+            if self.is_local and sequence.start > prefix:
+                behind = positions[part] >= sequence.start
+                seen = positions[part][behind, None] - sequence.seen_at(config.window)
+                distance[behind, len(gap) : len(gap) + prefix] = seen
             attended.append(self.attend(query[part], key, value, distance, numerics)[0])
         return torch.cat(attended)
 
@@ -412,11 +412,11 @@ class Layer:
         """[kv_heads, group, n, head_dim] as [n, heads * head_dim]."""
         return attended.permute(2, 0, 1, 3).reshape(attended.shape[2], -1)
 
-    def unwritten(self, passage: Passage) -> torch.Tensor:
+    def unwritten(self, sequence: TokenSequence) -> torch.Tensor:
         """Positions int64 [m] that this layer's cache holds zeros for when the tokens behind the gap come."""
-        start, window = passage.start, self.config.window
+        start, window = sequence.start, self.config.window
         if not self.is_local:
-            return torch.arange(passage.head, start)
-        taken = passage.seen_at(window) if passage.head < start else torch.arange(start)
+            return torch.arange(sequence.prefix, start)
+        taken = sequence.seen_at(window) if sequence.prefix < start else torch.arange(start)
         recent = torch.arange(max(start - window, 0), start)
         return recent[~torch.isin(recent, taken)]

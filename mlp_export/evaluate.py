@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mlp_export.bundle import Bundle
-from mlp_export.decoder import FLOAT, FloatWeights, Numerics, Passage, WeightSource, decode
+from mlp_export.decoder import FLOAT, FloatWeights, Numerics, TokenSequence, WeightSource, decode
 from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel
@@ -104,7 +104,7 @@ def eager_perplexity(
     weights: WeightSource, ids: Sequence[int], numerics: Numerics, on_layer: Any = lambda: None
 ) -> float:
     """Perplexity of `mlp_export.decoder` on `ids`."""
-    (logits,) = decode(weights, [Passage(ids, range(len(ids) - 1))], numerics, on_layer)
+    (logits,) = decode(weights, [TokenSequence(ids, range(len(ids) - 1))], numerics, on_layer)
     return float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:])).exp())
 
 

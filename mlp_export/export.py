@@ -37,7 +37,7 @@ from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import VerificationReport, verify
 
 _CALIBRATION_TOKENS = 2048
-_OTHER_FILES_BYTES = 40_000_000  # tokenizer and licence
+_OTHER_FILES_BYTES = 40_000_000  # tokenizer and license
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     with BundleWriter(settled.out, options.overwrite) as writer:
         text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None
         artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
-        (writer.folder / LICENSE).write_text(_licence(found), encoding="utf-8")
+        (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
         rounding = None
@@ -195,7 +195,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             progress.note(rounding.summary())
             quantization["rounding"] = asdict(rounding)
         manifest = Manifest(
-            model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.licence_name),
+            model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
@@ -326,6 +326,6 @@ def _calibration_text(path: Path | None, tokenizer: Tokenizer) -> CalibrationTex
     return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
 
 
-def _licence(found: ResolvedModel) -> str:
-    text = found.licence_text or "The source of these weights states no licence."
-    return f"{found.id}: {found.licence_name or 'licence as follows'}\n\n{text}\n"
+def _license(found: ResolvedModel) -> str:
+    text = found.license_text or "The source of these weights states no license."
+    return f"{found.id}: {found.license_name or 'license as follows'}\n\n{text}\n"

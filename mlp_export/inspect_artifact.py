@@ -51,7 +51,7 @@ class Inspection:
     delegates: dict[str, int]  # id -> calls in forward
     compiled_for: dict[str, str]  # what the delegate's own binary says: soc, htp_arch, qairt; compute_unit, system
     placement_forecast: PlacementForecast | None  # where the delegate's operators will run, by public limits
-    refusals: list[str]  # why the stock runtime of a phone will not load it, or not run it rightly
+    compatibility_issues: list[str]  # why the stock runtime of a phone will not load it, or not run it rightly
     operators: list[str]  # of forward, outside delegates
     quantization: dict[str, Any]
     runtimes: dict[str, str]  # runtime -> least version that runs it
@@ -92,9 +92,9 @@ def inspect_artifact(path: Path) -> Inspection:
     forward = methods.get("forward")
     known = [_BACKENDS[d.id] for plan in methods.values() for d in plan.delegates if d.id in _BACKENDS]
     backend = get_backend(known[0]) if known and known[0] in BACKENDS else None
-    refusals = list(backend.refusals(pte)) if backend else []
+    compatibility_issues = list(backend.compatibility_issues(pte)) if backend else []
     if forward is None or "get_max_seq_len" not in methods:
-        told = f"; {'; '.join(refusals)}" if refusals else ""
+        told = f"; {'; '.join(compatibility_issues)}" if compatibility_issues else ""
         raise InputError(
             f"{pte} is not a text model: its methods are {', '.join(sorted(methods)) or 'none'}{told}",
             "give a .pte with the methods of the stock text runner",
@@ -125,7 +125,7 @@ def inspect_artifact(path: Path) -> Inspection:
         delegates=dict(delegates),
         compiled_for=compiled_for,
         placement_forecast=backend.placement(pte) if backend else None,
-        refusals=refusals,
+        compatibility_issues=compatibility_issues,
         operators=sorted({name for name, _ in calls}),
         quantization={**quantization, **manifest.quantization} if manifest else quantization,
         runtimes=manifest.backend.min_runtime if manifest else _min_runtime(forward, calls, compiled_for),

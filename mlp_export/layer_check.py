@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Layer, Numerics, Passage, WeightSource, kv_scales, rms_norm
+from mlp_export.decoder import Layer, Numerics, TokenSequence, WeightSource, kv_scales, rms_norm
 from mlp_export.layer_taps import TAPS, CachedRows, TappedCall
 
 _EPS = 2.0**-23
@@ -122,7 +122,7 @@ class LayerCheck:
         self.flips = 0
 
     @property
-    def runs(self) -> Sequence[tuple[Passage, Numerics]]:
+    def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
         return ()
 
     @property

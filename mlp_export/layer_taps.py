@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from mlp_export.decoder import Numerics, Passage, WeightVisitor
+from mlp_export.decoder import Numerics, TokenSequence, WeightVisitor
 
 # What a layer shows: queries after RoPE and QK norm, times the softmax scale, [n, heads, head_dim]; what o takes
 # [n, heads * head_dim]; hidden rows behind the attention [n, hidden]; what down takes [n, ffn]; hidden rows behind it.
@@ -61,7 +61,7 @@ class LayerWatch(WeightVisitor, Protocol):
     """An artifact's layers compared with the reference's, in the course of a decoding that sees the weights anyway."""
 
     @property
-    def runs(self) -> Sequence[tuple[Passage, Numerics]]:
+    def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
         """What to decode for it, beside what is decoded anyway."""
         ...
 

@@ -15,7 +15,7 @@ class ModelRow:
     alias: str
     description: str
     source: str  # repository, "" for the demo's wheel
-    licence: str
+    license: str
     default_of: list[str]
 
     def to_json(self) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def list_models() -> list[ModelRow]:
             alias=model.alias,
             description=model.description,
             source=model.places[0][0] if model.places else "",
-            licence=model.licence,
+            license=model.license,
             default_of=[backend for backend, alias in DEFAULT_MODELS.items() if alias == model.alias],
         )
         for model in MODELS

@@ -43,9 +43,9 @@ def push(
     """
     if "ios" in bundle.manifest.backend.min_runtime:
         raise UsageError("this bundle is for iOS, push copies to Android", "see docs/guides/iphone.md")
-    refusals = get_backend(bundle.manifest.backend.name).refusals(bundle.pte)
-    if refusals:
-        raise InputError("; ".join(refusals), "export it again with this mlp-export")
+    compatibility_issues = get_backend(bundle.manifest.backend.name).compatibility_issues(bundle.pte)
+    if compatibility_issues:
+        raise InputError("; ".join(compatibility_issues), "export it again with this mlp-export")
     adb = shutil.which("adb")
     if adb is None:
         raise MissingError(

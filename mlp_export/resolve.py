@@ -1,4 +1,4 @@
-"""A name -> a checkpoint folder on this disk, with its revision and licence.
+"""A name -> a checkpoint folder on this disk, with its revision and license.
 
 A name is `demo`, an alias of MODELS, a folder, or a hub id `owner/name[/subfolder][@revision]`. Downloads go through
 huggingface_hub: resumed, cached, and only the files an export reads. Nothing of a repository is ever run, and pickles
@@ -78,7 +78,7 @@ class KnownModel:
     alias: str
     description: str
     places: tuple[tuple[str, str], ...]  # (repository, subfolder or "")
-    licence: str
+    license: str
 
 
 def _pro(alias: str, repo: str, subfolder: str, description: str) -> KnownModel:
@@ -86,8 +86,8 @@ def _pro(alias: str, repo: str, subfolder: str, description: str) -> KnownModel:
     return KnownModel(alias, description, ((repo, ""), (_PRO, subfolder)), FAIR_NC)
 
 
-def _single(alias: str, repo: str, description: str, licence: str) -> KnownModel:
-    return KnownModel(alias, description, ((repo, ""),), licence)
+def _single(alias: str, repo: str, description: str, license: str) -> KnownModel:
+    return KnownModel(alias, description, ((repo, ""),), license)
 
 
 MODELS: tuple[KnownModel, ...] = (
@@ -151,8 +151,8 @@ class ResolvedModel:
     folder: Path
     id: str  # hub id (with its subfolder), or the name of a local folder
     revision: str | None  # the commit on the hub; None for a local folder
-    licence_name: str | None
-    licence_text: str | None  # the text, or a link where the source has no text
+    license_name: str | None
+    license_text: str | None  # the text, or a link where the source has no text
     quantization: Kind | None  # where the name tells it: see `read_checkpoint`
 
 
@@ -166,7 +166,7 @@ def resolve(
 ) -> ResolvedModel:
     """Finds the checkpoint `name`, downloading what this machine does not hold. None: the default of `backend`.
 
-    `announce` gets lines for the person, once before a download: the licence and the bytes. `quiet` turns progress bars
+    `announce` gets lines for the person, once before a download: the license and the bytes. `quiet` turns progress bars
     off. `cache` is a folder to use in place of the hub's and mlp-export's own caches.
 
     Raises InputError (no such model or revision, not a checkpoint), MissingError (no access, no network, no permission
@@ -250,7 +250,7 @@ class _Place:
 
     options: tuple[tuple[str, str], ...]
     revision: str | None
-    licence: str | None
+    license: str | None
 
 
 @dataclass(frozen=True)
@@ -261,8 +261,8 @@ class _Found:
     subfolder: str
     revision: str | None
     to_fetch: dict[str, int]  # path -> bytes of what the cache lacks
-    licence_name: str | None
-    licence_link: str
+    license_name: str | None
+    license_link: str
 
     @property
     def id(self) -> str:
@@ -281,7 +281,7 @@ def _parse(name: str | None, backend: str) -> _Place | Path | None:
         name = DEFAULT_MODELS[backend]
     for model in MODELS:
         if name.lower() == model.alias:
-            return None if model.alias == demo.ALIAS else _Place(model.places, None, model.licence)
+            return None if model.alias == demo.ALIAS else _Place(model.places, None, model.license)
     path = Path(os.path.expanduser(name))  # Path's own methods raise for names that are too long or of no user
     if name and os.path.isdir(path):
         return path
@@ -299,9 +299,9 @@ def _parse(name: str | None, backend: str) -> _Place | Path | None:
     for model in MODELS:
         # The hub takes names in any case.
         if model.places and (repo.lower(), subfolder) == (model.places[0][0].lower(), model.places[0][1]):
-            return _Place(model.places, revision, model.licence)
-    licences = (model.licence for model in MODELS for place, _ in model.places if repo.lower() == place.lower())
-    known = next(licences, None)
+            return _Place(model.places, revision, model.license)
+    licenses = (model.license for model in MODELS for place, _ in model.places if repo.lower() == place.lower())
+    known = next(licenses, None)
     return _Place(((repo, subfolder),), revision, known)
 
 
@@ -332,12 +332,12 @@ def _local(folder: Path) -> ResolvedModel:
     cached = _in_hub_cache(folder)
     if cached is not None:
         place = _parse(f"{cached.repo}/{cached.subfolder}".rstrip("/"), "xnnpack") if "/" in cached.repo else None
-        licence = place.licence if isinstance(place, _Place) else None
+        license = place.license if isinstance(place, _Place) else None
         link = f"{constants.ENDPOINT}/{cached.repo}"
-        text = _licence_text(folder) or _licence_text(cached.root) or link
-        return ResolvedModel(folder, cached.id, cached.revision, licence, text, _kind_in_name(cached.id))
+        text = _license_text(folder) or _license_text(cached.root) or link
+        return ResolvedModel(folder, cached.id, cached.revision, license, text, _kind_in_name(cached.id))
     kind = _kind_in_name(folder.name) or _kind_in_name(Path(os.path.abspath(given)).name)
-    return ResolvedModel(folder, folder.name, None, None, _licence_text(folder), kind)
+    return ResolvedModel(folder, folder.name, None, None, _license_text(folder), kind)
 
 
 @dataclass(frozen=True)
@@ -376,13 +376,13 @@ def _kind_in_name(name: str) -> Kind | None:
     return "int4-cpu" if match[1] == "cpu" else "int4-accelerator"
 
 
-def _licence_text(folder: Path) -> str | None:
+def _license_text(folder: Path) -> str | None:
     for pattern in _LICENCE_FILES[:3]:
         for path in sorted(folder.glob(pattern)):
             try:
                 if path.is_file():
                     return path.read_text(encoding="utf-8", errors="replace")
-            except OSError as error:  # a bundle carries the licence of its weights
+            except OSError as error:  # a bundle carries the license of its weights
                 raise _unreadable(path, error) from error
     return None
 
@@ -417,8 +417,8 @@ def _locate(place: _Place, cache: Path | None) -> _Found:
         missing = {path: sizes[path] for path in wanted if not _is_cached(repo, path, info.sha, cache)}
         card: Any = info.card_data or {}
         name = card.get("license_name") or card.get("license")
-        if place.licence is not None and name in (None, "other", "fair", "fair-noncommercial-research-license"):
-            name = place.licence
+        if place.license is not None and name in (None, "other", "fair", "fair-noncommercial-research-license"):
+            name = place.license
         link = card.get("license_link") or ""
         if not str(link).startswith(("http://", "https://")):  # often the path of a file in the repository
             link = f"{constants.ENDPOINT}/{repo}"
@@ -501,15 +501,15 @@ def _is_cached(repo: str, path: str, commit: str | None, cache: Path | None) -> 
 def _download(found: _Found, cache: Path | None, announce: Callable[[str], None], quiet: bool) -> ResolvedModel:
     need = sum(found.to_fetch.values())
     if need:
-        licence = found.licence_name or "no stated licence"
-        announce(f"{found.id} is under: {licence} ({found.licence_link}). Downloading it is accepting that.")
+        license = found.license_name or "no stated license"
+        announce(f"{found.id} is under: {license} ({found.license_link}). Downloading it is accepting that.")
         announce(f"downloading {need / 1e6:,.0f} MB (resumes where it was interrupted)")
         target = existing_parent(cache or Path(constants.HF_HUB_CACHE))
         free = shutil.disk_usage(target).free
         if free < need:
             raise _no_space(f"{need / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free at {target}")
     root = _snapshot(found.repo, _patterns(found.subfolder), found.revision, cache, offline=False, quiet=quiet)
-    return _resolved(root, found.repo, found.subfolder, found.licence_name, found.licence_link)
+    return _resolved(root, found.repo, found.subfolder, found.license_name, found.license_link)
 
 
 def _cached(place: _Place, cache: Path | None, unreachable: _UnreachableError) -> ResolvedModel:
@@ -520,7 +520,7 @@ def _cached(place: _Place, cache: Path | None, unreachable: _UnreachableError) -
         except MissingError:
             continue
         if (root / subfolder / "config.json").is_file():
-            return _resolved(root, repo, subfolder, place.licence, f"{constants.ENDPOINT}/{repo}")
+            return _resolved(root, repo, subfolder, place.license, f"{constants.ENDPOINT}/{repo}")
     if isinstance(unreachable.__cause__, MlpExportError):
         raise unreachable.__cause__
     raise _offline(place.options[0][0], str(unreachable)) from unreachable.__cause__
@@ -556,12 +556,12 @@ def _snapshot(
         ) from error
 
 
-def _resolved(root: Path, repo: str, subfolder: str, licence_name: str | None, licence_link: str) -> ResolvedModel:
+def _resolved(root: Path, repo: str, subfolder: str, license_name: str | None, license_link: str) -> ResolvedModel:
     folder = root / subfolder if subfolder else root
-    text = _licence_text(folder) or _licence_text(root) or licence_link
+    text = _license_text(folder) or _license_text(root) or license_link
     identity = f"{repo}/{subfolder}" if subfolder else repo
     # The cache names the folder of a snapshot after its commit.
-    return ResolvedModel(folder, identity, root.name, licence_name, text, _kind_in_name(identity))
+    return ResolvedModel(folder, identity, root.name, license_name, text, _kind_in_name(identity))
 
 
 class _Silent(tqdm):
@@ -584,11 +584,11 @@ def hub_error(error: Exception, repo: str, revision: str | None = None) -> MlpEx
         if error.response.status_code == 401:
             return MissingError(
                 f"{repo} is gated and this machine is not logged in",
-                f"accept the licence at {page}, then run `hf auth login` with a token of that account",
+                f"accept the license at {page}, then run `hf auth login` with a token of that account",
             )
         return MissingError(
             f"{repo} is gated and your account has no access to it",
-            f"accept the licence at {page} and wait for approval; a fine-grained token must include gated repositories",
+            f"accept the license at {page} and wait for approval; a fine-grained token must include gated repositories",
         )
     if isinstance(error, RevisionNotFoundError):
         return InputError(f"{repo} has no revision {revision!r}", f"see the branches, tags and commits at {page}")

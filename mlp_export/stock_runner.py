@@ -71,7 +71,7 @@ def generate_with_stock_runner(
     tokens = 0
     ended: Literal["eos", "stop_string"] | None = None
 
-    get_backend(manifest.backend.name).ready()
+    get_backend(manifest.backend.name).load_runtime()
     with Muted() as muted:
         from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
         from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner

@@ -1,4 +1,4 @@
-"""`verify`: a bundle proven against the model it came from.
+"""`verify`: a bundle verified against the model it came from.
 
 Nothing here knows a backend: the artifact is a Session, its weights are read back through the backend's
 `read_weight`, and what it should answer comes from `mlp_export.decoder` with the same codes, over the same positions.
@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 
-from mlp_export.backends.base import Backend, Effort, get_backend
+from mlp_export.backends.base import Backend, VerificationBudget, get_backend
 from mlp_export.bundle import Bundle, shape_of
 from mlp_export.chat import Message
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Passage, decode_each
+from mlp_export.decoder import TokenSequence, decode_each
 from mlp_export.errors import InputError
 from mlp_export.evaluate import shipped_text
 from mlp_export.generate import generate
@@ -45,7 +45,7 @@ from mlp_export.tokenizer import Tokenizer
 
 # Times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md).
 _TOLERANCE = 1.5
-_EFFORT = Effort()
+_BUDGET = VerificationBudget()
 # Differences of summation order alone, where no rounding flipped: tiny models have a noise floor of nothing.
 _FLOOR = 1e-4
 _HEAD = 16  # tokens before the gap: models attend to the first ones of a text, and are out of their depth without
@@ -66,7 +66,7 @@ class Check:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What was proven. Numbers of the comparison with the model are None where there was no model to compare with."""
+    """What was verified. Numbers of the comparison with the model are None where there was no model to compare with."""
 
     passed: bool
     tokens: int  # positions whose logits were compared
@@ -110,10 +110,10 @@ def _model_of(bundle: Bundle, model: str, progress: Progress) -> QuantizedModel:
 
 
 def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:
-    """Prove `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run."""
+    """Verify `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run."""
     backend = get_backend(bundle.manifest.backend.name)
-    if backend.runs_here:
-        progress.note(backend.runs_here)
+    if backend.host_note:
+        progress.note(backend.host_note)
     checks = [_structure(bundle, model)]
     comparison = None
     bits = None
@@ -163,7 +163,7 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
         )
         expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
     wrong = [f"{name} is {there}, expected {said}" for name, (said, there) in expected.items() if said != there]
-    wrong += found.refusals
+    wrong += found.compatibility_issues
     return Check("structure", not wrong, "; ".join(wrong) or ", ".join(expected) + " are as the manifest says")
 
 
@@ -211,19 +211,19 @@ class Call:
     reason: str
 
 
-def call_plans(config: ModelConfig, context: int, chunk: int, effort: Effort = _EFFORT) -> list[list[Call]]:
+def call_plans(config: ModelConfig, context: int, chunk: int, budget: VerificationBudget = _BUDGET) -> list[list[Call]]:
     """What to run, a list for each session, so that each edge is met.
 
     The first token; chunks cut short, whole and after each other; the window's edge: the last query that sees every
     key, the first that does not, and those behind it, step by step; and the last slots of the context, reached step
-    by step and as the end of a whole chunk. These are called behind a gap (see `mlp_export.decoder.Passage`).
+    by step and as the end of a whole chunk. These are called behind a gap (see `mlp_export.decoder.TokenSequence`).
     """
-    if not effort.edges:
+    if not budget.edges:
         first = min(chunk, context - 1)
         return [[Call(0, first, "chunk"), Call(first, 1, "decode")]]
-    window = config.window if effort.crosses_window else 0
-    length = min(context, (window or 2 * chunk) + effort.single_steps)
-    edge = min(window - 2 if window else length - effort.single_steps, length)
+    window = config.window if budget.crosses_window else 0
+    length = min(context, (window or 2 * chunk) + budget.single_steps)
+    edge = min(window - 2 if window else length - budget.single_steps, length)
     plan: list[Call] = []
 
     def call(count: int, reason: str, end: int = length) -> None:
@@ -243,7 +243,7 @@ def call_plans(config: ModelConfig, context: int, chunk: int, effort: Effort = _
 
     head = min(chunk, _HEAD, context // 4)
     plans = [plan]
-    for steps in dict.fromkeys((0, min(effort.single_steps // 2, context // 4))):
+    for steps in dict.fromkeys((0, min(budget.single_steps // 2, context // 4))):
         whole = min(chunk, context - steps - head)
         end = [Call(0, head, "head")] if head else []
         end += [Call(context - steps - whole, whole, "last slots")] if whole else []
@@ -254,10 +254,12 @@ def call_plans(config: ModelConfig, context: int, chunk: int, effort: Effort = _
 
 def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> _Comparison:
     manifest, config = bundle.manifest, model.config
-    plans = call_plans(config, manifest.context, manifest.prefill_chunk, backend.effort(manifest.model.parameters))
+    plans = call_plans(
+        config, manifest.context, manifest.prefill_chunk, backend.verification_budget(manifest.model.parameters)
+    )
     words = bundle.tokenizer().encode(shipped_text(), bos=manifest.tokenizer.add_bos, special=False)
-    right = [_passage(plan, words) for plan in plans]
-    work = config.num_parameters * sum(len(passage.tokens) for passage in right)
+    right = [_sequence(plan, words) for plan in plans]
+    work = config.num_parameters * sum(len(sequence.tokens) for sequence in right)
     draws = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
     ways = [backend.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
     checks: list[Check] = []
@@ -267,18 +269,18 @@ def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
             watch = backend.watch_layers(bundle.pte, model, ways[0], manifest.context, words)
         except InputError as error:
             checks.append(Check("layers", False, str(error)))
-    runs = [(passage, numerics) for numerics in ways for passage in right]
+    runs = [(sequence, numerics) for numerics in ways for sequence in right]
     with progress.stage("reference", total=config.num_layers) as stage:
         logits = decode_each(model, [*runs, *(watch.runs if watch else ())], stage.advance, watch)
     if watch is not None:
         checks.append(Check("layers", watch.passed, watch.summary()))
     comparisons = []
     with progress.stage("artifact", total=sum(len(plan) for plan in plans)) as stage:
-        for n, (plan, passage) in enumerate(zip(plans, right, strict=True)):
+        for n, (plan, sequence) in enumerate(zip(plans, right, strict=True)):
             session = open_session(bundle)  # its caches are zeros
             found, at = [], 0
             for call in plan:
-                found.append(session.forward(passage.tokens[at : at + call.count], call.position))
+                found.append(session.forward(sequence.tokens[at : at + call.count], call.position))
                 at += call.count
                 stage.advance()
             del session
@@ -297,7 +299,7 @@ def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
     )
 
 
-def _passage(plan: Sequence[Call], words: Sequence[int]) -> Passage:
+def _sequence(plan: Sequence[Call], words: Sequence[int]) -> TokenSequence:
     """The reference's view of a plan's calls, on the tokens `words`, over and over."""
     ends = list(itertools.accumulate(call.count for call in plan))
     tokens = list(itertools.islice(itertools.cycle(words), ends[-1]))
@@ -305,7 +307,7 @@ def _passage(plan: Sequence[Call], words: Sequence[int]) -> Passage:
     for end, call, following in zip(ends, plan, plan[1:], strict=False):
         if following.position != call.position + call.count:
             head, start = end, following.position
-    return Passage(tokens, [end - 1 for end in ends], head, start)
+    return TokenSequence(tokens, [end - 1 for end in ends], head, start)
 
 
 @dataclass(frozen=True)
@@ -412,15 +414,15 @@ class _Prompt:
 def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
     """Which slots count; and the bundle's files through ExecuTorch's own runner: the ids, the greedy text."""
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
-    effort = get_backend(manifest.backend.name).effort(manifest.model.parameters)
-    prompts = _prompts(bundle, tokenizer, effort)
+    budget = get_backend(manifest.backend.name).verification_budget(manifest.model.parameters)
+    prompts = _prompts(bundle, tokenizer, budget)
     checks = [_runners_ids(bundle, prompts)]
-    answered = [prompt for prompt in prompts[: effort.prompts] if len(prompt.ids) < manifest.context]
-    if not checks[0].passed or not (effort.edges or answered):
+    answered = [prompt for prompt in prompts[: budget.prompts] if len(prompt.ids) < manifest.context]
+    if not checks[0].passed or not (budget.edges or answered):
         return checks
     with progress.stage("which slots count"):
         session = open_session(bundle)
-        if effort.edges:
+        if budget.edges:
             checks += slot_checks(session, manifest.model.shape["window"])
     if not answered:
         return checks
@@ -449,12 +451,12 @@ def _runners_ids(bundle: Bundle, prompts: Sequence[_Prompt]) -> Check:
     return Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal)
 
 
-def _prompts(bundle: Bundle, tokenizer: Tokenizer, effort: Effort) -> list[_Prompt]:
+def _prompts(bundle: Bundle, tokenizer: Tokenizer, budget: VerificationBudget) -> list[_Prompt]:
     """More than a chunk, a chat where the model has one, a word, a question."""
     manifest = bundle.manifest
 
     def prompt(text: str, bos: bool) -> _Prompt:
-        return _Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True), effort.answer_tokens)
+        return _Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True), budget.answer_tokens)
 
     long = prompt(_SENTENCE, manifest.tokenizer.add_bos)
     while len(long.ids) <= manifest.prefill_chunk:

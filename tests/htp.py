@@ -12,21 +12,21 @@ from executorch.runtime import Runtime
 
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_graph, compile_specs
 from mlp_export.backends.qnn.graph import Graph
-from mlp_export.backends.text_program import stand_in, trace
+from mlp_export.backends.text_program import delegate_stub, trace
 from mlp_export.native_output import Muted
 
 
 def run_graph(graph: Graph, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The graph's outputs for `inputs`; `outputs` are examples of their shapes and dtypes, in the graph's order."""
 
-    class Border(torch.nn.Module):
+    class DelegateSignature(torch.nn.Module):
         def forward(self, *_: torch.Tensor) -> Any:
             return tuple(torch.zeros(out.shape, dtype=out.dtype) for out in outputs)
 
     with torch.no_grad(), Muted():
-        border = stand_in(Border(), inputs)
+        signature = delegate_stub(DelegateSignature(), inputs)
         lowered = LoweredBackendModule(
-            border, BACKEND_ID, compile_graph(graph, "sm8750"), compile_specs("sm8750"), None
+            signature, BACKEND_ID, compile_graph(graph, "sm8750"), compile_specs("sm8750"), None
         )
 
         class Caller(torch.nn.Module):

@@ -172,7 +172,7 @@ def test_progress_is_on_stderr(bundle: Bundle) -> None:
 def test_models_and_doctor() -> None:
     assert run("models", "--json").json["models"][0]["alias"] == "demo"
     table = run("models").out.splitlines()
-    assert table[0].split() == ["alias", "description", "licence", "default_of"] and table[1].startswith("demo ")
+    assert table[0].split() == ["alias", "description", "license", "default_of"] and table[1].startswith("demo ")
     done = run("doctor", "--json", "--backend", "xnnpack")
     assert (done.code, done.json["ok"]) == (0, True)
     assert "executorch" in run("doctor").out

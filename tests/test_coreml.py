@@ -39,7 +39,7 @@ from mlp_export.backends.pte import map_file, read_layout
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.cli import app
-from mlp_export.decoder import FLOAT, FloatWeights, Passage, decode, decode_each
+from mlp_export.decoder import FLOAT, FloatWeights, TokenSequence, decode, decode_each
 from mlp_export.doctor import doctor
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.export import ExportOptions, ExportReport, export, plan
@@ -106,7 +106,7 @@ def test_an_export_is_verified(exported: ExportReport) -> None:
 def test_the_contract_is_one_function_without_states(exported: ExportReport, checkpoint: Path) -> None:
     config = read_checkpoint(checkpoint).config
     found = inspect_artifact(exported.bundle.pte)
-    assert found.delegates == {BACKEND_ID: 1} and found.target == "cpu_and_ne" and found.refusals == []
+    assert found.delegates == {BACKEND_ID: 1} and found.target == "cpu_and_ne" and found.compatibility_issues == []
     assert found.compiled_for == {"model": "package", "system": "iOS 18", "compute_unit": "cpu_and_ne"}
     assert found.kv_cache_bytes == config.kv_cache_bytes(CONTEXT, 2)
     package = read_package(map_file(exported.bundle.pte), "it")
@@ -118,7 +118,7 @@ def test_the_contract_is_one_function_without_states(exported: ExportReport, che
     assert sizes["layers_0_v_cached"] == [config.num_kv_heads, CONTEXT, 1, config.head_dim]
     half = {f.type.multiArrayType.dataType for f in package.specification.description.input}
     half |= {f.type.multiArrayType.dataType for f in package.specification.description.output}
-    assert half == {65552}  # FLOAT16: nothing is converted at the border
+    assert half == {65552}  # FLOAT16: nothing is converted on the way in or out
     # Nothing of the model but the embedding and the writing of the caches is left to the CPU.
     assert {"quantized_decomposed::embedding_4bit", "llama::update_cache_with_indices"} <= set(found.operators)
     assert not {name for name in found.operators if any(part in name for part in ("mm", "linear", "softmax", "conv"))}
@@ -265,7 +265,7 @@ def test_it_is_close_to_the_model_that_no_one_rounded(tmp_path: Path) -> None:
     folder = checkpoint_of(tmp_path / "model", "float")
     bundle = export(options(folder, tmp_path / "b", verify=False), QUIET).bundle
     ids = [(11 * n) % 290 + 1 for n in range(20)]
-    right = decode(FloatWeights(read_checkpoint(folder)), [Passage(ids, [19])], FLOAT)[0][0]
+    right = decode(FloatWeights(read_checkpoint(folder)), [TokenSequence(ids, [19])], FLOAT)[0][0]
     found = open_session(bundle).forward(ids, 0)
     assert (found - right).norm() / right.norm() < 0.05
 
@@ -546,7 +546,7 @@ def test_activations_far_beyond_the_usual(tmp_path: Path) -> None:
                 seen.append(float(values.abs().max()))
             return super().point(name, values)
 
-    decode(model_of(folder), [Passage(list(range(1, 20)), [18])], Watching())
+    decode(model_of(folder), [TokenSequence(list(range(1, 20)), [18])], Watching())
     assert max(seen) > 20000
     report = export(options(folder, tmp_path / "b", context=64), QUIET)
     assert report.verification is not None and report.verification.passed
@@ -680,7 +680,11 @@ def test_a_compiled_model_takes_the_packages_place(checkpoint: Path, tmp_path: P
     bundle = export(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False), QUIET).bundle
     assert [command[:3] for command in xcode] == [["xcrun", "coremlcompiler", "compile"]]
     found = inspect_artifact(bundle.pte)
-    assert found.compiled_for["model"] == "compiled" and found.placement_forecast is None and found.refusals == []
+    assert (
+        found.compiled_for["model"] == "compiled"
+        and found.placement_forecast is None
+        and found.compatibility_issues == []
+    )
     files = read_package(map_file(bundle.pte), "it").files
     assert set(files) == {"metadata.json", "model.mlmodelc/weights/weight.bin"}
     with pytest.raises(InputError, match="compiled Core ML model"):
@@ -861,7 +865,7 @@ def test_every_package_of_a_file_is_looked_at(tmp_path: Path) -> None:
         skip_ops_for_coreml_delegation=["aten.cumsum.default"],
     )
     assert len(read_layout(path.read_bytes()).delegate_spans(BACKEND_ID)) == 2
-    (told,) = get_backend("coreml").refusals(path)
+    (told,) = get_backend("coreml").compatibility_issues(path)
     assert "states in Core ML" in told
     found = get_backend("coreml").placement(path)
     assert found is not None and found.operators["linear"] == 2
@@ -876,4 +880,4 @@ def test_a_multifunction_file_is_told_of(tmp_path: Path) -> None:
 
 def test_a_plain_file_of_someone_else_is_not_refused(tmp_path: Path) -> None:
     path = lowered({"forward": torch.nn.Linear(8, 8)}, tmp_path / "plain.pte")
-    assert get_backend("coreml").refusals(path) == []
+    assert get_backend("coreml").compatibility_issues(path) == []

@@ -18,7 +18,7 @@ from mlp_export.decoder import (
     FLOAT,
     DynamicNumerics,
     FloatWeights,
-    Passage,
+    TokenSequence,
     decode,
     fake_quantize_kv,
     fake_quantize_tokens,
@@ -34,9 +34,9 @@ LLAMA3 = {
 }
 
 
-def ours(folder: Path, **passage: Any) -> torch.Tensor:
+def ours(folder: Path, **sequence: Any) -> torch.Tensor:
     weights = FloatWeights(read_checkpoint(folder))
-    return decode(weights, [Passage(TOKENS, range(len(TOKENS)), **passage)], FLOAT)[0]
+    return decode(weights, [TokenSequence(TOKENS, range(len(TOKENS)), **sequence)], FLOAT)[0]
 
 
 def theirs(folder: Path, tokens: list[int] = TOKENS) -> torch.Tensor:
@@ -96,7 +96,7 @@ def test_the_window_counts_the_query_itself(tmp_path: Path) -> None:
     )
     weights = FloatWeights(read_checkpoint(folder))
     changed = [(TOKENS[0] + 1) % 300, *TOKENS[1:]]
-    first, second = decode(weights, [Passage(TOKENS, range(12)), Passage(changed, range(12))], FLOAT)
+    first, second = decode(weights, [TokenSequence(TOKENS, range(12)), TokenSequence(changed, range(12))], FLOAT)
     differs = (first - second).abs().amax(-1) > 0
     assert differs.tolist() == [True] * 8 + [False] * 4
 
@@ -105,23 +105,25 @@ def test_a_passage_over_a_gap_is_one_with_zero_keys_and_values(tmp_path: Path) -
     """Global layers only: zero keys score 0 and zero values add nothing, by hand on one layer."""
     folder = write_checkpoint(tmp_path, "mobilellm-r1", num_hidden_layers=1)
     weights = FloatWeights(read_checkpoint(folder))
-    without, over = decode(weights, [Passage(TOKENS[:3], [2]), Passage(TOKENS[:3], [2], head=2, start=2)], FLOAT)
+    without, over = decode(
+        weights, [TokenSequence(TOKENS[:3], [2]), TokenSequence(TOKENS[:3], [2], prefix=2, start=2)], FLOAT
+    )
     torch.testing.assert_close(without, over)
-    gap = decode(weights, [Passage(TOKENS[:3], [2], head=2, start=500)], FLOAT)[0]
+    gap = decode(weights, [TokenSequence(TOKENS[:3], [2], prefix=2, start=500)], FLOAT)[0]
     assert (gap - without).abs().max() > 1e-3
-    far = decode(weights, [Passage(TOKENS[:1], [0], start=500)], FLOAT)[0]
+    far = decode(weights, [TokenSequence(TOKENS[:1], [0], start=500)], FLOAT)[0]
     # RoPE turns a lone query and key alike: only the zeros make a difference to position 0.
-    assert (far - decode(weights, [Passage(TOKENS[:1], [0])], FLOAT)[0]).abs().max() > 1e-3
+    assert (far - decode(weights, [TokenSequence(TOKENS[:1], [0])], FLOAT)[0]).abs().max() > 1e-3
 
 
 def test_several_passages_at_once_are_as_one_each(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, "mobilellm-pro")
     weights = FloatWeights(read_checkpoint(folder))
     numerics = DynamicNumerics("int8", "int8")
-    passages = [Passage(TOKENS, [39]), Passage(TOKENS[:5], [0, 4], start=20)]
-    together = decode(weights, passages, numerics)
-    for passage, logits in zip(passages, together, strict=True):
-        torch.testing.assert_close(logits, decode(weights, [passage], numerics)[0], rtol=0, atol=0)
+    sequences = [TokenSequence(TOKENS, [39]), TokenSequence(TOKENS[:5], [0, 4], start=20)]
+    together = decode(weights, sequences, numerics)
+    for sequence, logits in zip(sequences, together, strict=True):
+        torch.testing.assert_close(logits, decode(weights, [sequence], numerics)[0], rtol=0, atol=0)
 
 
 def test_activations_round_as_torchaos_fake_quantizer() -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from mil import interpret, package_of, program_of
 
-from mlp_export.backends.coreml.decoder_graph import HIDDEN, head_pieces, rms_norm
+from mlp_export.backends.coreml.decoder_graph import MASK_VALUE, head_pieces, rms_norm
 from mlp_export.backends.coreml.interpreter import OPERATORS, MilInterpreter
 from mlp_export.backends.coreml.package_reader import unpack_int4
 from mlp_export.backends.coreml.placement import forecast
@@ -200,8 +200,8 @@ def test_hidden_keys_have_no_share(amplitude: float, hidden_first: bool, tmp_pat
     hidden = slice(0, 4) if hidden_first else slice(4, 8)
     scores[:, :, hidden] = amplitude  # the hidden ones would win
     mask = torch.zeros(1, 1, 8, 32).half()
-    mask[:, :, hidden] = HIDDEN
-    mask[..., 0] = HIDDEN
+    mask[:, :, hidden] = MASK_VALUE
+    mask[..., 0] = MASK_VALUE
     mask[:, :, 5, 0] = 0  # a query that sees one key alone
     program = program_of(
         {"scores": scores.shape, "mask": mask.shape},

@@ -21,7 +21,7 @@ import torch
 from checkpoints import write_checkpoint
 
 from mlp_export.backends.base import BuildOptions, CalibrationText, get_backend
-from mlp_export.backends.half_rope import head_order, is_turned
+from mlp_export.backends.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.encodings import (
@@ -40,7 +40,7 @@ from mlp_export.backends.qnn.encodings import (
 from mlp_export.backends.qnn.layout import TILE, pack_tiles, unpack_tiles
 from mlp_export.bundle import ENCODINGS, Bundle
 from mlp_export.checkpoint import read_checkpoint
-from mlp_export.decoder import Passage, decode
+from mlp_export.decoder import TokenSequence, decode
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.export import ExportOptions, ExportReport, export, plan
 from mlp_export.inspect_artifact import inspect_artifact
@@ -169,9 +169,9 @@ def test_tiles_hold_all_codes(bits: int) -> None:
 
 
 def test_rope_halves_hold_the_pairs() -> None:
-    order = head_order(128, 64)
+    order = rotate_half_permutation(128, 64)
     assert order[:3].tolist() == [0, 2, 4] and order[32:35].tolist() == [1, 3, 5] and order[64] == 64
-    assert is_turned("layers.0.q") and is_turned("layers.0.k") and not is_turned("layers.0.v")
+    assert uses_rope("layers.0.q") and uses_rope("layers.0.k") and not uses_rope("layers.0.v")
 
 
 # The simulator
@@ -231,7 +231,7 @@ OPERATORS: dict[str, tuple[list[str], float, Callable[..., torch.Tensor], Callab
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_operators_are_as_exact_as_the_noise_floor_takes_them_to_be(operator: str) -> None:
     """The floor that verification compares with is made of these errors; and an error of half of it is an error."""
-    get_backend("qnn").ready()
+    get_backend("qnn").load_runtime()
     from htp import run_graph
 
     from mlp_export.backends.qnn.graph import Graph
@@ -257,7 +257,7 @@ def test_operators_are_as_exact_as_the_noise_floor_takes_them_to_be(operator: st
 @simulated
 def test_half_precision_holds_what_no_scale_does() -> None:
     """A row with one value of 22,000, as a model's first token has it, and rows of ordinary ones: sum and norm."""
-    get_backend("qnn").ready()
+    get_backend("qnn").load_runtime()
     from htp import run_graph
 
     from mlp_export.backends.qnn.graph import Graph
@@ -430,7 +430,7 @@ def test_a_program_that_is_wrong_is_not_published(
     from mlp_export.backends.qnn import program as program_module
 
     compiled: list[bytes] = []
-    apart = lower_module.compile_apart
+    apart = lower_module.compile_in_subprocess
 
     def compile_once(request: Any) -> None:
         if not compiled:
@@ -438,7 +438,7 @@ def test_a_program_that_is_wrong_is_not_published(
             compiled.append(Path(request.payload).read_bytes())
         Path(request.payload).write_bytes(compiled[0])
 
-    monkeypatch.setattr(lower_module, "compile_apart", compile_once)
+    monkeypatch.setattr(lower_module, "compile_in_subprocess", compile_once)
 
     class OffByOne(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
@@ -469,11 +469,11 @@ def test_the_reference_is_not_the_graph(checkpoint: Path) -> None:
     model = model_of(checkpoint)
     ids = [(7 * n) % 290 + 1 for n in range(100)]
     encodings = calibrate(model, CalibrationText(ids, ""), QUIET)
-    passage = [Passage(ids, range(100))]
+    sequence = [TokenSequence(ids, range(100))]
 
     def error(found: Encodings) -> float:
-        right = decode(model, passage, RangeObserver())[0]
-        return float((decode(model, passage, StaticNumerics(found))[0] - right).norm() / right.norm())
+        right = decode(model, sequence, RangeObserver())[0]
+        return float((decode(model, sequence, StaticNumerics(found))[0] - right).norm() / right.norm())
 
     small = replace(encodings.points["layers.2.down"], scale=encodings.points["layers.2.down"].scale / 8)
     assert error(encodings) < 0.1

@@ -160,8 +160,8 @@ def fetch(name: str | None, cache: Path, backend: str = "xnnpack") -> tuple[Reso
 
 
 def test_a_repository(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
-    """Fetched once, only what an export reads, with the commit; the licence is said before, and carried as text."""
-    hub.add("owner/model", checkpoint, license="other", license_name="some-licence", license_link="LICENSE")
+    """Fetched once, only what an export reads, with the commit; the license is said before, and carried as text."""
+    hub.add("owner/model", checkpoint, license="other", license_name="some-license", license_link="LICENSE")
     hub.repos["owner/model"] |= {
         "LICENSE": b"You may.",
         "modeling_x.py": b"raise SystemExit",
@@ -177,8 +177,8 @@ def test_a_repository(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
     assert not hub.downloads
     found, lines = fetch("owner/model", tmp_path)
     assert (found.id, found.revision, found.quantization) == ("owner/model", COMMIT, None)
-    assert (found.licence_name, found.licence_text) == ("some-licence", "You may.")
-    assert "some-licence" in lines[0] and len(lines) == 2
+    assert (found.license_name, found.license_text) == ("some-license", "You may.")
+    assert "some-license" in lines[0] and len(lines) == 2
     assert read_checkpoint(found.folder).config.family == "mobilellm-pro"
     assert not {"modeling_x.py", "pytorch_model.bin", "onnx/model.onnx"} & set(hub.downloads)
 
@@ -218,7 +218,7 @@ def test_both_layouts_of_mobilellm_pro(
     hub.repos[next(iter(hub.repos))]["LICENSE"] = b"FAIR text"
     found, lines = fetch(alias, tmp_path)
     assert (found.id, found.quantization, found.revision) == (expected, kind, COMMIT)
-    assert (found.licence_name, found.licence_text) == (FAIR_NC, "FAIR text")
+    assert (found.license_name, found.license_text) == (FAIR_NC, "FAIR text")
     assert FAIR_NC in lines[0]
     assert (found.folder / "config.json").is_file() and read_checkpoint(found.folder)
 
@@ -272,7 +272,7 @@ def test_gated_without_access(hub: Hub, checkpoint: Path, tmp_path: Path) -> Non
     hub.add("owner/model", checkpoint)
     hub.refuse = lambda path: (403, "GatedRepo")
     error = error_of(lambda: fetch("owner/model", tmp_path))
-    assert "no access" in error.message and "accept the licence" in error.hint
+    assert "no access" in error.message and "accept the license" in error.hint
 
 
 def test_no_such_model(hub: Hub, tmp_path: Path) -> None:
@@ -408,10 +408,10 @@ def test_local_folders(checkpoint: Path, tmp_path: Path) -> None:
         shutil.copytree(checkpoint, tmp_path / name)
         found = resolve(str(tmp_path / name))
         assert (found.folder, found.id, found.revision, found.quantization) == (tmp_path / name, name, None, kind)
-        assert (found.licence_name, found.licence_text) == (None, None)
+        assert (found.license_name, found.license_text) == (None, None)
         assert download_bytes(str(tmp_path / name)) == 0
     (tmp_path / "model" / "LICENSE.txt").write_text("mine")
-    assert resolve(str(tmp_path / "model")).licence_text == "mine"
+    assert resolve(str(tmp_path / "model")).license_text == "mine"
 
 
 def test_names_that_are_nothing(tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_demo_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(demo, "convert", whole)
     found = resolve("demo", cache=tmp_path)
-    assert (found.id, found.licence_name, found.licence_text) == (demo.MODEL_ID, "Apache-2.0", "Apache")
+    assert (found.id, found.license_name, found.license_text) == (demo.MODEL_ID, "Apache-2.0", "Apache")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.lock", demo.WHEEL, found.folder.name]
     monkeypatch.setattr(demo, "convert", half)
     assert resolve("demo", cache=tmp_path) == found  # from the cache
@@ -595,7 +595,7 @@ def test_a_broken_proxy_does_not_matter_to_what_the_cache_holds(
     whole, _ = fetch("o/n", tmp_path)
     close_session()
     monkeypatch.setattr(module, "get_session", Mock(side_effect=ImportError("socksio")))
-    assert fetch("o/n", tmp_path)[0] == replace(whole, licence_name=None)
+    assert fetch("o/n", tmp_path)[0] == replace(whole, license_name=None)
     assert isinstance(error_of(lambda: fetch("o/other", tmp_path)), MissingError)
 
 
@@ -646,7 +646,7 @@ def test_a_snapshot_of_the_hubs_cache(checkpoint: Path, tmp_path: Path, subfolde
     (root / "LICENSE").write_text("terms")
     found = resolve(str(root / subfolder))
     assert (found.id, found.revision) == (f"facebook/{name}/{subfolder}".rstrip("/"), COMMIT)
-    assert (found.quantization, found.licence_name, found.licence_text) == ("int4-cpu", FAIR_NC, "terms")
+    assert (found.quantization, found.license_name, found.license_text) == ("int4-cpu", FAIR_NC, "terms")
     (tmp_path / "link").symlink_to(root / subfolder)
     assert resolve(str(tmp_path / "link")) == found
     if not subfolder:

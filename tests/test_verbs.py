@@ -277,7 +277,7 @@ def test_models() -> None:
     rows = list_models()
     aliases = [row.alias for row in rows]
     assert len(set(aliases)) == len(aliases) and aliases[0] == "demo"
-    assert all(row.description and row.licence for row in rows)
+    assert all(row.description and row.license for row in rows)
     assert {backend: row.alias for row in rows for backend in row.default_of} == DEFAULT_MODELS
     assert all(row.source.count("/") == 1 for row in rows if row.alias != "demo")
     assert json.loads(json.dumps([row.to_json() for row in rows]))[0]["source"] == ""

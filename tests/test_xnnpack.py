@@ -51,7 +51,7 @@ from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import DynamicNumerics, Passage, decode
+from mlp_export.decoder import DynamicNumerics, TokenSequence, decode
 from mlp_export.errors import InputError
 from mlp_export.export import ExportOptions, plan
 from mlp_export.inspect_artifact import inspect_artifact
@@ -114,7 +114,7 @@ def errors(built: Built, found: torch.Tensor, tokens: Sequence[int], counts: Seq
     """
     ends = [sum(counts[: n + 1]) - 1 for n in range(len(counts))]
     numerics = DynamicNumerics.from_manifest(built.bundle.manifest.quantization)
-    (right,) = decode(built.model, [Passage(list(tokens[: ends[-1] + 1]), ends)], numerics)
+    (right,) = decode(built.model, [TokenSequence(list(tokens[: ends[-1] + 1]), ends)], numerics)
     return torch.linalg.vector_norm(found - right, dim=-1) / torch.linalg.vector_norm(right, dim=-1)
 
 

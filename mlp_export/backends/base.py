@@ -22,7 +22,7 @@ from mlp_export.session import Session
 
 BACKENDS = ("xnnpack", "qnn", "coreml")
 KvCache = Literal["int8", "fp16", "fp32"]
-# What the file formats, the operators and the graphs were proven with.
+# What the file formats, the operators and the graphs were verified with.
 _PACKAGES = {"torch": "2.13.0", "executorch": "1.5.1", "torchao": "0.18.0"}
 
 
@@ -50,7 +50,7 @@ class CalibrationText:
 
 
 @dataclass(frozen=True)
-class Effort:
+class VerificationBudget:
     """How much of an artifact verification runs. On a simulator a call may take minutes: then what is asked is a chunk
     and a token behind it (`edges` is off), and nothing else.
     """
@@ -156,7 +156,7 @@ class Backend(Protocol):
     calibrates: bool  # whether `lower` wants a text
 
     @property
-    def runs_here(self) -> str:
+    def host_note(self) -> str:
         """What a person should know of a program that runs on this machine; "" where it runs as it should."""
         ...
 
@@ -200,7 +200,7 @@ class Backend(Protocol):
         """
         ...
 
-    def effort(self, parameters: int) -> Effort:
+    def verification_budget(self, parameters: int) -> VerificationBudget:
         """How much of an artifact of that size to run in verification."""
         ...
 
@@ -208,7 +208,7 @@ class Backend(Protocol):
         """Load a `.pte` on this machine. Raises InputError where it is no program of this backend."""
         ...
 
-    def ready(self) -> None:
+    def load_runtime(self) -> None:
         """Load what ExecuTorch needs to run this backend's programs here. Raises MissingError where it is missing."""
         ...
 
@@ -220,7 +220,7 @@ class Backend(Protocol):
         """A forecast of where a `.pte` of this backend will run; None where that is no question."""
         ...
 
-    def refusals(self, path: Path) -> Sequence[str]:
+    def compatibility_issues(self, path: Path) -> Sequence[str]:
         """Why the stock runtime on a phone will not load a `.pte` of this backend, or not run it rightly, whoever made
         it: a sentence each.
         """

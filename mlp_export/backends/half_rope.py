@@ -11,12 +11,12 @@ import torch
 from mlp_export.quantization import QuantizedModel, QuantizedWeight
 
 
-def is_turned(name: str) -> bool:
+def uses_rope(name: str) -> bool:
     """Whether RoPE turns what the linear `name` gives."""
     return name.rsplit(".", 1)[-1] in ("q", "k")
 
 
-def head_order(rows: int, head_dim: int) -> torch.Tensor:
+def rotate_half_permutation(rows: int, head_dim: int) -> torch.Tensor:
     """Rows int64 of a linear that is turned in the order that the graph has: the even ones of a head before the odd."""
     halves = torch.cat([torch.arange(0, head_dim, 2), torch.arange(1, head_dim, 2)])
     return torch.arange(rows).view(-1, head_dim)[:, halves].reshape(-1)
@@ -25,7 +25,7 @@ def head_order(rows: int, head_dim: int) -> torch.Tensor:
 def graph_weight(model: QuantizedModel, name: str) -> QuantizedWeight:
     """A linear's codes and scales in the order of rows that such a graph has."""
     weight = model.weight(name)
-    if not is_turned(name):
+    if not uses_rope(name):
         return weight
-    rows = head_order(weight.codes.shape[0], model.config.head_dim)
+    rows = rotate_half_permutation(weight.codes.shape[0], model.config.head_dim)
     return QuantizedWeight(weight.codes[rows], weight.scales[rows], weight.bits, weight.group_size)

@@ -118,10 +118,10 @@ def trace(
         return to_edge(exported, compile_config=_EDGE_CONFIG, constant_methods=constants)
 
 
-def stand_in(
+def delegate_stub(
     module: torch.nn.Module, arguments: Sequence[torch.Tensor], dynamic_shapes: Any = None
 ) -> torch.export.ExportedProgram:
-    """The edge program of a module with a delegate's arguments and results; ExecuTorch takes the border's tensor
+    """The edge program of a module with a delegate's arguments and results; ExecuTorch takes the signature's tensor
     specs from it.
     """
     return trace(module, arguments, dynamic_shapes).exported_program()

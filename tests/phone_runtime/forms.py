@@ -26,7 +26,7 @@ import mlp_export
 from mlp_export.backends.base import BuildOptions
 from mlp_export.backends.executorch_session import ExecutorchSession
 from mlp_export.backends.layout import tensor_bytes
-from mlp_export.backends.text_program import stand_in, trace_forward
+from mlp_export.backends.text_program import delegate_stub, trace_forward
 from mlp_export.backends.xnnpack.lower import lower
 from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
@@ -144,7 +144,7 @@ def tiny_program(path: Path, emit: Emit, inline: bool) -> None:
     subgraph.output(emit(subgraph, subgraph.input((CHUNK, FEATURES))))
     payload, named_data = subgraph.serialize()
 
-    class Border(torch.nn.Module):
+    class DelegateSignature(torch.nn.Module):
         def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor]:
             return (torch.zeros(rows.shape[0], RESULTS),)
 
@@ -152,8 +152,8 @@ def tiny_program(path: Path, emit: Emit, inline: bool) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("frequencies", torch.arange(1, FEATURES + 1).view(1, -1) / 100)
-            border = stand_in(Border(), [torch.zeros(5, FEATURES)], ({0: Dim.AUTO},))
-            self.delegate = LoweredBackendModule(border, BACKEND_ID, payload, [], None)
+            signature = delegate_stub(DelegateSignature(), [torch.zeros(5, FEATURES)], ({0: Dim.AUTO},))
+            self.delegate = LoweredBackendModule(signature, BACKEND_ID, payload, [], None)
 
         def forward(self, tokens: torch.Tensor, input_pos: torch.Tensor) -> torch.Tensor:
             angles = (tokens + input_pos).to(torch.float32).view(-1, 1) * self.frequencies

@@ -16,11 +16,11 @@ from mlp_export.backends.base import (
     BuildOptions,
     BuildPlan,
     CalibrationText,
-    Effort,
     KvCache,
     PlacementForecast,
     Requirement,
     StoredWeight,
+    VerificationBudget,
     package_requirement,
     package_requirements,
 )
@@ -64,7 +64,7 @@ class CoremlBackend:
     calibrates = False
 
     @property
-    def runs_here(self) -> str:
+    def host_note(self) -> str:
         if sys.platform == "darwin":
             return ""
         return "this machine has no Core ML: an interpreter of its programs runs in its place, slower than any phone"
@@ -116,7 +116,7 @@ class CoremlBackend:
             file_bytes=file_bytes,
             kv_cache_bytes=cache,
             kv_scale_bytes=0,
-            # Core ML's copy of the package, the caches on both sides of the border, scores before and after softmax.
+            # Core ML's copy of the package, the caches on both sides of the call, scores before and after softmax.
             device_ram_bytes=file_bytes + 2 * cache + 4 * config.num_kv_heads * slots * columns,
         )
 
@@ -135,17 +135,17 @@ class CoremlBackend:
     def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
         return HalfNumerics(None if draw is None else torch.Generator().manual_seed(draw))
 
-    def effort(self, parameters: int) -> Effort:
+    def verification_budget(self, parameters: int) -> VerificationBudget:
         if sys.platform == "darwin":
-            return Effort()
+            return VerificationBudget()
         # The stock runner takes no interpreter.
         if parameters < _QUICKLY_INTERPRETED_PARAMETERS:
-            return Effort(prompts=0)
+            return VerificationBudget(prompts=0)
         if parameters < _INTERPRETED_PARAMETERS:
-            return Effort(single_steps=8, prompts=0)
-        return Effort(single_steps=2, crosses_window=False, prompts=0)
+            return VerificationBudget(single_steps=8, prompts=0)
+        return VerificationBudget(single_steps=2, crosses_window=False, prompts=0)
 
-    def ready(self) -> None:
+    def load_runtime(self) -> None:
         if sys.platform != "darwin":
             raise MissingError(
                 "ExecuTorch has no Core ML on this machine",
@@ -171,10 +171,10 @@ class CoremlBackend:
 
         return placement(path)
 
-    def refusals(self, path: Path) -> Sequence[str]:
-        from mlp_export.backends.coreml.description import refusals
+    def compatibility_issues(self, path: Path) -> Sequence[str]:
+        from mlp_export.backends.coreml.description import compatibility_issues
 
-        return refusals(path)
+        return compatibility_issues(path)
 
     def watch_layers(
         self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
@@ -183,7 +183,7 @@ class CoremlBackend:
             return None  # Core ML shows no results but the function's own
         from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
 
-        crosses_window = self.effort(weights.config.num_parameters).crosses_window
+        crosses_window = self.verification_budget(weights.config.num_parameters).crosses_window
         return HalfLayerWatch(path, weights.config, numerics, context, crosses_window, words)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:

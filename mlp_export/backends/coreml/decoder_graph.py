@@ -14,8 +14,8 @@ What float16 (largest value 65,504) asks for:
 
 * RMS norm squares what was divided by the row's largest magnitude, so that no square and no sum overflows, whatever
   the row. epsilon is divided by the same, squared.
-* Masks are finite: infinity minus infinity is NaN. A hidden score is `HIDDEN` + score, and its exponential is zero as
-  long as scores stay within 14,000.
+* Masks are finite: infinity minus infinity is NaN. A masked score is `MASK_VALUE` + score, and its exponential is zero
+  as long as scores stay within 14,000.
 * The head is cut into pieces that no limit of the engine forbids (see `placement`).
 
 Which rows hold tokens is not known to the graph: rows behind the last token are computed and have no say.
@@ -40,7 +40,7 @@ from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 from mlp_export.quantization import QuantizedModel, QuantizedWeight
 
-HIDDEN = -30000.0  # added to the score of a key that is not seen
+MASK_VALUE = -30000.0  # added to the score of a key that is not seen
 _LEAST_MAGNITUDE = 2.0**-14  # of a row's largest value: the smallest normal number
 _ROW_ALIGNMENT = 32
 _INT4, _INT8 = types.np_int4_dtype, np.int8
@@ -121,7 +121,7 @@ class _Writer:
     def masks(self) -> dict[bool, Var]:
         """For local and for global layers: what is added to the scores [1, 1, slots + N, group * N]."""
         rows, groups = self.rows, self.config.num_heads // self.config.num_kv_heads
-        ahead = np.tril(np.full((rows, rows), HIDDEN, np.float16), -1)  # key below, query beside
+        ahead = np.tril(np.full((rows, rows), MASK_VALUE, np.float16), -1)  # key below, query beside
         new = mb.const(val=ahead.reshape(1, 1, rows, rows), name="mask_new")
         slots = {}
         if "mask_global" in self.inputs:

@@ -34,7 +34,7 @@ def describe(path: Path) -> dict[str, str]:
     return found
 
 
-def refusals(path: Path) -> list[str]:
+def compatibility_issues(path: Path) -> list[str]:
     """Why a stock runtime will not load the file; none that is known for those of mlp-export."""
     found = []
     with mapped(path) as data:

@@ -25,9 +25,9 @@ import torch
 
 from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
 from mlp_export.backends.coreml.session import InterpretedSession
-from mlp_export.backends.half_rope import head_order
+from mlp_export.backends.half_rope import rotate_half_permutation
 from mlp_export.config import ModelConfig
-from mlp_export.decoder import Layer, Numerics, Passage
+from mlp_export.decoder import Layer, Numerics, TokenSequence
 from mlp_export.layer_check import summed
 
 _HALF = 2.0**-11
@@ -70,7 +70,7 @@ class HalfLayerWatch:
         session = InterpretedSession(path)
         calls = watched_calls(context, session.prefill_chunk, config.window if crosses_window else 0)
         tokens = [words[position % len(words)] for position in range(sum(calls[-1]))]
-        self.passage = Passage(tokens, [position + count - 1 for position, count in calls])
+        self.sequence = TokenSequence(tokens, [position + count - 1 for position, count in calls])
         self.found: dict[str, torch.Tensor] = {}
         self.worst: dict[str, tuple[float, str]] = {}
         self._scores = self._shares = self._values = torch.empty(0)
@@ -79,8 +79,8 @@ class HalfLayerWatch:
     # As a LayerWatch
 
     @property
-    def runs(self) -> Sequence[tuple[Passage, Numerics]]:
-        return [(self.passage, self)]
+    def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
+        return [(self.sequence, self)]
 
     def layer(self, layer: Layer) -> None:
         pass
@@ -97,7 +97,7 @@ class HalfLayerWatch:
         if beyond or self.found:
             return "; ".join(beyond) or f"{', '.join(sorted(self.found)[:5])} were not compared"
         worst = ", ".join(f"{kind} {ratio:.2g}" for kind, (ratio, _) in self.worst.items())
-        return f"{len(self.passage.tokens)} rows of each layer; the worst part of a limit: {worst}"
+        return f"{len(self.sequence.tokens)} rows of each layer; the worst part of a limit: {worst}"
 
     # As a Numerics
 
@@ -195,7 +195,7 @@ class HalfLayerWatch:
         """A result of the function as the decoder has it, of the `count` rows that hold tokens."""
         config, part = self.config, name.rpartition(".")[2]
         size, kv_heads = config.head_dim, config.num_kv_heads
-        order = head_order(size, size)
+        order = rotate_half_permutation(size, size)
         if name == "norm" or name.startswith("head."):  # [1, n, 1, 1]
             return value.reshape(1, -1)
         if part == "cached":  # [kv_heads, N, 1, head_dim] to [n, kv_heads, head_dim]

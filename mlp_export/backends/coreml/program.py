@@ -1,7 +1,7 @@
 """The ExecuTorch program around the Core ML function: the stock text runner's contract, in operators of the CPU.
 
 `forward(tokens [1, S] int64, input_pos [1] int64) -> logits [1, 1, V]` float32 of the last token, 1 <= S <= N (see
-`static_rows`). Everything that crosses the delegate's border is float16, so that no conversion is left to it; caches
+`static_rows`). All arguments and results of the delegate are float16, so that no conversion is left to it; caches
 are taken and returned as they are stored.
 """
 
@@ -13,12 +13,12 @@ from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 
 from mlp_export.backends.cache import CacheTensor
-from mlp_export.backends.coreml.decoder_graph import HIDDEN, head_pieces, input_shapes
+from mlp_export.backends.coreml.decoder_graph import MASK_VALUE, head_pieces, input_shapes
 from mlp_export.backends.coreml.package import compile_specs
 from mlp_export.backends.coreml.payload import BACKEND_ID
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.static_rows import StaticRowsProgram
-from mlp_export.backends.text_program import program_of_all_layers, stand_in
+from mlp_export.backends.text_program import delegate_stub, program_of_all_layers
 from mlp_export.config import ModelConfig
 
 
@@ -54,15 +54,15 @@ def emit_program(
     """The finished program around the package in `payload`, ready for `write_to_file`."""
 
     def around(traced: ModelConfig, tensors: list[CacheTensor]) -> TextProgram:
-        border = _delegate_border(traced, context, rows, tensors)
-        delegate = LoweredBackendModule(border, BACKEND_ID, payload, compile_specs(compute_unit), None)
-        return TextProgram(traced, context, rows, tensors, embedding, HIDDEN, delegate)
+        signature = _delegate_signature(traced, context, rows, tensors)
+        delegate = LoweredBackendModule(signature, BACKEND_ID, payload, compile_specs(compute_unit), None)
+        return TextProgram(traced, context, rows, tensors, embedding, MASK_VALUE, delegate)
 
     program = program_of_all_layers(config, context, rows, "fp16", around, len(head_pieces(config.vocab_size)))
     return serialize_pte_binary(PTEFile(program=program), extract_delegate_segments=True)
 
 
-def _delegate_border(
+def _delegate_signature(
     config: ModelConfig, context: int, rows: int, tensors: list[CacheTensor]
 ) -> torch.export.ExportedProgram:
     """The delegate's arguments and results."""
@@ -71,9 +71,9 @@ def _delegate_border(
     def half(*shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.float16)
 
-    class Border(torch.nn.Module):
+    class DelegateSignature(torch.nn.Module):
         def forward(self, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
             new = [half(kv_heads, rows, 1, tensor.width) for tensor in tensors]
             return (*new, *(half(1, end - first, 1, 1) for first, end in head_pieces(config.vocab_size)))
 
-    return stand_in(Border(), [half(*shape) for shape in input_shapes(config, context, rows).values()])
+    return delegate_stub(DelegateSignature(), [half(*shape) for shape in input_shapes(config, context, rows).values()])

@@ -11,7 +11,7 @@ from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
 from mlp_export.backends.coreml.package_reader import CoremlPackage, read_package
 from mlp_export.backends.embedding import read_embedding
-from mlp_export.backends.half_rope import head_order, is_turned
+from mlp_export.backends.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.backends.pte import mapped
 from mlp_export.errors import InputError
 from mlp_export.quantization import QuantizedWeight
@@ -36,8 +36,8 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         if codes.shape != (rows, columns) or scales.size != like.scales.numel():
             raise InputError(f"{path} has a weight {name!r} of {codes.shape}, expected {(rows, columns)}")
         order = torch.arange(rows)
-        if is_turned(name):
-            order = head_order(rows, _head_dim(package))
+        if uses_rope(name):
+            order = rotate_half_permutation(rows, _head_dim(package))
         found, found_scales = torch.empty_like(like.codes), torch.empty_like(like.scales)
         found[order] = torch.from_numpy(codes)
         found_scales[order] = torch.from_numpy(scales).view(like.scales.shape)

@@ -13,11 +13,11 @@ from mlp_export.backends.base import (
     BuildOptions,
     BuildPlan,
     CalibrationText,
-    Effort,
     KvCache,
     PlacementForecast,
     Requirement,
     StoredWeight,
+    VerificationBudget,
     package_requirements,
 )
 from mlp_export.backends.qnn import sdk
@@ -53,7 +53,7 @@ class QnnBackend:
     shares_tied_weights = False
     runs_natively = False
     calibrates = True
-    runs_here = (
+    host_note = (
         "on this machine the program runs on Qualcomm's simulator of the NPU: seconds a call, minutes for a large model"
     )
     computes_in_torch = False
@@ -120,20 +120,20 @@ class QnnBackend:
         bits = Scheme.from_manifest(quantization).bits
         return StaticNumerics(encodings, Jitter(bits, torch.Generator().manual_seed(draw)))
 
-    def effort(self, parameters: int) -> Effort:
+    def verification_budget(self, parameters: int) -> VerificationBudget:
         if parameters < _SIMULATED_PARAMETERS:
             small = parameters < _QUICKLY_SIMULATED_PARAMETERS
             steps, prompts = (4, 2) if small else (2, 1)
-            return Effort(single_steps=steps, crosses_window=small, prompts=prompts, answer_tokens=2)
-        return Effort(edges=False, prompts=0)
+            return VerificationBudget(single_steps=steps, crosses_window=small, prompts=prompts, answer_tokens=2)
+        return VerificationBudget(edges=False, prompts=0)
 
     def open(self, path: Path) -> Session:
         from mlp_export.backends.qnn.simulator import SimulatorSession
 
-        self.ready()
+        self.load_runtime()
         return SimulatorSession(path)
 
-    def ready(self) -> None:
+    def load_runtime(self) -> None:
         with Muted():
             # C++ code that is loaded behind Qualcomm's libraries crashes on its first use.
             import executorch.extension.llm.runner  # noqa: F401
@@ -148,7 +148,7 @@ class QnnBackend:
     def placement(self, path: Path) -> PlacementForecast | None:
         return None
 
-    def refusals(self, path: Path) -> Sequence[str]:
+    def compatibility_issues(self, path: Path) -> Sequence[str]:
         return ()
 
     def watch_layers(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mlp_export.backends.base import CalibrationText
 from mlp_export.backends.qnn.encodings import Encodings, RangeObserver
-from mlp_export.decoder import Passage, decode
+from mlp_export.decoder import TokenSequence, decode
 from mlp_export.errors import InputError
 from mlp_export.progress import Progress
 from mlp_export.quantization import QuantizedModel
 
-_SEQUENCE = 512  # tokens of one passage
-_LOGITS_BYTES = 1_000_000_000  # of all passages; each position shows how wide the last norm and the logits are
+_SEQUENCE = 512  # tokens of one sequence
+_LOGITS_BYTES = 1_000_000_000  # of all sequences; each position shows how wide the last norm and the logits are
 
 
 def calibrate(model: QuantizedModel, text: CalibrationText, progress: Progress) -> Encodings:
@@ -25,5 +25,5 @@ def calibrate(model: QuantizedModel, text: CalibrationText, progress: Progress) 
     step = -(-4 * model.config.vocab_size * len(text.ids) // _LOGITS_BYTES)
     observer = RangeObserver()
     with progress.stage("calibrate", total=model.config.num_layers) as stage:
-        decode(model, [Passage(part, range(0, len(part), step)) for part in parts], observer, stage.advance)
+        decode(model, [TokenSequence(part, range(0, len(part), step)) for part in parts], observer, stage.advance)
     return Encodings.of(observer.ranges)

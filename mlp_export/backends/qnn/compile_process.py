@@ -37,7 +37,7 @@ class CompileRequest:
     payload: str  # file to write
 
 
-def compile_apart(request: CompileRequest) -> None:
+def compile_in_subprocess(request: CompileRequest) -> None:
     """Write the delegate's payload to `request.payload`.
 
     Raises ResourceError where the process was killed for memory, VerificationError, which is a bug of ours or of the
@@ -62,7 +62,7 @@ def compile_apart(request: CompileRequest) -> None:
     )
 
 
-def compile_here(request: CompileRequest) -> None:
+def compile_in_process(request: CompileRequest) -> None:
     """The other process's work."""
     sdk.load(sdk.Sdk(Path(request.libraries), "the given folder"))
     from mlp_export.backends.qnn.compiler import compile_graph
@@ -76,4 +76,4 @@ def compile_here(request: CompileRequest) -> None:
 
 
 if __name__ == "__main__":
-    compile_here(CompileRequest(**json.load(sys.stdin)))
+    compile_in_process(CompileRequest(**json.load(sys.stdin)))

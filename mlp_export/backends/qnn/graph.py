@@ -38,7 +38,7 @@ _Encoding = PyQnn.Qnn_QuantizationEncoding_t
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the graph. `encoding` is None for plain numbers: float16 inside, float32 or int32 at the border."""
+    """A tensor of the graph. `encoding` is None for plain numbers: float16 inside, float32 or int32 at its ends."""
 
     name: str
     dims: tuple[int, ...]
@@ -55,7 +55,7 @@ class Graph:
         self._inputs = 0
         self._kept: list[np.ndarray] = []  # static tensors that the wrappers point into
 
-    # Border
+    # DelegateSignature
 
     def float_input(self, name: str, dims: Sequence[int]) -> Value:
         """An input float32 `dims`, rounded on the way in."""

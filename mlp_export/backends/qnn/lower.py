@@ -11,7 +11,7 @@ from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText, co
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.calibration import calibrate
-from mlp_export.backends.qnn.compile_process import CompileRequest, compile_apart
+from mlp_export.backends.qnn.compile_process import CompileRequest, compile_in_subprocess
 from mlp_export.backends.qnn.encodings import read_encodings
 from mlp_export.backends.qnn.program import emit_program
 from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
@@ -38,7 +38,7 @@ def lower(
     path.with_name(ENCODINGS).write_text(json.dumps(encodings.to_json(), indent=1) + "\n", encoding="utf-8")
     payload = path.with_suffix(".payload")
     with progress.stage(f"compile for {soc}"):
-        compile_apart(
+        compile_in_subprocess(
             CompileRequest(
                 checkpoint=str(model.checkpoint.path),
                 kind=model.checkpoint.kind,

@@ -15,7 +15,7 @@ from mlp_export.backends.cache import CacheTensor, KvCacheType
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_specs
 from mlp_export.backends.static_rows import StaticRowsProgram
-from mlp_export.backends.text_program import program_of_all_layers, stand_in
+from mlp_export.backends.text_program import delegate_stub, program_of_all_layers
 from mlp_export.config import ModelConfig
 
 KV_CACHE: KvCacheType = "int8-static"
@@ -49,8 +49,8 @@ def emit_program(
     """The finished program around the compiled graph `payload`, ready for `write_to_file`."""
 
     def around(traced: ModelConfig, tensors: list[CacheTensor]) -> TextProgram:
-        border = _delegate_border(traced, context, rows, tensors)
-        delegate = LoweredBackendModule(border, BACKEND_ID, payload, compile_specs(soc), None)
+        signature = _delegate_signature(traced, context, rows, tensors)
+        delegate = LoweredBackendModule(signature, BACKEND_ID, payload, compile_specs(soc), None)
         return TextProgram(traced, context, rows, tensors, embedding, hidden, delegate)
 
     program = program_of_all_layers(config, context, rows, KV_CACHE, around)
@@ -59,13 +59,13 @@ def emit_program(
     )
 
 
-def _delegate_border(
+def _delegate_signature(
     config: ModelConfig, context: int, rows: int, tensors: list[CacheTensor]
 ) -> torch.export.ExportedProgram:
     """The delegate's arguments and results."""
     kv_heads = config.num_kv_heads
 
-    class Border(torch.nn.Module):
+    class DelegateSignature(torch.nn.Module):
         def forward(self, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
             new = [torch.zeros(kv_heads, rows, 1, tensor.width, dtype=tensor.dtype) for tensor in tensors]
             return (*new, torch.zeros(1, 1, 1, config.vocab_size))
@@ -81,4 +81,4 @@ def _delegate_border(
         arguments.append(torch.zeros(1, 1, rows, config.window))
     arguments.append(torch.zeros(1, dtype=torch.int32))
     arguments += [torch.zeros(tensor.shape(kv_heads), dtype=tensor.dtype) for tensor in tensors]
-    return stand_in(Border(), arguments)
+    return delegate_stub(DelegateSignature(), arguments)

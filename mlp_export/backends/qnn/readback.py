@@ -17,7 +17,7 @@ from executorch.exir.schema import Tensor
 
 from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.embedding import read_embedding
-from mlp_export.backends.half_rope import head_order, is_turned
+from mlp_export.backends.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.backends.pte import mapped, read_forward, read_layout
 from mlp_export.backends.qnn.layout import TILE, pack_tiles, unpack_tiles
 from mlp_export.errors import InputError
@@ -37,7 +37,7 @@ def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         return read_embedding(path, like)
     rows, columns = like.codes.shape
     with mapped(path) as data:
-        order = head_order(rows, _head_dim(data, path)) if is_turned(name) else torch.arange(rows)
+        order = rotate_half_permutation(rows, _head_dim(data, path)) if uses_rope(name) else torch.arange(rows)
         padded = np.zeros((-(-rows // TILE) * TILE, -(-columns // TILE) * TILE), np.int8)
         padded[:rows, :columns] = like.codes[order].numpy()
         first = pack_tiles(padded[:, :TILE], like.bits)[0]

@@ -2,7 +2,7 @@
 
 ExecuTorch opens `libQnnHtp.so` and `libQnnSystem.so` by name, so a library of that name that is loaded already is the
 one it gets: no SDK has to be laid out for it. On x86-64, `libQnnHtp.so` compiles for every HTP and simulates it. Both
-come with Qualcomm's SDK (QAIRT), and in the onnxruntime-qnn wheel. They are under Qualcomm's licence: the person
+come with Qualcomm's SDK (QAIRT), and in the onnxruntime-qnn wheel. They are under Qualcomm's license: the person
 installs them, and nothing of them goes into a bundle.
 """
 
@@ -70,7 +70,7 @@ def find_sdk() -> Sdk:
         return Sdk(folder, f"QNN_SDK_ROOT={root}")
     package = importlib.util.find_spec("onnxruntime_qnn")
     if package is None or not package.submodule_search_locations:
-        raise MissingError("Qualcomm's libraries are not installed", f"{INSTALL} (it is under Qualcomm's licence)")
+        raise MissingError("Qualcomm's libraries are not installed", f"{INSTALL} (it is under Qualcomm's license)")
     try:
         installed = version(WHEEL)
     except PackageNotFoundError:

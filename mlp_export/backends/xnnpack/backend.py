@@ -13,11 +13,11 @@ from mlp_export.backends.base import (
     BuildOptions,
     BuildPlan,
     CalibrationText,
-    Effort,
     KvCache,
     PlacementForecast,
     Requirement,
     StoredWeight,
+    VerificationBudget,
     package_requirements,
 )
 from mlp_export.backends.cache import cache_tensors
@@ -45,7 +45,7 @@ class XnnpackBackend:
     shares_tied_weights = True
     runs_natively = True
     calibrates = False
-    runs_here = ""
+    host_note = ""
     computes_in_torch = False
 
     def requirements(self) -> Sequence[Requirement]:
@@ -88,10 +88,10 @@ class XnnpackBackend:
             return numerics
         return EmbeddingNoise(numerics, _NOISE, torch.Generator().manual_seed(draw))
 
-    def effort(self, parameters: int) -> Effort:
-        return Effort()
+    def verification_budget(self, parameters: int) -> VerificationBudget:
+        return VerificationBudget()
 
-    def ready(self) -> None:
+    def load_runtime(self) -> None:
         pass
 
     def open(self, path: Path) -> Session:
@@ -105,10 +105,10 @@ class XnnpackBackend:
     def placement(self, path: Path) -> PlacementForecast | None:
         return None
 
-    def refusals(self, path: Path) -> Sequence[str]:
-        from mlp_export.backends.xnnpack.refusals import refusals
+    def compatibility_issues(self, path: Path) -> Sequence[str]:
+        from mlp_export.backends.xnnpack.compatibility_issues import compatibility_issues
 
-        return refusals(path)
+        return compatibility_issues(path)
 
     def watch_layers(
         self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]

@@ -19,8 +19,8 @@ from mlp_export.backends.cache import CacheTensor, KvCacheType
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.text_program import (
     CachedProgram,
+    delegate_stub,
     program_of_all_layers,
-    stand_in,
 )
 from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph
@@ -116,8 +116,8 @@ def emit_program(
     payload, named_data = subgraph.serialize()
 
     def around(traced: ModelConfig, tensors: list[CacheTensor]) -> TextProgram:
-        border = _delegate_border(traced, context, tensors)
-        delegate = LoweredBackendModule(border, BACKEND_ID, payload, [], None)
+        signature = _delegate_signature(traced, context, tensors)
+        delegate = LoweredBackendModule(signature, BACKEND_ID, payload, [], None)
         return TextProgram(traced, context, tensors, embedding, delegate)
 
     program = program_of_all_layers(config, context, chunk, kv_cache, around)
@@ -125,11 +125,11 @@ def emit_program(
     return serialize_pte_binary(PTEFile(program=program, named_data=named_data), extract_delegate_segments=False)
 
 
-def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTensor]) -> torch.export.ExportedProgram:
+def _delegate_signature(config: ModelConfig, context: int, tensors: list[CacheTensor]) -> torch.export.ExportedProgram:
     """The delegate's arguments and results, of any number of rows and filled slots."""
     kv_heads = config.num_kv_heads
 
-    class Border(torch.nn.Module):
+    class DelegateSignature(torch.nn.Module):
         def forward(self, hidden: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
             rows = hidden.shape[0]
             new = [torch.zeros(kv_heads, rows, 1, tensor.width, dtype=tensor.dtype) for tensor in tensors]
@@ -153,8 +153,8 @@ def _delegate_border(config: ModelConfig, context: int, tensors: list[CacheTenso
         slots = in_ring if tensor.is_local else filled
         cache = torch.zeros(kv_heads, slots, 1, tensor.width, dtype=tensor.dtype)
         arguments.append((cache, {1: Dim.AUTO}))
-    return stand_in(
-        Border(),
+    return delegate_stub(
+        DelegateSignature(),
         [argument for argument, _ in arguments],
         (arguments[0][1], tuple(dynamic for _, dynamic in arguments[1:])),
     )

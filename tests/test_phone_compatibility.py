@@ -61,7 +61,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 
 
 def test_this_releases_files_have_nothing_to_refuse(bundles: dict[str, Bundle]) -> None:
-    assert inspect_artifact(bundles["now"].pte).refusals == []
+    assert inspect_artifact(bundles["now"].pte).compatibility_issues == []
 
 
 def test_only_quantized_weights_are_named_data(bundles: dict[str, Bundle]) -> None:
@@ -78,12 +78,12 @@ def test_only_quantized_weights_are_named_data(bundles: dict[str, Bundle]) -> No
 
 @pytest.mark.parametrize(("name", "said"), [("old", REFUSAL), ("segment", "a payload outside the program")])
 def test_inspect_refuses(bundles: dict[str, Bundle], name: str, said: str) -> None:
-    (told,) = inspect_artifact(bundles[name].pte).refusals
+    (told,) = inspect_artifact(bundles[name].pte).compatibility_issues
     assert said in told
     for path in (bundles[name].pte, bundles[name].path):
         result = CliRunner().invoke(app, ["inspect", str(path), "--json"])
         assert result.exit_code == 3 and told in result.stderr and "export it again" in result.stderr
-        assert json.loads(result.stdout)["refusals"] == [told]
+        assert json.loads(result.stdout)["compatibility_issues"] == [told]
 
 
 def test_verify_fails(bundles: dict[str, Bundle]) -> None:
@@ -114,11 +114,11 @@ def foreign(module: torch.nn.Module, path: Path) -> Path:
 
 def test_anybodys_file(tmp_path: Path) -> None:
     """Its PReLU was the operator that ExecuTorch's own fault was found with."""
-    (told,) = get_backend("xnnpack").refusals(foreign(torch.nn.PReLU(8), tmp_path / "prelu.pte"))
+    (told,) = get_backend("xnnpack").compatibility_issues(foreign(torch.nn.PReLU(8), tmp_path / "prelu.pte"))
     assert told.startswith(f"1 {REFUSAL}")
     with pytest.raises(InputError, match=REFUSAL):  # no text model either, but that is not why a phone crashes
         inspect_artifact(tmp_path / "prelu.pte")
-    assert get_backend("xnnpack").refusals(foreign(torch.nn.Linear(8, 4), tmp_path / "linear.pte")) == []
+    assert get_backend("xnnpack").compatibility_issues(foreign(torch.nn.Linear(8, 4), tmp_path / "linear.pte")) == []
 
 
 def test_a_damaged_payload(bundles: dict[str, Bundle], tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_damaged_payload(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     whole[where.offset : where.offset + where.size] = bytes(where.size)
     path.write_bytes(whole)
     with pytest.raises(InputError, match="payload is damaged"):
-        get_backend("xnnpack").refusals(path)
+        get_backend("xnnpack").compatibility_issues(path)
 
 
 def test_keys_of_weights_are_of_their_content() -> None:

@@ -10,7 +10,7 @@ from mlp_export.backends.pte import mapped, read_layout
 from mlp_export.backends.xnnpack.payload import BACKEND_ID, parse_payloads
 
 
-def refusals(path: Path) -> Sequence[str]:
+def compatibility_issues(path: Path) -> Sequence[str]:
     """A sentence where XNNPACK reads constants at each call that phone builds of ExecuTorch free after the load.
 
     Raises InputError for a file that is no whole ExecuTorch program.
