@@ -458,10 +458,10 @@ def _is_of(name: str | bytes | None, target: Path) -> bool:
 
 
 def _no_space(error: OSError, target: Path) -> ResourceError:
-    """Which disk is full: that of the file that was written, where the error names it."""
+    """Which disk is full: that of the file that was written, where the error names it. A copy names its source, too."""
     temporary = temporary_folder()
     same = os.stat(temporary).st_dev == os.stat(existing_parent(target)).st_dev
-    name = error.filename
+    name = error.filename2 or error.filename
     if name is not None and not _is_of(name, target) and Path(os.fsdecode(name)).is_relative_to(temporary):
         return ResourceError(
             f"no space left for temporary files at {temporary}: {error.strerror}",

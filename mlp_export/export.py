@@ -175,12 +175,12 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
     with progress.stage("read the checkpoint"):
         checkpoint = read_checkpoint(found.folder, found.quantization)
-        check_answers_differ(checkpoint)
         # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
         scheme = backend.scheme(checkpoint.kind, checkpoint.config, options.weights)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
+        check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     model = QuantizedModel(checkpoint, scheme)
     with BundleWriter(settled.out, options.overwrite) as writer:
         text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None

@@ -587,7 +587,6 @@ def test_a_pickle_is_not_opened(damaged: Path, tmp_path: Path) -> None:
         ("hidden_size", 64.0, "`hidden_size` is 64.0"),
         ("num_hidden_layers", True, "`num_hidden_layers` is true"),
         ("vocab_size", -1, "`vocab_size` is -1"),
-        ("eos_token_id", None, "`eos_token_id` is missing"),
         ("rope_theta", float("nan"), "NaN"),
         ("rms_norm_eps", "1e-5", "`rms_norm_eps`"),
         ("layer_types", ["full_attention"], "`layer_types`"),
@@ -605,6 +604,16 @@ def test_a_config_that_cannot_be(
         del values[key]
     (damaged / "config.json").write_text(json.dumps(values))
     refused(InputError, options(damaged, tmp_path / "b"), "config.json", said, planned=True)
+
+
+def test_a_checkpoint_without_any_stop_id(damaged: Path, tmp_path: Path, no_weights: None) -> None:
+    """Neither in config.json nor in the tokenizer's files: an answer would never end."""
+    values = config_json(num_hidden_layers=2)
+    del values["eos_token_id"]
+    (damaged / "config.json").write_text(json.dumps(values))
+    names = json.loads((damaged / "tokenizer_config.json").read_text())
+    (damaged / "tokenizer_config.json").write_text(json.dumps({**names, "eos_token": None}))
+    refused(InputError, options(damaged, tmp_path / "b"), "config.json", "`eos_token_id` is missing", planned=True)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\ufeff{}", '{"model_type": '])
@@ -821,12 +830,12 @@ def test_a_failed_verification_leaves_the_old_bundle(
     """One bit of one code, on its way into the file."""
     shutil.copytree(reports["cpu"].bundle.path, tmp_path / "b")
     before = digest(tmp_path / "b")
-    start, _ = read_layout(quick).named_span("layers.3.up")
+    start, _ = read_layout(quick).named_span("layers.3.gate_up")
     wrong = bytearray(quick)
     wrong[start + 100] ^= 1
     monkeypatch.setattr(lower_module, "emit_program", lambda *_: Emitted(bytes(wrong)))
     asked = options(cpu, tmp_path / "b", verify=True, overwrite=True)
-    refused(VerificationError, asked, "not the model", "layers.3.up")
+    refused(VerificationError, asked, "not the model", "layers.3.gate")
     assert digest(tmp_path / "b") == before
     Bundle.open(tmp_path / "b")
 
