@@ -33,7 +33,7 @@ class CachedProgram(torch.nn.Module):
     """The parts of the contract's `forward` that no delegate changes: the embedding, and the caches as buffers."""
 
     ring_slots: torch.Tensor
-    slot_of_position: torch.Tensor
+    nothing: torch.Tensor
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class CachedProgram(torch.nn.Module):
         self.embedding = Embedding(embedding, config.hidden_size)
         self.delegate = delegate
         self.register_buffer("ring_slots", torch.arange(config.window))
-        self.register_buffer("slot_of_position", torch.arange(context))
+        self.register_buffer("nothing", torch.zeros(1, dtype=torch.int64))
         for tensor in tensors:
             self.register_buffer(tensor.name, torch.zeros(tensor.shape(config.num_kv_heads), dtype=tensor.dtype))
 
@@ -73,8 +73,9 @@ class CachedProgram(torch.nn.Module):
     def write(self, new_rows: Iterable[torch.Tensor], positions: torch.Tensor) -> None:
         """Put each cache's new rows [kv_heads, S, 1, width] at the slots of `positions` int64 [S]."""
         heads, window = self.config.num_kv_heads, max(self.config.window, 1)
-        # The operator that writes ends the process where a slot is past the cache; a look-up there is an error.
-        positions = torch.index_select(self.slot_of_position, 0, positions)
+        # The operator that writes ends the process where a slot is past the cache. A look-up past a table of one entry
+        # is an error instead; within the context it adds zeros.
+        positions = positions + torch.index_select(self.nothing, 0, (positions >= self.context).to(torch.int64))
         # The operator wants the slots once a KV head.
         global_slots = torch.cat([positions.view(1, -1)] * heads, 0)
         ring_slots = torch.cat([(positions % window).view(1, -1)] * heads, 0)

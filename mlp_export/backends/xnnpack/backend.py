@@ -170,4 +170,4 @@ def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> i
     if shared and scheme.group_size is not None and options.runtime != "1.5":  # fp16 scales beside the head's bf16
         total += config.vocab_size * scheme.scales_per_row(config.hidden_size) * 2
     norms = sum(4 * shape[0] for shape in shapes.values() if len(shape) == 1)
-    return total + norms + 8 * options.context + 1_000_000  # a table of positions; the program itself, and alignment
+    return total + norms + 1_000_000  # the program itself, and alignment
