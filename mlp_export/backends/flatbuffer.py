@@ -43,6 +43,12 @@ def integers(table: Table, slot: int) -> tuple[int, ...]:
     return struct.unpack_from(f"<{table.VectorLen(offset)}I", table.Bytes, table.Vector(offset))
 
 
+def bytes_span(table: Table, slot: int) -> tuple[int, int]:
+    """Position and size of a vector of bytes."""
+    offset = table.Offset(4 + 2 * slot)
+    return (table.Vector(offset), table.VectorLen(offset)) if offset else (0, 0)
+
+
 def string(table: Table, slot: int) -> str:
     """A text; "" where it is left out."""
     position = field(table, slot)

@@ -21,6 +21,7 @@ from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_progra
 from executorch.exir.schema import ExecutionPlan, Program
 from flatbuffers.table import Table
 
+from mlp_export.backends.flatbuffer import bytes_span, field, integer, subtable, tables
 from mlp_export.errors import InputError
 
 # Field numbers of executorch/schema/program.fbs
@@ -89,36 +90,6 @@ class PteLayout:
         raise KeyError(name)
 
 
-def _field(table: Table, slot: int) -> int:
-    """Position of a field in the buffer, 0 where absent."""
-    offset = table.Offset(4 + 2 * slot)
-    return table.Pos + offset if offset else 0
-
-
-def _subtable(table: Table, slot: int) -> Table | None:
-    position = _field(table, slot)
-    return Table(table.Bytes, table.Indirect(position)) if position else None
-
-
-def _tables(table: Table, slot: int) -> Iterator[Table]:
-    offset = table.Offset(4 + 2 * slot)
-    if offset:
-        start = table.Vector(offset)
-        for i in range(table.VectorLen(offset)):
-            yield Table(table.Bytes, table.Indirect(start + 4 * i))
-
-
-def _bytes_span(table: Table, slot: int) -> tuple[int, int]:
-    """Position in the buffer and size of a vector of bytes."""
-    offset = table.Offset(4 + 2 * slot)
-    return (table.Vector(offset), table.VectorLen(offset)) if offset else (0, 0)
-
-
-def _integer(table: Table, slot: int, code: str) -> int:
-    position = _field(table, slot)
-    return struct.unpack_from(code, table.Bytes, position)[0] if position else 0
-
-
 def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteLayout:
     """Parse the header and the tables that name segments. Raises InputError where `data` is no whole `.pte`."""
     hint = "export it again, or copy the whole file again"
@@ -136,36 +107,36 @@ def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteL
         program_bytes = bytearray(data[:program_size])
         program = Table(program_bytes, struct.unpack_from("<I", program_bytes, 0)[0])
         segments = tuple(
-            Segment(_integer(s, _SEGMENT_OFFSET, "<Q"), _integer(s, _SEGMENT_SIZE, "<Q"), _field(s, _SEGMENT_OFFSET))
-            for s in _tables(program, _PROGRAM_SEGMENTS)
+            Segment(integer(s, _SEGMENT_OFFSET, "<Q"), integer(s, _SEGMENT_SIZE, "<Q"), field(s, _SEGMENT_OFFSET))
+            for s in tables(program, _PROGRAM_SEGMENTS)
         )
         constants: tuple[int, ...] = ()
         constant_segment = -1
-        subsegments = _subtable(program, _PROGRAM_CONSTANT_SEGMENT)
+        subsegments = subtable(program, _PROGRAM_CONSTANT_SEGMENT)
         if subsegments is not None and segments:
-            constant_segment = _integer(subsegments, _SUBSEGMENT_INDEX, "<I")
+            constant_segment = integer(subsegments, _SUBSEGMENT_INDEX, "<I")
             vector = subsegments.Offset(4 + 2 * _SUBSEGMENT_OFFSETS)
             if vector:
                 start, count = subsegments.Vector(vector), subsegments.VectorLen(vector)
                 offsets = struct.unpack_from(f"<{count}Q", program_bytes, start)
                 constants = tuple(segments[constant_segment].offset + offset for offset in offsets)
         named = {}
-        for entry in _tables(program, _PROGRAM_NAMED_DATA):
-            key = entry.String(_field(entry, _NAMED_KEY)).decode()
-            named[key] = _integer(entry, _NAMED_SEGMENT, "<I")
-        inline = [_bytes_span(table, _INLINE_BYTES) for table in _tables(program, _PROGRAM_INLINE_DATA)]
+        for entry in tables(program, _PROGRAM_NAMED_DATA):
+            key = entry.String(field(entry, _NAMED_KEY)).decode()
+            named[key] = integer(entry, _NAMED_SEGMENT, "<I")
+        inline = [bytes_span(table, _INLINE_BYTES) for table in tables(program, _PROGRAM_INLINE_DATA)]
         payloads: dict[str, list[DelegatePayload]] = {}
-        for plan in _tables(program, _PROGRAM_PLANS):
-            for delegate in _tables(plan, _PLAN_DELEGATES):
-                payload = _subtable(delegate, _DELEGATE_DATA)
+        for plan in tables(program, _PROGRAM_PLANS):
+            for delegate in tables(plan, _PLAN_DELEGATES):
+                payload = subtable(delegate, _DELEGATE_DATA)
                 if payload is None:
                     continue
-                index = _integer(payload, _DATA_INDEX, "<I")
-                if _integer(payload, _DATA_LOCATION, "<b") == _IN_A_SEGMENT:
+                index = integer(payload, _DATA_INDEX, "<I")
+                if integer(payload, _DATA_LOCATION, "<b") == _IN_A_SEGMENT:
                     where = DelegatePayload(base + segments[index].offset, segments[index].size, inline=False)
                 else:
                     where = DelegatePayload(*inline[index], inline=True)
-                key = delegate.String(_field(delegate, _DELEGATE_ID)).decode()
+                key = delegate.String(field(delegate, _DELEGATE_ID)).decode()
                 payloads.setdefault(key, []).append(where)
         for segment in segments:
             if segment.offset + segment.size > segment_bytes:
