@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 from artifacts import QUIET, export_model, small_model
+from executorch.exir.schema import Program, Tensor, TensorShapeDynamism
 
-from mlp_export.backends import repeat_layers, text_program
+from mlp_export.backends import text_program
 from mlp_export.backends.layout import pack_embedding, tensor_bytes
 from mlp_export.backends.pte import mapped, read_layout
 from mlp_export.backends.xnnpack import graph as graph_module
@@ -253,16 +255,21 @@ def test_caches_that_overlap_at_their_end_fail(
     model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where only the last slots are wrong, only they say so."""
-    right = repeat_layers._Repetition._another
+    right = text_program.repeat_layers
 
-    def wrong(self: Any, index: int) -> int:
-        found = right(self, index)
-        tensor = self.plan.values[found].val
-        if tensor.sizes[1:] == [64, 1, 32]:  # the codes of a global cache: the next one begins in its last 8 slots
-            self.plan.non_const_buffer_sizes[tensor.allocation_info.memory_id] -= 8 * 32
-        return found
+    def wrong(program: Program, *arguments: Any) -> None:
+        """As it should be, but for the codes of global caches: each begins in the last 8 slots of the one before."""
+        right(program, *arguments)
+        plan = next(plan for plan in program.execution_plan if plan.name == "forward")
+        caches = [value.val for value in plan.values if isinstance(value.val, Tensor) and value.val.allocation_info]
+        caches = [c for c in caches if c.sizes[1:] == [64, 1, 32] and c.shape_dynamism == TensorShapeDynamism.STATIC]
+        arena = caches[0].allocation_info.memory_id
+        for cache in caches:
+            cache.allocation_info.memory_offset_low = plan.non_const_buffer_sizes[arena]
+            plan.non_const_buffer_sizes[arena] += math.prod(cache.sizes) - 8 * 32
+        plan.non_const_buffer_sizes[arena] += 8 * 32
 
-    monkeypatch.setattr(repeat_layers._Repetition, "_another", wrong)
+    monkeypatch.setattr(text_program, "repeat_layers", wrong)
     bundle = export_model(model, tmp_path / "b")
     monkeypatch.undo()
     found = failed(verify(bundle, model, QUIET))
