@@ -48,7 +48,7 @@ _INSTEAD = "export on one of those; on Windows, WSL is one"
 # Rows of float16 are padded to 64 bytes on the engine; a ring of W slots has to hold those of one call.
 _ROWS = 32
 # Measured: imports and tracing; then a byte a weight in the graph, and the package in memory beside its file.
-_BASE_RAM, _RAM_PER_WEIGHT = 1_400_000_000, 2.5
+_BASE_RAM, _RAM_PER_WEIGHT = 1_600_000_000, 2.5
 # A call in the interpreter takes 0.3 s for SmolLM2-135M, whose weights it keeps; some seconds for MobileLLM-Pro.
 _QUICKLY_INTERPRETED_PARAMETERS, _INTERPRETED_PARAMETERS = 10_000_000, 400_000_000
 
@@ -184,7 +184,7 @@ class CoremlBackend:
         from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
 
         crosses_window = self.verification_budget(weights.config.num_parameters).crosses_window
-        return HalfLayerWatch(path, weights.config, numerics, context, crosses_window, words)
+        return HalfLayerWatch(path, weights, numerics, context, crosses_window, words)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.coreml.readback import read_weight

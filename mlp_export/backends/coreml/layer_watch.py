@@ -8,7 +8,8 @@ where a float32 sum in another order falls to the other side of a tie, by one un
     linears       a unit, and the order of a float32 sum of n products: `summed(n)` of sqrt(n) times the row's root mean
                   square, which is about the sum of their magnitudes
     hidden rows   a unit
-    norms         eight roundings: of a division, of a square, of a mean, ...
+    norms         eight roundings: of a division, of a square, of a mean, ... A value far below the row's largest, by
+                  which it is divided first, is rounded to a multiple of float16's smallest there
     queries, keys a unit of cosine and sine, of two products and of their sum, in parts of the pair; more behind QK norm
     attention     a unit of each score is a part of its share, one more is the share's own: in parts of the sum of
                   shares times magnitudes of values
@@ -26,8 +27,7 @@ import torch
 from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
 from mlp_export.backends.coreml.session import InterpretedSession
 from mlp_export.backends.half_rope import rotate_half_permutation
-from mlp_export.config import ModelConfig
-from mlp_export.decoder import Layer, Numerics, TokenSequence
+from mlp_export.decoder import Layer, Numerics, TokenSequence, WeightSource
 from mlp_export.layer_check import summed
 
 _HALF = 2.0**-11
@@ -35,6 +35,7 @@ _SMALLEST = 2.0**-24  # of float16: below it, a unit is no part of a value
 _LINEARS = ("q", "k", "v", "o", "gate", "up", "down", "head")
 _TAKEN = {"q": "attention_norm", "o": "attended", "gate": "ffn_norm", "down": "activated"}
 _UNITS = {"attention_norm": 8, "ffn_norm": 8, "norm": 8, "attention_sum": 2, "ffn_sum": 2, "activated": 4, "embed": 0}
+_NORMS, _HIDDEN_ROWS = ("attention_norm", "ffn_norm", "norm"), ("embed", "attention_sum", "ffn_sum")
 _PAIR_UNITS, _PAIR_UNITS_BEHIND_NORM = 4, 12
 
 
@@ -57,7 +58,7 @@ class HalfLayerWatch:
     def __init__(
         self,
         path: Path,
-        config: ModelConfig,
+        weights: WeightSource,
         numerics: Numerics,
         context: int,
         crosses_window: bool,
@@ -66,14 +67,14 @@ class HalfLayerWatch:
         """Runs the program at `path` on tokens `words`. Raises InputError where it does not have the results that are
         looked at.
         """
-        self.config, self.numerics = config, numerics
+        self.config, self.numerics, self._weights = weights.config, numerics, weights
         session = InterpretedSession(path)
-        calls = watched_calls(context, session.prefill_chunk, config.window if crosses_window else 0)
+        calls = watched_calls(context, session.prefill_chunk, self.config.window if crosses_window else 0)
         tokens = [words[position % len(words)] for position in range(sum(calls[-1]))]
         self.sequence = TokenSequence(tokens, [position + count - 1 for position, count in calls])
         self.found: dict[str, torch.Tensor] = {}
         self.worst: dict[str, tuple[float, str]] = {}
-        self._scores = self._shares = self._values = torch.empty(0)
+        self._hidden = self._scores = self._shares = self._values = torch.empty(0)
         self._run(session, calls, tokens)
 
     # As a LayerWatch
@@ -122,6 +123,8 @@ class HalfLayerWatch:
             if part == "attended":  # [kv_heads, group, n, head_dim]
                 found = found.unflatten(1, (*values.shape[:2], -1)).permute(1, 2, 0, 3)
             self._compare(name, found, values)
+            if part in _HIDDEN_ROWS:
+                self._hidden = found
             return found
         return values
 
@@ -147,7 +150,15 @@ class HalfLayerWatch:
             count = max(self.config.hidden_size, self.config.ffn_size, self.config.num_heads * self.config.head_dim)
             sums = summed(count) * math.sqrt(count) * values.pow(2).mean(-1, keepdim=True).sqrt()
             return 2 * _HALF * values.abs() + sums
-        return _UNITS[part] * _HALF * values.abs()
+        limit = _UNITS[part] * _HALF * values.abs()
+        return limit + self._lost_by_norm(name) if part in _NORMS else limit
+
+    def _lost_by_norm(self, name: str) -> torch.Tensor:
+        """What a norm may lose of values that are float16's subnormals once they are divided by their row's largest."""
+        rows = self._hidden if name != "norm" else self._hidden[list(self.sequence.logit_indices)]
+        largest = rows.abs().amax(-1, keepdim=True)
+        root = (rows.pow(2).mean(-1, keepdim=True) + self.config.norm_eps).sqrt()
+        return _SMALLEST * largest / root * self._weights.norm(name).float().abs()
 
     # The program
 
