@@ -45,18 +45,6 @@ class TappedCall:
     results: Mapping[str, torch.Tensor]
 
 
-class TappedSession(Protocol):
-    """An artifact that shows its layers' results; its caches start as zeros."""
-
-    most_rows: int  # tokens that a call may have
-
-    def forward(self, tokens: Sequence[int], position: int, rows: Sequence[int]) -> TappedCall:
-        """`tokens`, which stand at `position`, `position` + 1, ..., with the results of `rows` among them; the last row
-        is one.
-        """
-        ...
-
-
 class LayerWatch(WeightVisitor, Protocol):
     """An artifact's layers compared with the reference's, in the course of a decoding that sees the weights anyway."""
 

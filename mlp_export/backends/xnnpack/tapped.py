@@ -133,7 +133,7 @@ def _unknown(what: str) -> InputError:
 
 
 class TappedXnnpackSession:
-    """See mlp_export.layer_taps.TappedSession."""
+    """A program that shows its layers' results; its caches start as zeros."""
 
     def __init__(self, path: Path, config: ModelConfig, most_rows: int) -> None:
         """`path` is a file that `write_tapped` wrote, for calls of up to `most_rows` tokens."""
@@ -143,7 +143,9 @@ class TappedXnnpackSession:
             self._forward = self._program.load_method("forward")
 
     def forward(self, tokens: Sequence[int], position: int, rows: Sequence[int]) -> TappedCall:
-        """See TappedSession.forward."""
+        """`tokens`, which stand at `position`, `position` + 1, ..., with the results of `rows` among them; the last row
+        is one.
+        """
         logits, *others = self._forward.execute([torch.tensor([list(tokens)]), torch.tensor([position])])
         count, behind = self._config.num_layers, len(TAPS) * self._config.num_layers
         new_rows, taps = others[:-behind], others[-behind:]
