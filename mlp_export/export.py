@@ -30,7 +30,9 @@ from mlp_export.config import ModelConfig
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
-from mlp_export.quantization import QuantizedModel, Scheme
+from mlp_export.quantization.nearest import round_checkpoint
+from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
 from mlp_export.tokenizer import Tokenizer
@@ -181,8 +183,10 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
-    model = QuantizedModel(checkpoint, scheme)
     with BundleWriter(settled.out, options.overwrite) as writer:
+        with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
+            store = round_checkpoint(checkpoint, scheme, writer.scratch / "weights", stage.advance)
+        model = QuantizedModel(checkpoint, store)
         text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None
         artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")

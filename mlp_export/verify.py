@@ -17,6 +17,7 @@ bits, and with another key in the farthest slot that it must see, other ones.
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,7 +38,9 @@ from mlp_export.inspect_artifact import inspect_artifact
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, Scheme
+from mlp_export.quantization.nearest import round_checkpoint
+from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resolve import resolve
 from mlp_export.session import Session, open_session
 from mlp_export.stock_runner import PartialCharacterError, generate_with_stock_runner
@@ -91,12 +94,13 @@ def verify_bundle(path: Path, model: str | None, progress: Progress) -> Verifica
     with progress.stage("hashes"):
         bundle = Bundle.open(path)
     files = Check("files", True, f"{len(bundle.manifest.files)} files have the manifest's sizes and sha256")
-    quantized = None if model is None else _model_of(bundle, model, progress)
-    report = verify(bundle, quantized, progress)
+    with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
+        quantized = None if model is None else _model_of(bundle, model, Path(scratch), progress)
+        report = verify(bundle, quantized, progress)
     return replace(report, checks=[files, *report.checks])
 
 
-def _model_of(bundle: Bundle, model: str, progress: Progress) -> QuantizedModel:
+def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> QuantizedModel:
     found = resolve(model, bundle.manifest.backend.name, announce=progress.note, quiet=progress.quiet)
     checkpoint = read_checkpoint(found.folder, found.quantization)
     shape, expected = bundle.manifest.model.shape, shape_of(checkpoint.config)
@@ -106,7 +110,9 @@ def _model_of(bundle: Bundle, model: str, progress: Progress) -> QuantizedModel:
                 f"{model} has {key} {value}, the bundle's model {shape.get(key)}",
                 f"give the model it came from: {bundle.manifest.model.id}",
             )
-    return QuantizedModel(checkpoint, Scheme.from_manifest(bundle.manifest.quantization))
+    scheme = Scheme.from_manifest(bundle.manifest.quantization)
+    with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
+        return QuantizedModel(checkpoint, round_checkpoint(checkpoint, scheme, scratch / "weights", stage.advance))
 
 
 def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from checkpoints import write_checkpoint
 
 from mlp_export.bundle import Bundle
-from mlp_export.checkpoint import read_checkpoint
+from mlp_export.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.export import ExportOptions, export
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, group_scheme
+from mlp_export.quantization.nearest import round_checkpoint
+from mlp_export.quantization.scheme import Scheme, group_scheme
+from mlp_export.quantization.store import QuantizedModel
 
 QUIET = Progress(quiet=True)
 # Names end like the hub's QAT checkpoints do: those are not measured for what rounding did, which takes a second.
 CPU_NAME = "model-int4-cpu"
+_STORES = tempfile.TemporaryDirectory(prefix="mlp-export-tests-")
+
+
+def quantized(checkpoint: Checkpoint, scheme: Scheme) -> QuantizedModel:
+    """`checkpoint` rounded to the nearest codes of `scheme`, in a store that ends with the tests."""
+    folder = Path(tempfile.mkdtemp(dir=_STORES.name)) / "weights"
+    return QuantizedModel(checkpoint, round_checkpoint(checkpoint, scheme, folder))
 
 
 def small_model(
@@ -25,7 +35,7 @@ def small_model(
     name = "model" if checkpoint.get("kind") == "int4-accelerator" or weights == "int8" else CPU_NAME
     kind = "int4-cpu" if name == CPU_NAME else None
     opened = read_checkpoint(write_checkpoint(folder / name, family, **checkpoint), kind)  # type: ignore[arg-type]
-    return QuantizedModel(opened, group_scheme(opened.kind, opened.config, weights))
+    return quantized(opened, group_scheme(opened.kind, opened.config, weights))
 
 
 def export_model(model: QuantizedModel, out: Path, *, weights: Any = None, **options: Any) -> Bundle:

@@ -26,27 +26,9 @@ from mlp_export.backends.xnnpack.tapped import write_program
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import rope_frequencies
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, QuantizedWeight
+from mlp_export.quantization.store import QuantizedModel
 
 Fault = Callable[[pytest.MonkeyPatch, QuantizedModel], QuantizedModel]
-
-
-class Remembered(QuantizedModel):
-    """A model whose weights are rounded once: for tests that build it many times."""
-
-    def __init__(self, model: QuantizedModel) -> None:
-        super().__init__(model.checkpoint, model.scheme)
-        object.__setattr__(self, "_weights", {})
-
-    def weight(self, name: str) -> QuantizedWeight:
-        kept: dict[str, QuantizedWeight] = self._weights  # type: ignore[attr-defined]
-        same = "embed" if name == "head" and self.tied else name
-        if same not in kept:
-            kept[same] = super().weight(same)
-        return kept[same]
-
-    def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
-        return self.weight(name).dequantize_rows(ids)
 
 
 def times(weights: str, factor: float) -> Fault:

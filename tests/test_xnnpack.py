@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from artifacts import export_model, small_model
+from artifacts import export_model, quantized, small_model
 from bigram import write_bigram
 from checkpoints import save_tensors
 from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNDatatype
@@ -56,7 +56,8 @@ from mlp_export.errors import InputError
 from mlp_export.export import ExportOptions, plan
 from mlp_export.inspect_artifact import inspect_artifact
 from mlp_export.progress import Stage
-from mlp_export.quantization import GROUP_SIZE, QuantizedModel, Scheme, group_scheme
+from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, group_scheme
+from mlp_export.quantization.store import QuantizedModel
 from mlp_export.session import Session, open_session
 
 CONTEXT, CHUNK = 64, 16  # a chunk longer than window + 1: upstream's ring is wrong there
@@ -732,7 +733,7 @@ def test_scales_that_fp16_cannot_hold_stay_exact(tmp_path: Path) -> None:
     tensors["model.embed_tokens.weight"][7] *= 1e-6
     save_tensors(folder, tensors)
     checkpoint = read_checkpoint(folder, "int4-cpu")
-    model = QuantizedModel(checkpoint, group_scheme(checkpoint.kind, checkpoint.config, None))
+    model = quantized(checkpoint, group_scheme(checkpoint.kind, checkpoint.config, None))
     weight = model.weight("embed")
     assert not torch.equal(weight.scales.half().float(), weight.scales.float())
     built = Built(export_model(model, tmp_path / "b", runtime="1.3"), model)

@@ -17,7 +17,9 @@ from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme
+from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import QuantizedWeight
 from mlp_export.session import Session
 
 BACKENDS = ("xnnpack", "qnn", "coreml")

@@ -14,7 +14,7 @@ from mlp_export.backends.layout import pack_embedding, pack_linear, unpack_embed
 from mlp_export.backends.pte import mapped, read_bytes, read_forward, read_layout
 from mlp_export.errors import InputError
 from mlp_export.program_tables import EMBEDDING_BITS, dtype, kernel_calls
-from mlp_export.quantization import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight
 
 _FLIP = "aten::flip"
 

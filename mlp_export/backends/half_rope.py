@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from mlp_export.quantization import QuantizedModel, QuantizedWeight
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import QuantizedWeight
 
 
 def uses_rope(name: str) -> bool:

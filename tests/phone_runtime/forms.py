@@ -31,7 +31,8 @@ from mlp_export.backends.xnnpack.lower import lower
 from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.native_runner import call
-from mlp_export.quantization import Scheme, quantize_weight
+from mlp_export.quantization.nearest import quantize_weight
+from mlp_export.quantization.weight import WeightFormat
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("PHONE_TOOLS") or REPOSITORY / ".cache" / "phone")
@@ -166,12 +167,12 @@ def tiny_program(path: Path, emit: Emit, inline: bool) -> None:
         data.write_to_file(file)
 
 
-def linear(scheme: Scheme, biased: bool) -> Emit:
+def linear(form: WeightFormat, biased: bool) -> Emit:
     def emit(graph: Subgraph, rows: Value) -> Value:
         generator = torch.Generator().manual_seed(1)
         weight = torch.randn(RESULTS, FEATURES, generator=generator).to(torch.bfloat16)
         bias = torch.arange(RESULTS, dtype=torch.float32)
-        quantized = graph.weight("weight", [quantize_weight(weight, scheme)])
+        quantized = graph.weight("weight", [quantize_weight(weight, form)])
         return graph.linear(graph.quantize_rows(rows), quantized, graph.constant(bias) if biased else None)
 
     return emit
@@ -180,13 +181,13 @@ def linear(scheme: Scheme, biased: bool) -> Emit:
 def factor_in_named_data(graph: Subgraph, rows: Value) -> Value:
     """A linear, whose weights XNNPACK packs, times a constant, to which it keeps a pointer."""
     index = graph._named_data("factor", tensor_bytes(FACTOR))
-    result = linear(Scheme(8, None), biased=False)(graph, rows)
+    result = linear(WeightFormat(8, None), biased=False)(graph, rows)
     return graph.multiply(result, graph._value(FACTOR.shape, constant=index))
 
 
 def factor_in_the_payload(graph: Subgraph, rows: Value) -> Value:
     """The same with the constant in the payload."""
-    return graph.multiply(linear(Scheme(8, None), biased=False)(graph, rows), graph.constant(FACTOR))
+    return graph.multiply(linear(WeightFormat(8, None), biased=False)(graph, rows), graph.constant(FACTOR))
 
 
 def tiny_logits(path: Path) -> list[torch.Tensor]:

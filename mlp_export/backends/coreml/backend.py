@@ -40,7 +40,9 @@ from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
+from mlp_export.quantization.scheme import Scheme, channel_scheme
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import QuantizedWeight
 from mlp_export.session import Session
 
 _SYSTEMS = ("Linux x86_64", "Darwin arm64")  # that both coremltools and ExecuTorch have wheels for
@@ -215,5 +217,5 @@ def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
     """
     shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
     shapes.setdefault("head", shapes["embed"])
-    codes = sum(rows * columns * scheme.bits // 8 + 2 * rows for rows, columns in shapes.values())
+    codes = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items())
     return codes + 1_000_000 + 20_000 * config.num_layers

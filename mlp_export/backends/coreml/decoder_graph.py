@@ -38,7 +38,8 @@ from mlp_export.backends.coreml.tools import Function, Program, Var, coremltools
 from mlp_export.backends.half_rope import graph_weight
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
-from mlp_export.quantization import QuantizedModel, QuantizedWeight
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import QuantizedWeight
 
 MASK_VALUE = -30000.0  # added to the score of a key that is not seen
 _LEAST_MAGNITUDE = 2.0**-14  # of a row's largest value: the smallest normal number

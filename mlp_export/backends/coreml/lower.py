@@ -15,7 +15,7 @@ from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.text_program import write_durably
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 
 ACTIVATIONS = "fp16"  # as the manifest spells them
 
@@ -24,7 +24,7 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
     """Write the program of `model` to `path`."""
     config, rows = model.config, options.prefill_chunk
     compute_unit = options.compute_unit or COMPUTE_UNITS[0]
-    with progress.stage("quantize and write the graph", total=config.num_layers) as stage:
+    with progress.stage("write the graph", total=config.num_layers) as stage:
         program = decoder_program(model, options.context, rows, stage.advance)
     with progress.stage("package for Core ML"), Muted():
         payload = write_payload(program, path.parent, options.compiled_model)

@@ -14,7 +14,7 @@ from mlp_export.backends.embedding import read_embedding
 from mlp_export.backends.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.backends.pte import mapped
 from mlp_export.errors import InputError
-from mlp_export.quantization import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight
 
 
 def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:

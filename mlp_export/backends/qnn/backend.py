@@ -31,7 +31,9 @@ from mlp_export.errors import MissingError, UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, channel_scheme
+from mlp_export.quantization.scheme import Scheme, channel_scheme
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import QuantizedWeight
 from mlp_export.resources import human_bytes
 from mlp_export.session import Session
 
@@ -117,8 +119,8 @@ class QnnBackend:
         encodings = read_encodings(folder / ENCODINGS)
         if draw is None:
             return StaticNumerics(encodings)
-        bits = Scheme.from_manifest(quantization).bits
-        return StaticNumerics(encodings, Jitter(bits, torch.Generator().manual_seed(draw)))
+        scheme = Scheme.from_manifest(quantization)
+        return StaticNumerics(encodings, Jitter(scheme, torch.Generator().manual_seed(draw)))
 
     def verification_budget(self, parameters: int) -> VerificationBudget:
         if parameters < _SIMULATED_PARAMETERS:
@@ -166,5 +168,5 @@ def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
     """Codes of linears, head and embedding, with a scale a row; the head is laid out for the NPU, and never shared."""
     shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
     shapes.setdefault("head", shapes["embed"])
-    codes = sum(rows * columns * scheme.bits // 8 + 12 * rows for rows, columns in shapes.values())
+    codes = sum(scheme.weight_bytes(name, *shape) + 8 * shape[0] for name, shape in shapes.items())
     return codes + 6_000_000

@@ -7,7 +7,7 @@ from mlp_export.backends.qnn.encodings import Encodings, RangeObserver
 from mlp_export.decoder import TokenSequence, decode
 from mlp_export.errors import InputError
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 
 _SEQUENCE = 512  # tokens of one sequence
 _LOGITS_BYTES = 1_000_000_000  # of all sequences; each position shows how wide the last norm and the logits are

@@ -11,13 +11,12 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.encodings import read_encodings
 from mlp_export.checkpoint import Kind, read_checkpoint
 from mlp_export.errors import ResourceError, VerificationError
-from mlp_export.quantization import QuantizedModel, Scheme
+from mlp_export.quantization.store import QuantizedModel, WeightStore
 
 _TOLD_LINES = 3
 
@@ -28,7 +27,7 @@ class CompileRequest:
 
     checkpoint: str
     kind: Kind
-    scheme: dict[str, Any]
+    weights: str  # the folder of a WeightStore
     encodings: str  # file
     context: int
     rows: int
@@ -69,7 +68,7 @@ def compile_in_process(request: CompileRequest) -> None:
     from mlp_export.backends.qnn.decoder_graph import decoder_graph
 
     checkpoint = read_checkpoint(Path(request.checkpoint), request.kind)
-    model = QuantizedModel(checkpoint, Scheme.from_manifest(request.scheme))
+    model = QuantizedModel(checkpoint, WeightStore.open(Path(request.weights)))
     encodings = read_encodings(Path(request.encodings), checkpoint.config)
     graph = decoder_graph(model, encodings, request.context, request.rows)
     Path(request.payload).write_bytes(compile_graph(graph, request.soc))

@@ -23,7 +23,7 @@ from mlp_export.backends.half_rope import graph_weight
 from mlp_export.backends.qnn.encodings import Encodings
 from mlp_export.backends.qnn.graph import Graph, Value
 from mlp_export.config import ModelConfig
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 
 
 def decoder_graph(

@@ -19,6 +19,7 @@ import torch
 
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
+from mlp_export.quantization.scheme import Scheme
 
 _SMALLEST_RANGE = 1e-6  # of a result that is always zero
 # Other texts go further than the one that was looked at. SmolLM2-135M, ranges from one half of a text, the other half
@@ -197,7 +198,7 @@ def read_encodings(path: Path, config: ModelConfig | None = None) -> Encodings:
 class Jitter:
     """Random errors as large as the HTP's."""
 
-    weight_bits: int
+    scheme: Scheme  # of the weights
     generator: torch.Generator
 
     def codes(self, name: str, codes: torch.Tensor) -> torch.Tensor:
@@ -205,7 +206,7 @@ class Jitter:
         kind = name.rsplit(".", 1)[-1]
         if kind in _HALF_ERRORS:
             return self.half(codes, _HALF_ERRORS[kind])
-        error = _LINEAR_ERRORS[self.weight_bits] if kind in _LINEARS else _ERRORS.get(kind, _ERROR)
+        error = _LINEAR_ERRORS[self.scheme.format(name).bits] if kind in _LINEARS else _ERRORS.get(kind, _ERROR)
         return codes + error * torch.randn(codes.shape, generator=self.generator)
 
     def half(self, values: torch.Tensor, error: float = _HALF_ERROR) -> torch.Tensor:

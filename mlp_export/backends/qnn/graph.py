@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mlp_export.backends.qnn.encodings import Encoding
-from mlp_export.quantization import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight
 
 _PACKAGE = "qti.aisw"
 _U32 = PyQnn.Qnn_DataType_t.QNN_DATATYPE_UINT_32

@@ -19,7 +19,7 @@ from mlp_export.backends.text_program import write_durably
 from mlp_export.bundle import ENCODINGS
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 
 ACTIVATIONS = "int16-static-per-tensor"  # as the manifest spells them
 
@@ -42,7 +42,7 @@ def lower(
             CompileRequest(
                 checkpoint=str(model.checkpoint.path),
                 kind=model.checkpoint.kind,
-                scheme=model.scheme.manifest(),
+                weights=str(model.store.folder),
                 encodings=str(path.with_name(ENCODINGS)),
                 context=options.context,
                 rows=options.prefill_chunk,

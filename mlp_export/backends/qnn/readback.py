@@ -22,7 +22,7 @@ from mlp_export.backends.pte import mapped, read_forward, read_layout
 from mlp_export.backends.qnn.layout import TILE, pack_tiles, unpack_tiles
 from mlp_export.errors import InputError
 from mlp_export.program_tables import CACHE_WRITERS, kernel_calls
-from mlp_export.quantization import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight
 
 _HIDDEN_SCALES = "the export compares them in the graph that it gives to Qualcomm's compiler"
 

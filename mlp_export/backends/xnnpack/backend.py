@@ -26,7 +26,9 @@ from mlp_export.config import ModelConfig
 from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel, QuantizedWeight, Scheme, group_scheme
+from mlp_export.quantization.scheme import Scheme, group_scheme
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import QuantizedWeight
 from mlp_export.session import Session
 
 # Measured: 1.3 GB for a file of 76 MB, 2.8 GB for one of 610 MB. Imports and the export of the program; then, for
@@ -148,26 +150,18 @@ def _packed_bytes(config: ModelConfig, scheme: Scheme) -> int:
     if config.tied_embeddings:
         shapes["head"] = shapes["embed"]
     del shapes["embed"]
-    scale_bytes = 4 if scheme.group_size is None else 2
-    return sum(
-        rows * columns * scheme.bits // 8 + rows * (scheme.scales_per_row(columns) * scale_bytes + 8)
-        for rows, columns in shapes.values()
-    )
+    return sum(scheme.weight_bytes(name, *shape) + 8 * shape[0] for name, shape in shapes.items())
 
 
 def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
     """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
     shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
-    scale_bytes = 4 if scheme.group_size is None else 2
-
-    def size(rows: int, columns: int) -> int:
-        return rows * columns * scheme.bits // 8 + rows * scheme.scales_per_row(columns) * scale_bytes
-
     shared = config.tied_embeddings and not scheme.learned
     if config.tied_embeddings and not shared:  # codes of its own
         shapes["head"] = shapes["embed"]
-    total = sum(size(*shape) for shape in shapes.values() if len(shape) == 2)
-    if shared and scheme.group_size is not None and options.runtime != "1.5":  # fp16 scales beside the head's bf16
-        total += config.vocab_size * scheme.scales_per_row(config.hidden_size) * 2
+    total = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items() if len(shape) == 2)
+    embedding = scheme.format("embed")
+    if shared and embedding.group_size is not None and options.runtime != "1.5":  # fp16 scales beside the head's bf16
+        total += config.vocab_size * embedding.scales_per_row(config.hidden_size) * 2
     norms = sum(4 * shape[0] for shape in shapes.values() if len(shape) == 1)
     return total + norms + 1_000_000  # the program itself, and alignment

@@ -24,7 +24,7 @@ from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.checkpoint import parameter_keys
 from mlp_export.decoder import SMALLEST_KV_SCALE
 from mlp_export.progress import Stage
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 
 # Added per unit of distance outside the visible range. Finite: XNNPACK's softmax subtracts the maximum, and inf - inf
 # is NaN.

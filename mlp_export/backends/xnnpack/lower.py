@@ -14,7 +14,7 @@ from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.program import emit_program
 from mlp_export.decoder import INT8_ACTIVATIONS
 from mlp_export.progress import Progress
-from mlp_export.quantization import QuantizedModel
+from mlp_export.quantization.store import QuantizedModel
 
 # The embedding kernel reads bf16 scales since 1.5; before, it aborts on them ("Float or Half only").
 _EMBEDDING_SCALES = {"1.5": torch.bfloat16, "1.3": torch.float16}
@@ -24,7 +24,7 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
     """Write the program of `model` to `path`; a tied head and embedding are stored once."""
     config = model.config
     tied = model.tied
-    with progress.stage("quantize and lay out", total=config.num_layers) as stage:
+    with progress.stage("lay out the weights", total=config.num_layers) as stage:
         subgraph = decoder_subgraph(model, options.context, options.prefill_chunk, options.kv_cache, stage)
         weight = model.weight("embed")
         scale_dtype = torch.float32 if weight.scales.dtype == torch.float32 else _EMBEDDING_SCALES[options.runtime]

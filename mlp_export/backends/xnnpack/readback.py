@@ -11,7 +11,7 @@ from mlp_export.backends.embedding import read_embedding
 from mlp_export.backends.layout import unpack_linear
 from mlp_export.backends.pte import PteLayout, mapped, read_bytes, read_layout
 from mlp_export.errors import InputError
-from mlp_export.quantization import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight
 
 # Linears of a layer that are stored as rows of one weight: in which weights (of the last layer others), and where the
 # rows begin, counted in the part's own height: from the top, or from the bottom where negative.

@@ -25,7 +25,7 @@ from executorch.exir._serialize._named_data_store import NamedDataStore, NamedDa
 
 from mlp_export.backends.layout import pack_linear, tensor_bytes
 from mlp_export.backends.xnnpack.payload import NAMED_OFFSET, weight_keys
-from mlp_export.quantization import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight
 
 _INVALID = 0xFFFFFFFF  # XNN_INVALID_VALUE_ID
 _EXTERNAL_INPUT, _EXTERNAL_OUTPUT = 1, 2  # XNN_VALUE_FLAG_*

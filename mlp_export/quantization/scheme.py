@@ -1,0 +1,121 @@
+"""Which weights of a model are rounded to what. Activations and KV cache are a backend's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mlp_export.checkpoint import Kind
+from mlp_export.config import ModelConfig
+from mlp_export.errors import InputError, UsageError
+from mlp_export.quantization.weight import Bits, WeightFormat
+
+GROUP_SIZE = 32  # of MobileLLM-Pro's CPU checkpoint, and the smallest XNNPACK takes
+Weights = Literal["int4", "int8"]
+INT8 = WeightFormat(8, None)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The format of most weights, and those that have another."""
+
+    bits: Bits
+    group_size: int | None  # columns that share a scale; None: a scale an output channel
+    learned: bool = False  # scales come from the checkpoint's training
+    half_scales: bool = False  # scales are kept in float16, rounded to it after the codes were chosen
+    # By the name of a weight ("layers.3.down"), or the last part of it ("down", "head").
+    exceptions: Mapping[str, WeightFormat] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The format of most weights, as the manifest spells it: "int4-g32", "int8-per-channel"."""
+        return WeightFormat(self.bits, self.group_size).name
+
+    def format(self, weight: str) -> WeightFormat:
+        """The format of a weight by its canonical name."""
+        for name in (weight, weight.rpartition(".")[2]):
+            if name in self.exceptions:
+                return self.exceptions[name]
+        return WeightFormat(self.bits, self.group_size)
+
+    def weight_bytes(self, weight: str, rows: int, columns: int) -> int:
+        """Bytes of the packed codes and the scales of a weight [rows, columns]."""
+        form = self.format(weight)
+        scale = 2 if self.half_scales else form.scale_dtype.itemsize
+        return rows * columns * form.bits // 8 + rows * form.scales_per_row(columns) * scale
+
+    @staticmethod
+    def from_manifest(quantization: Mapping[str, Any]) -> Scheme:
+        """The scheme that `manifest()` described. Raises InputError for one that this release does not know."""
+
+        def parsed(name: str) -> WeightFormat:
+            form = WeightFormat.from_name(name)
+            if form is None:
+                hint = "use the release of mlp-export that wrote the bundle"
+                raise InputError(f"no quantization scheme {name!r}", hint)
+            return form
+
+        most = parsed(quantization["scheme"])
+        return Scheme(
+            most.bits,
+            most.group_size,
+            learned=quantization["scales"] == "learned",
+            half_scales=quantization.get("scale_type") == "fp16",
+            exceptions={weight: parsed(name) for weight, name in quantization.get("exceptions", {}).items()},
+        )
+
+    def manifest(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        said: dict[str, Any] = {"scheme": self.name, "scales": "learned" if self.learned else "weights"}
+        if self.exceptions:
+            said["exceptions"] = {weight: form.name for weight, form in self.exceptions.items()}
+        return {**said, "scale_type": "fp16"} if self.half_scales else said
+
+
+def group_scheme(kind: Kind, config: ModelConfig, weights: Weights | None) -> Scheme:
+    """For delegates that have scales a group: what a checkpoint of `kind` was trained for, else `weights` (None: int4).
+
+    Raises UsageError where `weights` contradicts the training, InputError where groups do not divide the model's rows.
+    """
+    _check_weights(kind, weights)
+    if kind == "int4-accelerator":
+        return Scheme(4, None, learned=True)
+    if weights == "int8":
+        return Scheme(8, None)
+    for what, columns in (
+        ("hidden_size", config.hidden_size),
+        ("num_attention_heads x head_dim", config.num_heads * config.head_dim),
+        ("the FFN width", config.ffn_size),
+    ):
+        if columns % GROUP_SIZE:
+            raise InputError(
+                f"int4 weights in groups of {GROUP_SIZE} do not fit: {what} is {columns}",
+                "give --weights int8, which has a scale an output channel",
+            )
+    return Scheme(4, GROUP_SIZE)
+
+
+def channel_scheme(kind: Kind, weights: Weights | None) -> Scheme:
+    """For delegates that have a scale an output channel: what the checkpoint was trained for, else `weights` (None:
+    int8, since int4 without training leaves little of a model).
+
+    Raises UsageError where `weights` contradicts the training, InputError for a checkpoint trained in groups.
+    """
+    _check_weights(kind, weights)
+    if kind == "int4-cpu":
+        raise InputError(
+            f"this checkpoint was trained for int4 in groups of {GROUP_SIZE}, the NPU has one scale an output channel",
+            "give the int4-accelerator checkpoint, or --backend xnnpack",
+        )
+    if kind == "int4-accelerator":
+        return Scheme(4, None, learned=True)
+    return Scheme(4, None) if weights == "int4" else Scheme(8, None)
+
+
+def _check_weights(kind: Kind, weights: Weights | None) -> None:
+    if kind != "float" and weights == "int8":
+        raise UsageError(
+            f"--weights int8 for a checkpoint trained for int4 ({kind})",
+            "leave --weights out, or give the checkpoint that was not trained for int4",
+        )

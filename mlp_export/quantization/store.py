@@ -1,0 +1,119 @@
+"""Codes and scales of a model on disk: made once, by whatever quantizer, and read by every stage behind it.
+
+A folder: `scheme.json`, and for each weight a file NAME.safetensors with its `codes` (int8, a byte each, whatever their
+bits) and `scales`. Files are complete once they have their name, so that a run that was killed goes on where it was. It
+is for one machine and one release; what is handed on is a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mlp_export.checkpoint import Checkpoint, os_error
+from mlp_export.config import ModelConfig
+from mlp_export.errors import InputError
+from mlp_export.jsonfile import read_json_object
+from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.weight import QuantizedWeight, with_half_scales
+
+_SCHEME = "scheme.json"
+
+
+@dataclass(frozen=True)
+class WeightStore:
+    """Weights by their canonical names. A tied head that was not added is the embedding."""
+
+    folder: Path
+    scheme: Scheme
+
+    @staticmethod
+    def create(folder: Path, scheme: Scheme) -> WeightStore:
+        """A new store. Raises OSError where `folder` exists or cannot be made."""
+        folder.mkdir(parents=True)
+        (folder / _SCHEME).write_text(json.dumps(scheme.manifest()), encoding="utf-8")
+        return WeightStore(folder, scheme)
+
+    @staticmethod
+    def open(folder: Path) -> WeightStore:
+        """A store that `create` made, complete or not. Raises InputError where `folder` is none."""
+        return WeightStore(folder, Scheme.from_manifest(read_json_object(folder / _SCHEME)))
+
+    def add(self, name: str, weight: QuantizedWeight) -> None:
+        """Keep `weight`, with the scales of the scheme's type."""
+        if self.scheme.half_scales:
+            weight = with_half_scales(weight)
+        unfinished = self.folder / f"{name}.unfinished"
+        try:
+            save_file({"codes": weight.codes, "scales": weight.scales.contiguous()}, unfinished)
+        except SafetensorError as error:
+            raise os_error(error) from error
+        unfinished.rename(self._file(name))
+
+    def __contains__(self, name: str) -> bool:
+        return self._file(name).is_file()
+
+    def weight(self, name: str) -> QuantizedWeight:
+        """Codes and scales of a linear, "embed" or "head", backed by the mapped file. Raises KeyError for others."""
+        if name == "head" and "head" not in self:
+            name = "embed"
+        try:
+            found = load_file(self._file(name))
+        except FileNotFoundError as error:
+            raise KeyError(name) from error
+        except SafetensorError as error:
+            raise InputError(f"{self._file(name)} is damaged: {error}", "remove the folder and start again") from error
+        codes, scales = found["codes"], found["scales"]
+        form = self.scheme.format(name)
+        return QuantizedWeight(codes, scales, form.bits, form.group_size or codes.shape[1])
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A checkpoint's config and norms with the weights of a store, read when asked for."""
+
+    checkpoint: Checkpoint
+    store: WeightStore
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.checkpoint.config
+
+    @property
+    def scheme(self) -> Scheme:
+        return self.store.scheme
+
+    @property
+    def tied(self) -> bool:
+        """Whether head and embedding have the same codes and scales."""
+        return "head" not in self.store
+
+    def weight_names(self) -> tuple[str, ...]:
+        """Names of all quantized weights, in the order of the model; the head is among them, tied or not."""
+        return self.checkpoint.weight_names()
+
+    def weight(self, name: str) -> QuantizedWeight:
+        """Codes and scales of a linear, "embed" or "head"."""
+        return self.store.weight(name)
+
+    # The decoder's WeightSource
+
+    def matrix(self, name: str) -> torch.Tensor:
+        """float32 [out, in], as the artifact's kernels see it."""
+        return self.weight(name).dequantize()
+
+    def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
+        """float32 [n, in] of rows `ids`."""
+        return self.weight(name).dequantize_rows(ids)
+
+    def norm(self, name: str) -> torch.Tensor:
+        """float32 [hidden]"""
+        return self.checkpoint.tensor(name).float()
