@@ -25,20 +25,22 @@ from mlp_export.bundle import (
     check_target,
 )
 from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
-from mlp_export.checkpoint import check_answers_differ, read_checkpoint
+from mlp_export.checkpoint import Kind, check_answers_differ, read_checkpoint
 from mlp_export.config import ModelConfig
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.nearest import round_checkpoint
-from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantized_checkpoint, recipe_of
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
 from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import VerificationReport, verify
 
-_CALIBRATION_TOKENS = 2048
+Quantizer = Literal["gptq", "nearest"]
+_CALIBRATION_TOKENS = 2048  # for static scales
 _OTHER_FILES_BYTES = 40_000_000  # tokenizer and license
 
 
@@ -51,14 +53,16 @@ class ExportOptions:
     out: Path | None = None  # None: bundles/MODEL-BACKEND
     context: int = 2048
     prefill_chunk: int | None = None  # None: the backend's own, or the context where that is shorter
-    weights: Literal["int4", "int8"] | None = None
+    weights: Weights | None = None
     kv_cache: KvCache | None = None  # None: the first that the backend names
     runtime: Literal["1.3", "1.5"] = "1.5"
     soc: str | None = None  # None: the first that the backend names, if any
     compute_unit: str | None = None  # the same
     deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
     compiled_model: bool = False  # whether the delegate's model is compiled here
-    calibration: Path | None = None  # a text; None: the one that ships
+    head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
+    quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
+    calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
     encodings: Path | None = None  # what another export of the same model for another chip found on that text
     verify: bool = True
     overwrite: bool = False
@@ -130,6 +134,7 @@ class _Settled:
     id: str
     config: ModelConfig
     scheme: Scheme
+    quantizer: Quantizer
     build: BuildOptions
     costs: BuildPlan
     out: Path
@@ -178,11 +183,18 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     with progress.stage("read the checkpoint"):
         checkpoint = read_checkpoint(found.folder, found.quantization)
         # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
-        scheme = backend.scheme(checkpoint.kind, checkpoint.config, options.weights)
+        scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config)
+        quantizer = _quantizer(options, checkpoint.kind, scheme)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
+    source, record = checkpoint, None
+    if quantizer == "gptq":
+        sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
+        record = recipe_of(checkpoint, scheme, sequences).record(found.id)
+        checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, found.id, scheme, sequences, progress))
+        scheme = backend.scheme(checkpoint.kind, checkpoint.config, None)
     with BundleWriter(settled.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
             store = round_checkpoint(checkpoint, scheme, writer.scratch / "weights", stage.advance)
@@ -192,8 +204,10 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
+        if record is not None:
+            quantization["quantizer"] = record
         rounding = None
-        if not checkpoint.qat:
+        if not source.qat:
             numerics = backend.numerics(writer.folder, quantization)
             rounding = measure_rounding(model, tokenizer, tokenizer.adds_bos, numerics, progress)
             progress.note(rounding.summary())
@@ -273,8 +287,6 @@ def _check_options(options: ExportOptions) -> Backend:
             "--compiled-model with verification: the weights of a compiled model cannot be read back",
             "verify an export without it first, then add --no-verify",
         )
-    if options.calibration is not None and not backend.calibrates:
-        raise UsageError(f"--calibration with --backend {options.backend}", "it has no static scales")
     if options.context < 2:
         raise UsageError(f"a context of {options.context}", "give --context 2 or more: a prompt and an answer share it")
     if options.prefill_chunk is not None and not 1 <= options.prefill_chunk <= options.context:
@@ -296,7 +308,12 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
     kind = found.quantization or "float"
     if found.folder is not None:  # learned scales in the files say what a name may not
         kind = read_checkpoint(found.folder, found.quantization).kind
-    scheme = backend.scheme(kind, config, options.weights)
+    scheme = _scheme(options, backend, kind, config)
+    quantizer = _quantizer(options, kind, scheme)
+    if options.calibration and quantizer == "nearest" and not backend.calibrates:
+        raise UsageError(
+            "--calibration with weights that are rounded to nearest", "leave it out: nothing would be calibrated"
+        )
     chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
     soc = options.soc or next(iter(backend.socs), None)
     build = BuildOptions(
@@ -312,7 +329,19 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
     )
     name = "-".join(part for part in (found.id.replace("/", "-").lower(), options.backend, soc) if part)
     out = options.out or Path("bundles") / name
-    return _Settled(found.id, config, scheme, build, backend.plan(config, scheme, build), out)
+    return _Settled(found.id, config, scheme, quantizer, build, backend.plan(config, scheme, build), out)
+
+
+def _scheme(options: ExportOptions, backend: Backend, kind: Kind, config: ModelConfig) -> Scheme:
+    return with_head(backend.scheme(kind, config, options.weights), kind, config, options.head)
+
+
+def _quantizer(options: ExportOptions, kind: Kind, scheme: Scheme) -> Quantizer:
+    """Raises UsageError for GPTQ where there is nothing for it to do."""
+    if options.quantizer == "gptq" and (kind != "float" or scheme.bits == 8):
+        reason = f"a checkpoint that is quantized already ({kind})" if kind != "float" else "weights of 8 bits"
+        raise UsageError(f"--quantizer gptq for {reason}", "leave it out: it is for int4 without training")
+    return options.quantizer or ("gptq" if kind == "float" and scheme.bits == 4 else "nearest")
 
 
 def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> ChatFormat | None:
@@ -324,8 +353,8 @@ def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> Cha
     return derive_chat_format(template, [text for text in spelled if text is not None])
 
 
-def _calibration_text(path: Path | None, tokenizer: Tokenizer) -> CalibrationText:
-    text = shipped_text() if path is None else read_text(path)
+def _calibration_text(files: Sequence[Path], tokenizer: Tokenizer) -> CalibrationText:
+    text = "\n".join(map(read_text, files)) or shipped_text()
     ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_CALIBRATION_TOKENS]
     return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
 
