@@ -306,16 +306,14 @@ def evaluate(
 def quantize(
     model: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Hub id, folder, alias or demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the quantized checkpoint, or the gguf file.")],
-    backend: Annotated[
-        str, typer.Option(help="Whose int4: groups for xnnpack, channels for qnn and coreml.")
-    ] = "xnnpack",
+    backend: Annotated[str, typer.Option(help="Whose int4: in groups for xnnpack, by channel for NPUs.")] = "xnnpack",
     weights: WeightsOption = None,
     head: HeadOption = None,
     calibration: CalibrationOption = None,
     calibration_tokens: Annotated[int, typer.Option(help="Tokens of the calibration text to use.")] = 12_288,
     sequential: Annotated[
         bool,
-        typer.Option("--sequential", help="Calibrate each layer on what the quantized ones before it make: slower."),
+        typer.Option("--sequential", help="Calibrate a layer on what the quantized ones before it make."),
     ] = False,
     distill: Annotated[int, typer.Option(help="Steps that tune scales and norms against the float model.")] = 0,
     format: Annotated[

@@ -27,13 +27,14 @@ from mlp_export.bundle import (
 from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
 from mlp_export.checkpoint import Kind, check_answers_differ, read_checkpoint
 from mlp_export.config import ModelConfig
+from mlp_export.demo import cache_folder
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
-from mlp_export.quantization.store import QuantizedModel
-from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantized_checkpoint, recipe_of
+from mlp_export.quantization.store import QuantizedModel, store_bytes
+from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint, recipe_of
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
 from mlp_export.tokenizer import Tokenizer
@@ -139,6 +140,17 @@ class _Settled:
     costs: BuildPlan
     out: Path
 
+    @property
+    def peak_ram_bytes(self) -> int:
+        """Of the steps, that which takes most."""
+        calibrated = quantize_costs(self.config).peak_ram_bytes if self.quantizer == "gptq" else 0
+        return max(self.costs.peak_ram_bytes, calibrated)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of the bundle's disk: the program, the codes that it is made of, and the small files."""
+        return self.costs.disk_bytes + store_bytes(self.config, self.scheme) + _OTHER_FILES_BYTES
+
 
 def plan(options: ExportOptions) -> ExportPlan:
     """What the export would need and make. Fetches a config.json at most.
@@ -154,8 +166,8 @@ def plan(options: ExportOptions) -> ExportPlan:
         context=settled.build.context,
         prefill_chunk=settled.build.prefill_chunk,
         parameters=settled.config.num_parameters,
-        peak_ram_bytes=settled.costs.peak_ram_bytes,
-        disk_bytes=settled.costs.disk_bytes + _OTHER_FILES_BYTES,
+        peak_ram_bytes=settled.peak_ram_bytes,
+        disk_bytes=settled.disk_bytes,
         download_bytes=download_bytes(options.model, options.backend),
         file_bytes=settled.costs.file_bytes,
         kv_cache_bytes=settled.costs.kv_cache_bytes,
@@ -173,10 +185,11 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     backend = _check_options(options)
     settled = _settle(options, backend)
     check_target(settled.out, options.overwrite)
-    require(settled.costs.peak_ram_bytes, settled.costs.disk_bytes + _OTHER_FILES_BYTES, settled.out)
+    require(settled.peak_ram_bytes, settled.disk_bytes, settled.out)
+    if settled.quantizer == "gptq":
+        require(0, quantize_costs(settled.config).disk_bytes, cache_folder())
     progress.note(
-        f"needs {human_bytes(settled.costs.peak_ram_bytes)} of memory and "
-        f"{human_bytes(settled.costs.disk_bytes + _OTHER_FILES_BYTES)} of disk; "
+        f"needs {human_bytes(settled.peak_ram_bytes)} of memory and {human_bytes(settled.disk_bytes)} of disk; "
         f"makes a file of {human_bytes(settled.costs.file_bytes)}"
     )
     found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mlp_export.checkpoint import Checkpoint, os_error
+from mlp_export.checkpoint import Checkpoint, os_error, parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
@@ -74,6 +74,17 @@ class WeightStore:
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
+
+
+def store_bytes(config: ModelConfig, scheme: Scheme) -> int:
+    """Bytes of a store's files for a model of that shape, headers included."""
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    if scheme.learned:
+        shapes["head"] = shapes["embed"]
+    return sum(
+        rows * columns + 4 * rows * scheme.format(name).scales_per_row(columns) + 512
+        for name, (rows, columns) in shapes.items()
+    )
 
 
 @dataclass(frozen=True)
