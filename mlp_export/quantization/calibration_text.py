@@ -304,12 +304,13 @@ def _read(path: Path, notes: list[str]) -> str:
         data = data[: data.rfind(b"\n", 0, _READ_BYTES) + 1]
         notes.append(f"of {path}, the first {human_bytes(len(data))} are read")
     hint = "give UTF-8 text, or conversations as .jsonl"
-    if b"\0" in data:
-        raise InputError(f"{path} is not text: byte {data.index(0)} is NUL", hint)
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start})", hint) from error
+    if "\0" in text:
+        raise InputError(f"{path} is not text: it has NUL characters", hint)
+    return text.replace("\r\n", "\n")
 
 
 def _json(text: str, where: str) -> Any:
@@ -329,9 +330,10 @@ def _parse(record: Any, where: str) -> _Document:
     for key in ("messages", "conversations", "conversation"):
         if isinstance(record.get(key), list):
             turns = [_turn(entry) for entry in record[key]]
-    question = record.get("prompt", record.get("instruction"))
-    answer = next((record[key] for key in ("response", "completion", "output", "answer") if key in record), None)
-    if turns is None and question is not None and answer is not None:
+    asked = next((key for key in ("prompt", "instruction") if key in record), None)
+    answered = next((key for key in ("response", "completion", "output", "answer") if key in record), None)
+    if turns is None and asked is not None and answered is not None:
+        question, answer = record[asked], record[answered]
         if isinstance(question, list) and isinstance(answer, list):
             turns = [_turn(entry) for entry in (*question, *answer)]
         else:
@@ -367,7 +369,7 @@ def _turn(entry: Any) -> tuple[Any, Any]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """A text in pieces of about `_PIECE` characters, cut at blank lines; at twice the size at any line, or within one."""
+    """A text in pieces of about `_PIECE` characters, cut at blank lines; from twice the size on anywhere."""
     piece: list[str] = []
     size = 0
     for line in text.splitlines(keepends=True):
@@ -414,12 +416,13 @@ def _check_content(used: Sequence[_Document], template: ChatTemplate | None, tak
         notes.append(f"the calibration text repeats itself: {distinct:.0%} of it is distinct, so it counts for less")
     if template is not None and not any(document.messages for document in used):
         notes.append(
-            "the calibration text has no conversations, and the model has a chat template: its tokens are not calibrated "
-            "on. Add conversations as .jsonl"
+            "the calibration text has no conversations, and the model has a chat template: the template's tokens are "
+            "not in it. Add conversations as .jsonl"
         )
     languages = Counter[str]()
     for document in used:
-        languages[spoken_language(document.content()) or ""] += len(document.content())
+        for paragraph in document.content().split("\n\n"):
+            languages[spoken_language(paragraph) or ""] += len(paragraph)
     total = max(1, languages.total())
     known = [(name, count / total) for name, count in languages.most_common() if name and count >= 0.03 * total]
     if len(known) == 1:

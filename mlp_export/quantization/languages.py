@@ -40,6 +40,12 @@ _WORDS: Mapping[str, frozenset[str]] = {
         "Vietnamese": "và của là có không được cho một những trong người với các này đã để khi tôi",
     }.items()
 }
+# Letters that no other of these languages has: where words take endings, few are frequent.
+_LETTERS: Mapping[str, frozenset[str]] = {
+    "Turkish": frozenset("ığ"),
+    "Polish": frozenset("łż"),
+    "German": frozenset("ß"),
+}
 _LEAST_HITS = 0.1  # of the words: the lists above make up 20 to 40 % of prose, and next to nothing of code
 
 
@@ -58,7 +64,11 @@ def spoken_language(text: str) -> str | None:
     if name != "Latin":
         return name
     words = re.findall(r"[^\W\d_]+", text[:20_000].lower())
-    hits = {language: sum(word in frequent for word in words) for language, frequent in _WORDS.items()}
+    hits = {
+        language: sum(word in frequent or not letters.isdisjoint(word) for word in words)
+        for language, frequent in _WORDS.items()
+        for letters in [_LETTERS.get(language, frozenset())]
+    }
     best = max(hits, key=hits.__getitem__)
     return best if words and hits[best] >= max(2, _LEAST_HITS * len(words)) else None
 
