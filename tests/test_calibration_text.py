@@ -229,12 +229,13 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path, 
 )
 def test_forms_of_finetuning_data(form: Any) -> None:
     document = module._parse(form, "x")
+    assert document is not None
     assert [(message.role, message.content) for message in document.messages] == [("user", "Q"), ("assistant", "A")]
 
 
 def test_further_forms_of_finetuning_data() -> None:
     with_input = module._parse({"instruction": "Q", "input": "I", "output": "A", "system": "S"}, "x")
-    assert [message.content for message in with_input.messages] == ["S", "Q\n\nI", "A"]
+    assert with_input is not None and [message.content for message in with_input.messages] == ["S", "Q\n\nI", "A"]
     assert module._parse({"text": "T"}, "x") == module._Document("T")
 
 
@@ -355,9 +356,24 @@ def test_conversations_that_spell_special_tokens_are_left_out(tmp_path: Path, to
     bad = {"prompt": f"Unforgettable{EOT}", "response": "yes"}
     clean = calibration_sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", records)], 4_096, 512)
     found = calibration_sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", [*records, bad])], 30_000, 500)
-    assert "1 conversations spell special tokens" in str(found.notes)
+    assert "spell special tokens are left out: 1" in str(found.notes)
     assert "Unforgettable" not in tokenizer.decode(flat(found))
     assert not any("spell" in note for note in clean.notes)
+
+
+def test_conversations_with_tools_or_pictures_are_left_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    question = {"role": "user", "content": "Unforgettable"}
+    others = [
+        {"messages": [question, {"role": "assistant", "content": None, "tool_calls": []}]},
+        {"messages": [question, {"role": "tool", "content": "21 degrees"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image"}]}, question]},
+    ]
+    clean = calibration_sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", conversations())], 30_000, 500)
+    found = calibration_sequences(
+        tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", [*conversations(), *others])], 30_000, 500
+    )
+    assert "with tools or pictures are left out: 3" in found.notes[0] and not any("tools" in n for n in clean.notes)
+    assert found.sha256 == clean.sha256
 
 
 def test_conversations_that_the_template_refuses_are_left_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -369,7 +385,7 @@ def test_conversations_that_the_template_refuses_are_left_out(tmp_path: Path, to
     refused = sum(record["messages"][0]["role"] == "system" for record in records)
     file = write(tmp_path / "a.jsonl", records)
     text = notes(tokenizer, no_system, file, tokens=1 << 20)
-    assert f"{refused} conversations are left out" in text and "no system here" in text
+    assert f"does not take are left out: {refused} (" in text and "no system here" in text
     only = [record for record in records if record["messages"][0]["role"] == "system"]
     with pytest.raises(InputError, match="no system here"):
         notes(tokenizer, no_system, write(tmp_path / "a.jsonl", only * 5))
@@ -394,10 +410,9 @@ def test_conversations_that_the_template_refuses_are_left_out(tmp_path: Path, to
         ("a.jsonl", b"3\n", "holds a JSON int"),
         ("a.jsonl", [{"question": "a", "reply": "b"}], "has the keys question, reply"),
         ("a.jsonl", [{"messages": []}], "has the keys messages"),
-        ("a.jsonl", [{"messages": [{"role": "tool", "content": "b"}]}], "role 'tool'"),
-        ("a.jsonl", [{"messages": [{"role": "user", "content": [{"type": "image"}]}]}], "content of type list"),
-        ("a.jsonl", [{"messages": ["hello"]}], "role None"),
-        ("a.jsonl", [{"prompt": "a", "response": None}], "content of type NoneType"),
+        ("a.jsonl", [{"messages": [{"role": "tool", "content": "b"}]}], "holds no text"),
+        ("a.jsonl", [{"messages": ["hello"]}], "a message without a role"),
+        ("a.jsonl", [{"prompt": f"a{EOT}", "response": "b"}], "spell special tokens are left out: 1"),
     ],
 )
 def test_bad_files(tmp_path: Path, tokenizer: Tokenizer, name: str, content: Any, message: str) -> None:

@@ -196,12 +196,10 @@ class _Encoder:
                 "which the model's template renders"
             )
         if self._spelled_in_chat:
-            notes.append(
-                f"{self._spelled_in_chat} conversations spell special tokens in their messages and are left out"
-            )
+            notes.append(f"conversations whose messages spell special tokens are left out: {self._spelled_in_chat}")
         if self._refused and self.refusal is not None:
             notes.append(
-                f"{self._refused} conversations are left out, the template does not take them: {self.refusal.message}"
+                f"conversations that the template does not take are left out: {self._refused} ({self.refusal.message})"
             )
         return notes
 
@@ -255,7 +253,8 @@ def _shipped_sources() -> list[_Source]:
         for name in names:
             text = folder.joinpath(name).read_text(encoding="utf-8")
             if name.endswith(".json"):
-                documents += [_parse(record, name) for record in json.loads(text)]
+                parsed = [_parse(record, name) for record in json.loads(text)]
+                documents += [document for document in parsed if document is not None]
             else:
                 documents += [_Document(piece) for piece in _pieces(text)]
         sources.append(_Source(kind, share, _spread(documents)))
@@ -267,16 +266,20 @@ def _user_source(path: Path, notes: list[str]) -> _Source:
     text = _read(path, notes)
     if not text.strip():
         raise InputError(f"{path} is empty", "give a text of a few thousand words")
+    parsed: list[_Document | None] = []
     if path.suffix == ".jsonl":
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        documents = [_parse(_json(line, f"{path}, line {number}"), f"{path}, line {number}") for number, line in lines]
+        lines = [(f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        parsed = [_parse(_json(line, where), where) for where, line in lines]
     elif path.suffix == ".json":
         value = _json(text, str(path))
         records = value if isinstance(value, list) else [value]
-        documents = [_parse(record, f"{path}, entry {number}") for number, record in enumerate(records, 1)]
-    else:
-        documents = [_Document(piece) for piece in _pieces(text)]
-    whole = text if path.suffix not in {".json", ".jsonl"} else "\n".join(document.content() for document in documents)
+        parsed = [_parse(record, f"{path}, entry {number}") for number, record in enumerate(records, 1)]
+    documents = [document for document in parsed if document is not None]
+    if len(documents) < len(parsed):
+        notes.append(f"conversations of {path} with tools or pictures are left out: {len(parsed) - len(documents)}")
+    whole = "\n".join(document.content() for document in documents)
+    if path.suffix not in {".json", ".jsonl"}:
+        documents, whole = [_Document(piece) for piece in _pieces(text)], text
     if _holds_evaluation_text(whole):
         raise InputError(
             f"{path} holds the text that quantization errors are measured on (mlp_export/data/text.txt)",
@@ -320,8 +323,8 @@ def _json(text: str, where: str) -> Any:
         raise InputError(f"{where} is not valid JSON: {error}", f"expected {_FORMS}") from error
 
 
-def _parse(record: Any, where: str) -> _Document:
-    """A record of a finetuning data set, in the forms that are common."""
+def _parse(record: Any, where: str) -> _Document | None:
+    """A record of a finetuning data set, in the forms that are common; None for one with tools or pictures."""
     if isinstance(record, list):
         record = {"messages": record}
     if not isinstance(record, dict):
@@ -348,12 +351,12 @@ def _parse(record: Any, where: str) -> _Document:
         raise InputError(f"{where} has the keys {keys}: no conversation in a known form", f"expected {_FORMS}")
     messages = []
     for role, content in turns:
-        if role not in _ROLES or not isinstance(content, str):
+        if not isinstance(role, str):
             raise InputError(
-                f"{where}: a message of role {role!r} with a content of type {type(content).__name__}, "
-                "expected text of system, user or assistant",
-                "leave out conversations with tools or pictures",
+                f"{where} has a message without a role: no conversation in a known form", f"expected {_FORMS}"
             )
+        if role not in _ROLES or not isinstance(content, str):
+            return None
         messages.append(Message(_ROLES[role], content))
     return _Document("", tuple(messages))
 
@@ -398,8 +401,9 @@ def _check_amount(sources: Sequence[_Source], encoder: _Encoder, taken: int, lea
     if encoder.refusal is not None and taken == 0:
         raise encoder.refusal
     names = ", ".join(source.name for source in sources)
+    why = "".join(f"; {note}" for note in encoder.notes())
     raise InputError(
-        f"{names}: {taken:,} calibration tokens in whole sequences, expected {least:,} or more: so few overfit",
+        f"{names}: {taken:,} calibration tokens in whole sequences, expected {least:,} or more: so few overfit{why}",
         "give more text, or none: then a mixed text that ships is taken",
     )
 
