@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mlp_export.checkpoint import Checkpoint, os_error
+from mlp_export.checkpoint import Checkpoint, os_error, parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
@@ -103,6 +103,12 @@ class QuantizedModel:
     def weight(self, name: str) -> QuantizedWeight:
         """Codes and scales of a linear, "embed" or "head"."""
         return self.store.weight(name)
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Rows and columns of a weight."""
+        keys = parameter_keys(self.config)
+        _, (rows, columns) = keys[name if name in keys else "embed"]
+        return rows, columns
 
     # The decoder's WeightSource
 
