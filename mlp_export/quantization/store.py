@@ -115,6 +115,12 @@ class QuantizedModel:
         """Codes and scales of a linear, "embed" or "head"."""
         return self.store.weight(name)
 
+    def shape(self, name: str) -> tuple[int, int]:
+        """Rows and columns of a weight."""
+        keys = parameter_keys(self.config)
+        _, (rows, columns) = keys[name if name in keys else "embed"]
+        return rows, columns
+
     # The decoder's WeightSource
 
     def matrix(self, name: str) -> torch.Tensor:
