@@ -86,6 +86,10 @@ def export_command(
     calibration: Annotated[
         Path | None, typer.Option(help="Text for static scales; the one that ships if not given.", metavar="FILE")
     ] = None,
+    allow_lossy: Annotated[
+        bool,
+        typer.Option("--allow-lossy", help="Take a quantized checkpoint that no kernel holds exactly."),
+    ] = False,
     runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Oldest ExecuTorch that must run it.")] = "1.5",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the export needs and makes, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
@@ -125,6 +129,7 @@ def export_command(
             deployment_target=deployment_target,
             compiled_model=compiled_model,
             calibration=calibration,
+            allow_lossy=allow_lossy,
             verify=verify,
             overwrite=overwrite,
         )

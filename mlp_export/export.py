@@ -6,7 +6,7 @@ resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,9 +30,10 @@ from mlp_export.config import ModelConfig
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
-from mlp_export.quantization.nearest import round_checkpoint
+from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.weight import WeightFormat
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
 from mlp_export.tokenizer import Tokenizer
@@ -59,6 +60,7 @@ class ExportOptions:
     deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
     compiled_model: bool = False  # whether the delegate's model is compiled here
     calibration: Path | None = None  # a text; None: the one that ships
+    allow_lossy: bool = False  # whether a quantized checkpoint may be taken that no kernel holds exactly
     encodings: Path | None = None  # what another export of the same model for another chip found on that text
     verify: bool = True
     overwrite: bool = False
@@ -117,6 +119,7 @@ class ExportReport:
             "relative_error": None if checked is None else checked.relative_error,
             "noise_floor": None if checked is None else checked.noise_floor,
             "float_perplexity": None if self.rounding is None else self.rounding.float_perplexity,
+            "loss": manifest.quantization.get("loss"),
             "quantized_perplexity": None if self.rounding is None else self.rounding.quantized_perplexity,
             "seconds": sum(stage.seconds for stage in self.stages),
             "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
@@ -178,20 +181,29 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     with progress.stage("read the checkpoint"):
         checkpoint = read_checkpoint(found.folder, found.quantization)
         # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
-        scheme = backend.scheme(checkpoint.kind, checkpoint.config, options.weights)
+        if not options.allow_lossy:
+            check_exact(checkpoint)
+        scheme = backend.scheme(checkpoint.kind, checkpoint.config, options.weights, checkpoint.formats)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     with BundleWriter(settled.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
-            store = round_checkpoint(checkpoint, scheme, writer.scratch / "weights", stage.advance)
+            store = round_checkpoint(
+                checkpoint, scheme, writer.scratch / "weights", stage.advance, allow_lossy=options.allow_lossy
+            )
+        for line in storage_notes(checkpoint, scheme):
+            progress.note(line)
         model = QuantizedModel(checkpoint, store)
         text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None
         artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
+        if (loss := measure_loss(checkpoint, store)) is not None:
+            progress.note(loss.summary())
+            quantization["loss"] = asdict(loss)
         rounding = None
         if not checkpoint.qat:
             numerics = backend.numerics(writer.folder, quantization)
@@ -294,9 +306,13 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
             f"give --context {config.max_positions} or less",
         )
     kind = found.quantization or "float"
-    if found.folder is not None:  # learned scales in the files say what a name may not
-        kind = read_checkpoint(found.folder, found.quantization).kind
-    scheme = backend.scheme(kind, config, options.weights)
+    formats: Mapping[str, WeightFormat] = {}
+    if found.folder is not None:  # learned scales and codes in the files say what a name may not
+        checkpoint = read_checkpoint(found.folder, found.quantization)
+        kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
+        if not options.allow_lossy:
+            check_exact(checkpoint)
+    scheme = backend.scheme(kind, config, options.weights, formats)
     chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
     soc = options.soc or next(iter(backend.socs), None)
     build = BuildOptions(
