@@ -28,13 +28,14 @@ from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
 from mlp_export.checkpoint import check_answers_differ, read_checkpoint
 from mlp_export.config import ModelConfig
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
+from mlp_export.evaluate import QuantizationError, measure_quantization_error, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
+from mlp_export.token_scores import entries
 from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import VerificationReport, verify
 
@@ -94,13 +95,13 @@ class ExportReport:
 
     bundle: Bundle
     verification: VerificationReport | None
-    rounding: Rounding | None
+    quantization_error: QuantizationError | None
     stages: list[StageRecord]
 
     def to_json(self) -> dict[str, Any]:
         """The object an export with `--json` prints."""
         manifest = self.bundle.manifest
-        checked = self.verification
+        checked, error = self.verification, self.quantization_error
         return {
             "bundle": str(self.bundle.path),
             "model": manifest.model.id,
@@ -116,8 +117,10 @@ class ExportReport:
             "checks": None if checked is None else len(checked.checks),
             "relative_error": None if checked is None else checked.relative_error,
             "noise_floor": None if checked is None else checked.noise_floor,
-            "float_perplexity": None if self.rounding is None else self.rounding.float_perplexity,
-            "quantized_perplexity": None if self.rounding is None else self.rounding.quantized_perplexity,
+            **entries("float_perplexity", None if error is None else error.float_perplexity),
+            **entries("quantized_perplexity", None if error is None else error.quantized_perplexity),
+            **entries("kl", None if error is None else error.kl),
+            **entries("top1_agreement", None if error is None else error.top1_agreement),
             "seconds": sum(stage.seconds for stage in self.stages),
             "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
         }
@@ -192,12 +195,12 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
-        rounding = None
+        error = None
         if not checkpoint.qat:
             numerics = backend.numerics(writer.folder, quantization)
-            rounding = measure_rounding(model, tokenizer, tokenizer.adds_bos, numerics, progress)
-            progress.note(rounding.summary())
-            quantization["rounding"] = asdict(rounding)
+            error = measure_quantization_error(model, tokenizer, tokenizer.adds_bos, numerics, progress)
+            progress.note(error.summary())
+            quantization["quantization_error"] = error.to_json()
         manifest = Manifest(
             model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
@@ -225,7 +228,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             writer.write_manifest(replace(manifest, verification=report.to_json()))
         with progress.stage("publish"):
             published = writer.publish()
-    return ExportReport(published, report, rounding, list(progress.stages))
+    return ExportReport(published, report, error, list(progress.stages))
 
 
 def export_for_each(options: ExportOptions, socs: Sequence[str], progress: Progress) -> list[ExportReport]:
