@@ -67,6 +67,10 @@ class Checkpoint:
         """Names of the linears, the embedding and the head, in the order of the model; the head tied or not."""
         return tuple(name for name in self._tensors if not name.endswith("norm"))
 
+    def key(self, name: str) -> str:
+        """The name that a parameter has in the files; a tied head's is the embedding's."""
+        return self._tensors[name].key
+
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor of a canonical name in the checkpoint's dtype: linears and embedding [out, in], norms [hidden].
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from mlp_export.bundle import Bundle, shape_of
-from mlp_export.checkpoint import read_checkpoint
+from mlp_export.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.decoder import (
     FLOAT,
     DynamicNumerics,
@@ -284,13 +284,15 @@ def open_checkpoint(found: ResolvedModel) -> Iterator[OpenCheckpoint]:
 
 
 def measure_quantization_error(
-    model: QuantizedModel, tokenizer: Tokenizer, bos: bool, numerics: Numerics, progress: Progress
+    model: QuantizedModel, source: Checkpoint, tokenizer: Tokenizer, numerics: Numerics, progress: Progress
 ) -> QuantizationError:
-    """Compare the eager decoder with `model`'s weights under `numerics` with the checkpoint's own weights in float."""
+    """Compare the eager decoder with `model`'s weights under `numerics` to the same with those of the float checkpoint
+    `source`, in float.
+    """
     length = min(_QUANTIZATION_ERROR_TOKENS, model.config.max_positions)
-    sequences = text_sequences(tokenizer, [shipped_text()], bos, length, length)
+    sequences = text_sequences(tokenizer, [shipped_text()], tokenizer.adds_bos, length, length)
     with progress.stage("quantization error", total=2 * model.config.num_layers) as stage:
-        exact = decode_sequences(FloatWeights(model.checkpoint), FLOAT, sequences, stage.advance)
+        exact = decode_sequences(FloatWeights(source), FLOAT, sequences, stage.advance)
         scores = score(decode_sequences(model, numerics, sequences, stage.advance), sequences, exact)
     compared = scores.comparison
     assert compared is not None

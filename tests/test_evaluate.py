@@ -388,8 +388,9 @@ def test_quantization_error_is_that_of_eval(tmp_path: Path) -> None:
     """The export's numbers and eval's of the same weights on the same text."""
     model = small_model(tmp_path)
     tokenizer = Tokenizer.from_folder(model.checkpoint.path)
-    error = measure_quantization_error(model, tokenizer, True, DynamicNumerics("int8", "int8"), QUIET)
     float_folder = write_checkpoint(tmp_path / "model")
+    source = read_checkpoint(float_folder)
+    error = measure_quantization_error(model, source, tokenizer, DynamicNumerics("int8", "int8"), QUIET)
     with (
         open_checkpoint(resolve(str(model.checkpoint.path))) as one,
         open_checkpoint(resolve(str(float_folder))) as reference,

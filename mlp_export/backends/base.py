@@ -17,7 +17,7 @@ from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.scheme import Scheme, Weights
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import QuantizedWeight
 from mlp_export.session import Session
@@ -171,7 +171,7 @@ class Backend(Protocol):
         """What this backend needs here, found or not."""
         ...
 
-    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
+    def scheme(self, kind: Kind, config: ModelConfig, weights: Weights | None) -> Scheme:
         """How the weights of a checkpoint of `kind` are rounded; `weights` is what the person asked for.
 
         Raises UsageError where that contradicts the checkpoint's training, InputError where this backend has no exact

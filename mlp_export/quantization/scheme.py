@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mlp_export.checkpoint import Kind
@@ -12,8 +12,13 @@ from mlp_export.errors import InputError, UsageError
 from mlp_export.quantization.weight import Bits, WeightFormat
 
 GROUP_SIZE = 32  # of MobileLLM-Pro's CPU checkpoint, and the smallest XNNPACK takes
-Weights = Literal["int4", "int8"]
+Weights = Literal["int4", "mixed", "int8"]
 INT8 = WeightFormat(8, None)
+# The head is where rounding costs most for its bytes; a tied embedding is the same matrix, and of an untied one only
+# rows are read.
+_EMBEDDINGS = ("embed", "head")
+# Of the linears with a scale an output channel, those that lose most in 4 bits.
+_MIXED_INT8 = ("v", "o", "down")
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ def group_scheme(kind: Kind, config: ModelConfig, weights: Weights | None) -> Sc
     _check_weights(kind, weights)
     if kind == "int4-accelerator":
         return Scheme(4, None, learned=True)
+    if weights == "mixed":
+        raise UsageError("--weights mixed with scales a group", "it is for NPUs: give --weights int4, or --head int8")
     if weights == "int8":
         return Scheme(8, None)
     for what, columns in (
@@ -98,7 +105,8 @@ def group_scheme(kind: Kind, config: ModelConfig, weights: Weights | None) -> Sc
 
 def channel_scheme(kind: Kind, weights: Weights | None) -> Scheme:
     """For delegates that have a scale an output channel: what the checkpoint was trained for, else `weights` (None:
-    int8, since int4 without training leaves little of a model).
+    int8, since int4 without training loses much of a model). Untrained, head and embedding are int8 with "int4" as
+    well, and with "mixed" the linears that lose most are.
 
     Raises UsageError where `weights` contradicts the training, InputError for a checkpoint trained in groups.
     """
@@ -110,12 +118,29 @@ def channel_scheme(kind: Kind, weights: Weights | None) -> Scheme:
         )
     if kind == "int4-accelerator":
         return Scheme(4, None, learned=True)
-    return Scheme(4, None) if weights == "int4" else Scheme(8, None)
+    if weights in (None, "int8"):
+        return Scheme(8, None)
+    return Scheme(4, None, exceptions=dict.fromkeys((*_EMBEDDINGS, *(_MIXED_INT8 if weights == "mixed" else ())), INT8))
+
+
+def with_head(scheme: Scheme, kind: Kind, config: ModelConfig, head: Literal["int4", "int8"] | None) -> Scheme:
+    """`scheme` with the head, and a tied embedding, in a format of their own; None: as it is.
+
+    Raises UsageError for a checkpoint that was trained for its format, and for a head with fewer bits than the rest.
+    """
+    if head is None or f"int{scheme.format('head').bits}" == head:
+        return scheme
+    if kind != "float":
+        raise UsageError(f"--head {head} for a checkpoint that is int4 already ({kind})", "leave --head out")
+    if head == "int4":
+        raise UsageError("--head int4 beside weights of 8 bits", "leave --head out, or give --weights int4")
+    matrix = _EMBEDDINGS if config.tied_embeddings else ("head",)
+    return replace(scheme, exceptions={**scheme.exceptions, **dict.fromkeys(matrix, INT8)})
 
 
 def _check_weights(kind: Kind, weights: Weights | None) -> None:
-    if kind != "float" and weights == "int8":
+    if kind != "float" and weights in ("int8", "mixed"):
         raise UsageError(
-            f"--weights int8 for a checkpoint trained for int4 ({kind})",
+            f"--weights {weights} for a checkpoint trained for int4 ({kind})",
             "leave --weights out, or give the checkpoint that was not trained for int4",
         )

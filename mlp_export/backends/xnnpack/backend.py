@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -26,7 +26,7 @@ from mlp_export.config import ModelConfig
 from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme, group_scheme
+from mlp_export.quantization.scheme import Scheme, Weights, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import QuantizedWeight
 from mlp_export.session import Session
@@ -69,7 +69,7 @@ class XnnpackBackend:
             device_ram_bytes=_packed_bytes(config, scheme) + 2 * sum(sizes.values()) + workspace,
         )
 
-    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
+    def scheme(self, kind: Kind, config: ModelConfig, weights: Weights | None) -> Scheme:
         return group_scheme(kind, config, weights)
 
     def lower(
