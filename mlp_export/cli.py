@@ -19,7 +19,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -32,6 +32,7 @@ from mlp_export.termination import Termination
 
 if TYPE_CHECKING:
     from mlp_export.bundle import Bundle
+    from mlp_export.evaluate import OpenCheckpoint
     from mlp_export.generate import Generation
 
 app = typer.Typer(
@@ -292,19 +293,52 @@ def bench(
 
 @app.command("eval")
 def evaluate(
-    bundle: BundleArgument,
-    text: Annotated[Path | None, typer.Option(help="UTF-8 text to measure on.", metavar="FILE")] = None,
+    model: Annotated[
+        str, typer.Argument(metavar="BUNDLE|CHECKPOINT", help="Folder that an export wrote, or a model before export.")
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint to compare with: the float model.", metavar="ID|DIR|ALIAS"),
+    ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option("--text", help="UTF-8 text to measure on; the one that ships if not given.", metavar="FILE"),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens to measure on.")] = 1024,
+    sequence_length: Annotated[
+        int | None, typer.Option(help="Tokens after which a text starts anew; the context if not given.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure the artifact's perplexity on a text; without --text on the short one that ships."""
+    """Measure perplexity; with --against KL divergence to a checkpoint and top-1 agreement, too.
+
+    --text may be repeated. Numbers come with 95 % confidence intervals.
+    """
     with _reporting(as_json):
         from mlp_export.evaluate import evaluate as evaluate_bundle
+        from mlp_export.evaluate import evaluate_checkpoint, is_checkpoint, open_checkpoint
         from mlp_export.progress import Progress
+        from mlp_export.resolve import resolve
 
-        report = evaluate_bundle(_to_run(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens)
-        _show(report.to_json(), as_json)
+        progress = Progress(quiet=quiet or as_json)
+        options: dict[str, Any] = {
+            "texts": texts or (),
+            "max_tokens": max_tokens,
+            "sequence_length": sequence_length,
+        }
+        with ExitStack() as stack:
+
+            def opened(name: str) -> OpenCheckpoint:
+                found = resolve(name, announce=progress.note, quiet=progress.quiet)
+                return stack.enter_context(open_checkpoint(found))
+
+            reference = None if against is None else opened(against)
+            if is_checkpoint(model):
+                report = evaluate_checkpoint(opened(model), progress, against=reference, **options)
+            else:
+                report = evaluate_bundle(_to_run(Path(model)), progress, against=reference, **options)
+        _show(report.to_json() if as_json else report.summary(), as_json)
 
 
 @app.command()

@@ -30,7 +30,7 @@ from mlp_export.checkpoint_formats.compressed_tensors import read_record
 from mlp_export.config import ModelConfig
 from mlp_export.demo import cache_folder
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
+from mlp_export.evaluate import QuantizationError, measure_quantization_error, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
@@ -39,6 +39,7 @@ from mlp_export.quantization.weight import WeightFormat
 from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint, recipe_of
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
+from mlp_export.token_scores import entries
 from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import VerificationReport, verify
 
@@ -102,13 +103,13 @@ class ExportReport:
 
     bundle: Bundle
     verification: VerificationReport | None
-    rounding: Rounding | None
+    quantization_error: QuantizationError | None
     stages: list[StageRecord]
 
     def to_json(self) -> dict[str, Any]:
         """The object an export with `--json` prints."""
         manifest = self.bundle.manifest
-        checked = self.verification
+        checked, error = self.verification, self.quantization_error
         return {
             "bundle": str(self.bundle.path),
             "model": manifest.model.id,
@@ -124,9 +125,11 @@ class ExportReport:
             "checks": None if checked is None else len(checked.checks),
             "relative_error": None if checked is None else checked.relative_error,
             "noise_floor": None if checked is None else checked.noise_floor,
-            "float_perplexity": None if self.rounding is None else self.rounding.float_perplexity,
             "loss": manifest.quantization.get("loss"),
-            "quantized_perplexity": None if self.rounding is None else self.rounding.quantized_perplexity,
+            **entries("float_perplexity", None if error is None else error.float_perplexity),
+            **entries("quantized_perplexity", None if error is None else error.quantized_perplexity),
+            **entries("kl", None if error is None else error.kl),
+            **entries("top1_agreement", None if error is None else error.top1_agreement),
             "seconds": sum(stage.seconds for stage in self.stages),
             "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
         }
@@ -232,12 +235,12 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         if (loss := measure_loss(checkpoint, store)) is not None:
             progress.note(loss.summary())
             quantization["loss"] = asdict(loss)
-        rounding = None
+        error = None
         if not source.qat:
             numerics = backend.numerics(writer.folder, quantization)
-            rounding = measure_rounding(model, tokenizer, tokenizer.adds_bos, numerics, progress)
-            progress.note(rounding.summary())
-            quantization["rounding"] = asdict(rounding)
+            error = measure_quantization_error(model, source, tokenizer, numerics, progress)
+            progress.note(error.summary())
+            quantization["quantization_error"] = error.to_json()
         manifest = Manifest(
             model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
@@ -265,7 +268,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             writer.write_manifest(replace(manifest, verification=report.to_json()))
         with progress.stage("publish"):
             published = writer.publish()
-    return ExportReport(published, report, rounding, list(progress.stages))
+    return ExportReport(published, report, error, list(progress.stages))
 
 
 def export_for_each(options: ExportOptions, socs: Sequence[str], progress: Progress) -> list[ExportReport]:
