@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from checkpoints import write_checkpoint
 
 from mlp_export import quantize as quantize_module
 from mlp_export.checkpoint import read_checkpoint
-from mlp_export.decoder import FloatWeights
 from mlp_export.errors import InputError, ResourceError, UsageError
 from mlp_export.export import ExportOptions, export, plan
 from mlp_export.quantization.store import QuantizedModel, WeightStore
