@@ -102,6 +102,10 @@ def export_command(
         bool, typer.Option("--compiled-model", help="coreml: compile here, with Xcode, and not on the phone.")
     ] = False,
     calibration: CalibrationOption = None,
+    allow_lossy: Annotated[
+        bool,
+        typer.Option("--allow-lossy", help="Take a quantized checkpoint that no kernel holds exactly."),
+    ] = False,
     runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Oldest ExecuTorch that must run it.")] = "1.5",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the export needs and makes, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
@@ -143,6 +147,7 @@ def export_command(
             head=head,
             quantizer=quantizer,
             calibration=tuple(calibration or ()),
+            allow_lossy=allow_lossy,
             verify=verify,
             overwrite=overwrite,
         )

@@ -6,7 +6,7 @@ resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,14 +26,16 @@ from mlp_export.bundle import (
 )
 from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
 from mlp_export.checkpoint import Kind, check_answers_differ, read_checkpoint
+from mlp_export.checkpoint_formats.compressed_tensors import read_record
 from mlp_export.config import ModelConfig
 from mlp_export.demo import cache_folder
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluate import QuantizationError, measure_quantization_error, read_text, shipped_text
 from mlp_export.progress import Progress, StageRecord
-from mlp_export.quantization.nearest import round_checkpoint
+from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
+from mlp_export.quantization.weight import WeightFormat
 from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint, recipe_of
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
@@ -65,6 +67,7 @@ class ExportOptions:
     head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
     quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
     calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
+    allow_lossy: bool = False  # whether a quantized checkpoint may be taken that no kernel holds exactly
     encodings: Path | None = None  # what another export of the same model for another chip found on that text
     verify: bool = True
     overwrite: bool = False
@@ -122,6 +125,7 @@ class ExportReport:
             "checks": None if checked is None else len(checked.checks),
             "relative_error": None if checked is None else checked.relative_error,
             "noise_floor": None if checked is None else checked.noise_floor,
+            "loss": manifest.quantization.get("loss"),
             **entries("float_perplexity", None if error is None else error.float_perplexity),
             **entries("quantized_perplexity", None if error is None else error.quantized_perplexity),
             **entries("kl", None if error is None else error.kl),
@@ -199,21 +203,27 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     with progress.stage("read the checkpoint"):
         checkpoint = read_checkpoint(found.folder, found.quantization)
         # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
-        scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config)
+        if not options.allow_lossy:
+            check_exact(checkpoint)
+        scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config, checkpoint.formats)
         quantizer = _quantizer(options, checkpoint.kind, scheme)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
-    source, record = checkpoint, None
+    source, record = checkpoint, read_record(found.folder)
     if quantizer == "gptq":
         sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
         record = recipe_of(checkpoint, scheme, sequences).record(found.id)
         checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, found.id, scheme, sequences, progress))
-        scheme = backend.scheme(checkpoint.kind, checkpoint.config, None)
+        scheme = backend.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
     with BundleWriter(settled.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
-            store = round_checkpoint(checkpoint, scheme, writer.scratch / "weights", stage.advance)
+            store = round_checkpoint(
+                checkpoint, scheme, writer.scratch / "weights", stage.advance, allow_lossy=options.allow_lossy
+            )
+        for line in storage_notes(checkpoint, scheme):
+            progress.note(line)
         model = QuantizedModel(checkpoint, store)
         text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None
         artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
@@ -222,6 +232,9 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
         if record is not None:
             quantization["quantizer"] = record
+        if (loss := measure_loss(checkpoint, store)) is not None:
+            progress.note(loss.summary())
+            quantization["loss"] = asdict(loss)
         error = None
         if not source.qat:
             numerics = backend.numerics(writer.folder, quantization)
@@ -322,9 +335,13 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
             f"give --context {config.max_positions} or less",
         )
     kind = found.quantization or "float"
-    if found.folder is not None:  # learned scales in the files say what a name may not
-        kind = read_checkpoint(found.folder, found.quantization).kind
-    scheme = _scheme(options, backend, kind, config)
+    formats: Mapping[str, WeightFormat] = {}
+    if found.folder is not None:  # learned scales and codes in the files say what a name may not
+        checkpoint = read_checkpoint(found.folder, found.quantization)
+        kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
+        if not options.allow_lossy:
+            check_exact(checkpoint)
+    scheme = _scheme(options, backend, kind, config, formats)
     quantizer = _quantizer(options, kind, scheme)
     if options.calibration and quantizer == "nearest" and not backend.calibrates:
         raise UsageError(
@@ -348,8 +365,10 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
     return _Settled(found.id, config, scheme, quantizer, build, backend.plan(config, scheme, build), out)
 
 
-def _scheme(options: ExportOptions, backend: Backend, kind: Kind, config: ModelConfig) -> Scheme:
-    return with_head(backend.scheme(kind, config, options.weights), kind, config, options.head)
+def _scheme(
+    options: ExportOptions, backend: Backend, kind: Kind, config: ModelConfig, formats: Mapping[str, WeightFormat]
+) -> Scheme:
+    return with_head(backend.scheme(kind, config, options.weights, formats), kind, config, options.head)
 
 
 def _quantizer(options: ExportOptions, kind: Kind, scheme: Scheme) -> Quantizer:

@@ -115,7 +115,9 @@ def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> 
     if record is not None and checkpoint.kind == "float":
         checkpoint = read_checkpoint(find_quantized(record, checkpoint))
     with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
-        return QuantizedModel(checkpoint, round_checkpoint(checkpoint, scheme, scratch / "weights", stage.advance))
+        lossy = "loss" in bundle.manifest.quantization
+        store = round_checkpoint(checkpoint, scheme, scratch / "weights", stage.advance, allow_lossy=lossy)
+    return QuantizedModel(checkpoint, store)
 
 
 def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:

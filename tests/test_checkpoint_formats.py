@@ -5,6 +5,8 @@ libraries dequantize them.
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,33 @@ import pytest
 import torch
 from artifacts import quantized
 from checkpoints import write_checkpoint as write_float_checkpoint
+from compressed_tensors.compressors import ModelCompressor
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32, unpack_from_int32
+from compressed_tensors.quantization import (
+    QuantizationArgs,
+    QuantizationConfig,
+    QuantizationScheme,
+    QuantizationStatus,
+    apply_quantization_config,
+)
+from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors import safe_open
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
+from torchao.quantization import (
+    FqnToConfig,
+    Int8DynamicActivationIntxWeightConfig,
+    IntxWeightOnlyConfig,
+    MappingType,
+    PerAxis,
+    PerGroup,
+)
+from transformers import AutoModelForCausalLM, TorchAoConfig
 
-from mlp_export.checkpoint import read_checkpoint, rotate_half_rows
-from mlp_export.checkpoint_formats.compressed_tensors import EMBEDDING_SCALES, read_record, write_checkpoint
+from mlp_export.checkpoint import interleave_rows, read_checkpoint, rotate_half_rows
+from mlp_export.checkpoint_formats import embedding_scales
+from mlp_export.checkpoint_formats.compressed_tensors import read_record, write_checkpoint
 from mlp_export.checkpoint_formats.packing import pack_words, unpack_words
-from mlp_export.errors import UsageError
+from mlp_export.errors import InputError, UsageError
 from mlp_export.quantization.scheme import INT8, Scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import WeightFormat
@@ -177,5 +197,167 @@ def test_an_existing_folder_is_replaced_only_where_it_is_ours(tmp_path: Path) ->
 def test_an_embedding_with_codes_of_its_own_has_its_scales_beside_it(tmp_path: Path) -> None:
     model = float_model(tmp_path / "model", Scheme(4, 32, exceptions={"head": WeightFormat(8, None)}), tied=False)
     write_checkpoint(model, tmp_path / "out", RECORD)
-    scales = load_file(tmp_path / "out" / EMBEDDING_SCALES)["scales"]
+    scales = load_file(tmp_path / "out" / embedding_scales.FILE)["scales"]
     assert torch.equal(scales, model.weight("embed").scales)
+
+
+# Reading what was written
+
+
+@pytest.mark.parametrize("family", ["mobilellm-pro", "mobilellm-r1", "llama"])
+@pytest.mark.parametrize("scheme", [GROUPS, CHANNELS, MIXED], ids=["groups", "channels", "mixed"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_written_codes_come_back(family: str, scheme: Scheme, tied: bool, tmp_path: Path) -> None:
+    model = float_model(tmp_path / "model", scheme, family=family, tied=tied)
+    write_checkpoint(model, tmp_path / "out", RECORD)
+    read = read_checkpoint(tmp_path / "out")
+    assert (read.kind, read.qat, read.deviation.exact) == ("quantized", True, True)
+    assert read.config == replace(model.config, tied_embeddings=model.tied)
+    assert read.weight_names() == model.weight_names()
+    for name in model.weight_names():
+        found, written = read.quantized(name), model.weight(name)
+        assert found is not None and found.equals(written) and found.format == read.formats[name] == written.format
+        assert found.scales.dtype == written.format.scale_dtype
+        assert torch.equal(read.tensor(name), written.dequantize().bfloat16())
+    for name in set(read.names()) - set(read.weight_names()):
+        assert torch.equal(read.tensor(name), model.checkpoint.tensor(name))
+        assert read.key(name) == model.checkpoint.key(name)
+    assert read.key("layers.0.gate") == model.checkpoint.key("layers.0.gate")
+
+
+def test_an_embedding_that_is_not_the_heads_stays_a_float(tmp_path: Path) -> None:
+    """Negative control of the tie: one value of the embedding changed by the least it can be."""
+    model = float_model(tmp_path / "model")
+    write_checkpoint(model, tmp_path / "out", RECORD)
+    edit_tensors(tmp_path / "out", lambda tensors: tensors["model.embed_tokens.weight"].view(torch.int16)[3, 3].add_(1))
+    read = read_checkpoint(tmp_path / "out")
+    assert not read.config.tied_embeddings
+    assert read.quantized("embed") is None and "embed" not in read.formats
+    head = read.quantized("head")
+    assert head is not None and head.equals(model.weight("head"))
+
+
+def test_scales_of_another_embedding_are_refused(tmp_path: Path) -> None:
+    model = float_model(tmp_path / "model", Scheme(4, 32, exceptions={"head": INT8}), tied=False)
+    write_checkpoint(model, tmp_path / "out", RECORD)
+    edit_tensors(tmp_path / "out", lambda tensors: tensors["model.embed_tokens.weight"].mul_(1.01))
+    with pytest.raises(InputError, match="the scales are not those of"):
+        read_checkpoint(tmp_path / "out").quantized("embed")
+    (tmp_path / "out" / embedding_scales.FILE).write_bytes(b"cut off")
+    with pytest.raises(InputError, match="is damaged"):
+        read_checkpoint(tmp_path / "out")
+
+
+# Published checkpoints, made by the libraries
+
+
+def edit_tensors(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    file = folder / "model.safetensors"
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    tensors = load_file(file)
+    edit(tensors)
+    file.unlink()
+    save_file(tensors, file, metadata=metadata)
+
+
+def edit_config(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    edit(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "head_dim": 32}
+    return write_float_checkpoint(tmp_path_factory.mktemp("published") / "float", "llama", tied=False, **sizes)
+
+
+def compressed(source: Path, out: Path, *, activations: bool = False, **weights: Any) -> Path:
+    """Rounded to nearest and saved by compressed-tensors itself, the head left out as llmcompressor's presets do."""
+    args = QuantizationArgs(type="int", symmetric=True, **weights)
+    token = QuantizationArgs(num_bits=8, type="int", symmetric=True, strategy="token", dynamic=True)
+    group = QuantizationScheme(targets=["Linear"], weights=args, input_activations=token if activations else None)
+    config = QuantizationConfig(config_groups={"group_0": group}, ignore=["lm_head"])
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    apply_quantization_config(model, config)
+    for module in model.modules():
+        if getattr(module, "quantization_scheme", None) is not None:
+            rows = module.weight.data.float().unflatten(1, (*module.weight_scale.shape[1:], -1))
+            scales, zeros = calculate_qparams(rows.amin(-1), rows.amax(-1), args)
+            module.weight_scale.data.copy_(scales)
+            module.weight_zero_point.data.copy_(zeros)
+            module.quantization_status = QuantizationStatus.FROZEN
+    compressor = ModelCompressor.from_pretrained_model(model)
+    compressor.compress_model(model)
+    model.save_pretrained(out)
+    compressor.update_config(str(out))
+    shutil.copy(source / "tokenizer.json", out)
+    shutil.copy(source / "tokenizer_config.json", out)
+    return out
+
+
+COMPRESSED = {
+    "g32": {"num_bits": 4, "strategy": "group", "group_size": 32},
+    "g64": {"num_bits": 4, "strategy": "group", "group_size": 64},
+    "g128": {"num_bits": 4, "strategy": "group", "group_size": 128},
+    "int4-channel": {"num_bits": 4, "strategy": "channel"},
+    "w8a16": {"num_bits": 8, "strategy": "channel"},
+    "w8a8": {"num_bits": 8, "strategy": "channel", "activations": True},
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_compressed_tensors_is_read_bit_for_bit(kind: str, floats: Path, tmp_path: Path) -> None:
+    folder = compressed(floats, tmp_path / "ct", **COMPRESSED[kind])
+    library = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    logits(library)  # it decompresses at the first call
+    values = dict(library.named_parameters())
+    read = read_checkpoint(folder)
+    assert read.kind == "quantized" and read.deviation.exact
+    assert len(read.formats) == 14
+    for name in read.weight_names():
+        expected = values["lm_head.weight" if name == "head" else read.key(name)].data
+        turn = interleave_rows(expected, read.config.head_dim) if name.endswith((".q", ".k")) else expected
+        assert turn.dtype == torch.bfloat16
+        assert torch.equal(read.tensor(name), turn)
+        weight = read.quantized(name)
+        assert (weight is None) is (name in ("embed", "head"))
+        if weight is not None:
+            assert torch.equal(weight.dequantize().bfloat16(), turn)
+            expected_format = "int8-per-channel" if kind.startswith("w8") else f"int4-{kind}"
+            per_channel = kind == "int4-channel" or (kind == "g128" and weight.codes.shape[1] == 128)
+            assert weight.format.name == ("int4-per-channel" if per_channel else expected_format)
+
+
+@pytest.mark.parametrize("mapping", ["SYMMETRIC", "SYMMETRIC_NO_CLIPPING_ERR"])
+@pytest.mark.parametrize("embedding", ["float", "int4", "int8"])
+def test_torchao_is_read_bit_for_bit(mapping: str, embedding: str, floats: Path, tmp_path: Path) -> None:
+    """Made as the hub's INT8-INT4 models are: linears for dynamic int8 activations, the embedding int8 a row."""
+    linears = Int8DynamicActivationIntxWeightConfig(
+        weight_dtype=torch.int4, weight_granularity=PerGroup(32), weight_mapping_type=MappingType[mapping]
+    )
+    rows = (
+        IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
+        if embedding == "int8"
+        else IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32))
+    )
+    whole = embedding != "float"
+    config = TorchAoConfig(
+        quant_type=FqnToConfig({"_default": linears, **({"model.embed_tokens": rows} if whole else {})}),
+        include_input_output_embeddings=whole,
+    )
+    library = AutoModelForCausalLM.from_pretrained(floats, dtype=torch.bfloat16, quantization_config=config)
+    library.save_pretrained(tmp_path / "ao")
+    read = read_checkpoint(tmp_path / "ao")
+    values = dict(library.named_parameters())
+    assert len(read.formats) == (16 if whole else 14)
+    for name in read.weight_names():
+        value = values["lm_head.weight" if name == "head" else read.key(name)].data
+        expected = value.dequantize() if hasattr(value, "qdata") else value
+        turn = interleave_rows(expected, read.config.head_dim) if name.endswith((".q", ".k")) else expected
+        weight = read.quantized(name)
+        assert (weight is not None) is hasattr(value, "qdata")
+        assert torch.equal(read.tensor(name), turn)
+        if weight is not None:
+            assert torch.equal(weight.dequantize().bfloat16(), turn)

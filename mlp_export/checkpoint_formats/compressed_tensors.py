@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mlp_export.checkpoint import Checkpoint, rotate_half_rows
+from mlp_export.checkpoint_formats import embedding_scales
 from mlp_export.checkpoint_formats.packing import pack_words
 from mlp_export.checkpoint_formats.safetensors_file import Entry, write_tensors
 from mlp_export.folder_writer import FolderKind, FolderWriter
@@ -25,8 +26,6 @@ from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 
 METADATA_KEY = "mlp_export"  # of the record, in the header of model.safetensors
-# Scales of an embedding whose codes are not the head's: a safetensors file, under a name that no loader reads.
-EMBEDDING_SCALES = "embedding_scales.mlp-export"
 _WEIGHTS = "model.safetensors"
 _HEAD = "lm_head"
 # Beside the weights, what a checkpoint folder may hold: tokenizer, templates, generation defaults, licenses, and the
@@ -51,9 +50,9 @@ def write_checkpoint(
 
     Linears and head are packed. The embedding is stored as bf16(code x scale), since no loader takes a packed one
     everywhere; where the head has the same codes, a reader finds by the values that both are one matrix, and else the
-    scales in `EMBEDDING_SCALES` give the codes back. `norms` replace the checkpoint's, by their names there. `record`
-    says how the weights were made: it goes into the header of the weights, under `METADATA_KEY`, and into README.md;
-    "license" and "base_model" of it into that file's head as well. `on_weight` is called after each weight.
+    scales in `embedding_scales.FILE` give the codes back. `norms` replace the checkpoint's, by their canonical names.
+    `record` says how the weights were made: it goes into the header of the weights, under `METADATA_KEY`, and into
+    README.md; "license" and "base_model" of it into that file's head as well. `on_weight` is called after each weight.
 
     The files hold bf16 scales, per-channel ones too: they must be chosen before the codes are. Raises ValueError for
     scales that bf16 does not hold or that are not positive, UsageError where `folder` is there and is not to be
@@ -65,8 +64,12 @@ def write_checkpoint(
         metadata = {"format": "pt", METADATA_KEY: json.dumps(dict(record))}
         write_tensors(writer.folder / _WEIGHTS, entries, metadata)
         if not model.tied:
-            scales = _entry("scales", _checked_scales("embed", model.weight("embed")))
-            write_tensors(writer.folder / EMBEDDING_SCALES, [scales], {"bits": str(model.weight("embed").bits)})
+            scales = _entry(embedding_scales.SCALES, _checked_scales("embed", model.weight("embed")))
+            write_tensors(
+                writer.folder / embedding_scales.FILE,
+                [scales],
+                {embedding_scales.BITS: str(model.weight("embed").bits)},
+            )
         for pattern in _COPIED:
             for path in sorted(checkpoint.path.glob(pattern)):
                 if path.is_file():

@@ -15,12 +15,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mlp_export.checkpoint import Checkpoint, os_error, parameter_keys
+from mlp_export.checkpoint import Checkpoint, parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.weight import QuantizedWeight, with_half_scales
+from mlp_export.safetensors_folder import os_error
 
 _SCHEME = "scheme.json"
 

@@ -42,7 +42,7 @@ from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.quantization.weight import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.session import Session
 
 _SYSTEMS = ("Linux x86_64", "Darwin arm64")  # that both coremltools and ExecuTorch have wheels for
@@ -81,8 +81,14 @@ class CoremlBackend:
         here = Requirement("a machine that has the wheels", system, ", ".join(_SYSTEMS), _INSTEAD, runs)
         return [*package_requirements(), here, package_requirement("coremltools", COREMLTOOLS)]
 
-    def scheme(self, kind: Kind, config: ModelConfig, weights: Weights | None) -> Scheme:
-        return replace(channel_scheme(kind, weights), half_scales=True)
+    def scheme(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme:
+        return replace(channel_scheme(kind, config, weights, formats), half_scales=True)
 
     def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
         if options.deployment_target not in (None, DEPLOYMENT_TARGET):
