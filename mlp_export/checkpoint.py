@@ -8,38 +8,31 @@ Source of the learned ranges: the state dict of torchao's weight fake-quantizer,
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from mlp_export.config import ModelConfig, read_config, read_json_object
+from mlp_export.checkpoint_formats.embedding_scales import take_embedding
+from mlp_export.checkpoint_formats.packed_weight import Deviation, FormatReader, PackedWeight, deviation, representable
+from mlp_export.checkpoint_formats.readers import reader_of
+from mlp_export.checkpoint_formats.recognize import check_tensor_names, quantization_config
+from mlp_export.config import ModelConfig, read_config
 from mlp_export.errors import InputError
+from mlp_export.jsonfile import read_json_object
+from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
+from mlp_export.safetensors_folder import FETCH_AGAIN, Stored, StoredTensors, list_names, read, read_headers
 
-Kind = Literal["float", "int4-cpu", "int4-accelerator"]
+Kind = Literal["float", "int4-cpu", "int4-accelerator", "quantized"]
 
 SCALE_SUFFIX = "_fake_quantizer.scale"
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-_FETCH_AGAIN = "the file is damaged or cut off: fetch the checkpoint again"
 _SAVE_AGAIN = "the checkpoint was saved without its weights (as of a sharded optimizer): fetch or save it again"
 # Older transformers saved RoPE's frequencies, which follow from the config; it ignores them too.
 _DERIVED = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Where a tensor lies: file, key and header entry."""
-
-    file: Path
-    key: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -49,14 +42,18 @@ class Checkpoint:
     config: ModelConfig
     path: Path
     kind: Kind
-    dtype: torch.dtype  # of the linears and the embedding
+    dtype: torch.dtype  # of the linears and the embedding; in a quantized checkpoint of those that are floats, if any
     rotate_half: bool  # the files hold q and k in the rotate-half layout; `tensor` never does
-    _tensors: Mapping[str, _Stored] = field(repr=False)  # canonical name -> place
-    _scales: Mapping[str, _Stored] = field(repr=False)
+    _tensors: Mapping[str, Stored] = field(repr=False)  # canonical name -> place
+    _scales: Mapping[str, Stored] = field(repr=False)
+    _packed: Mapping[str, PackedWeight] = field(default_factory=dict, repr=False)  # weights that are stored as codes
+    deviation: Deviation = field(
+        default_factory=Deviation
+    )  # how far codes and scales are from what `quantized` can hand out
 
     @property
     def qat(self) -> bool:
-        """Whether the weights were trained to be quantized."""
+        """Whether the weights were trained to be quantized, or are quantized."""
         return self.kind != "float"
 
     def names(self) -> tuple[str, ...]:
@@ -67,18 +64,51 @@ class Checkpoint:
         """Names of the linears, the embedding and the head, in the order of the model; the head tied or not."""
         return tuple(name for name in self._tensors if not name.endswith("norm"))
 
+    def key(self, name: str) -> str:
+        """The name that a parameter has in a checkpoint of floats; a tied head's is the embedding's."""
+        if name == "head" and self.config.tied_embeddings:
+            name = "embed"
+        spellings, _ = parameter_keys(self.config)[name]
+        start = self._tensors[name].key.rpartition("_proj.")[0]
+        return next((key for key in spellings if start and key.startswith(start)), spellings[0])
+
+    @property
+    def formats(self) -> Mapping[str, WeightFormat]:
+        """The formats of the weights that are stored as codes, by canonical name; none unless `kind` is "quantized"."""
+        return {name: weight.format for name, weight in self._packed.items()}
+
+    def quantized(self, name: str) -> QuantizedWeight | None:
+        """Codes and scales of a weight that is stored so, rows as in `tensor`; None for one that is stored as floats.
+
+        Scales are positive, those of groups bf16 and those of rows float32: the stored numbers where `deviation` is
+        exact, else the nearest that kernels hold. Raises InputError for codes beyond their range.
+        """
+        if name not in self._tensors:
+            raise KeyError(name)
+        packed = self._packed.get(name)
+        if packed is None:
+            return None
+        weight = representable(packed.read())
+        return replace(
+            weight, codes=self._interleaved(name, weight.codes), scales=self._interleaved(name, weight.scales)
+        )
+
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor of a canonical name in the checkpoint's dtype: linears and embedding [out, in], norms [hidden].
 
         It may be backed by the mapped file: its pages are given back when the tensor is dropped. Writing to it is
         allowed and never reaches the file. Raises KeyError for an unknown name and InputError where the file has become
-        unreadable or the values are not finite.
+        unreadable or the values are not finite. Of a weight that is stored as codes it is code x scale as its library
+        computes it, in the scale's dtype.
         """
+        if name in self._packed:
+            weight = self._packed[name].read()
+            return self._interleaved(name, weight.dequantize().to(weight.scales.dtype))
         stored = self._tensors[name]
-        value = _read(stored)
+        value = read(stored)
         # The minimum and maximum are NaN or infinite if any value is, without a second copy of the tensor.
         if not all(bool(torch.isfinite(bound)) for bound in torch.aminmax(value)):
-            raise InputError(f"{stored.file}: `{stored.key}` holds NaN or infinite values", _FETCH_AGAIN)
+            raise InputError(f"{stored.file}: `{stored.key}` holds NaN or infinite values", FETCH_AGAIN)
         return self._interleaved(name, value)
 
     def learned_scale(self, name: str) -> torch.Tensor | None:
@@ -89,7 +119,7 @@ class Checkpoint:
         if name not in self._tensors:
             raise KeyError(name)
         stored = self._scales.get(name)
-        return None if stored is None else self._interleaved(name, _read(stored))
+        return None if stored is None else self._interleaved(name, read(stored))
 
     def _interleaved(self, name: str, rows: torch.Tensor) -> torch.Tensor:
         if not self.rotate_half or name.rpartition(".")[2] not in ("q", "k"):
@@ -105,7 +135,7 @@ def check_no_adapter(names: Iterable[str], where: str) -> None:
     found = sorted(name for name in names if name.startswith(("adapter_config.json", "adapter_model.")))
     if found:
         raise InputError(
-            f"{where} holds an adapter ({_list(found)}), expected full weights",
+            f"{where} holds an adapter ({list_names(found)}), expected full weights",
             "merge it (peft's merge_and_unload), or remove its files to export the weights without it",
         )
 
@@ -150,19 +180,30 @@ def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoin
             f"no folder {folder}", "give the folder that holds config.json, *.safetensors and tokenizer.json"
         )
     config = read_config(folder)
-    stored = _read_headers(folder)
-    tensors = _take_tensors(config, stored)
-    scales = _take_scales(config, stored)
-    left = sorted(key for key in stored if not _DERIVED.fullmatch(key))
+    method = quantization_config(read_json_object(folder / "config.json"), folder)
+    stored = read_headers(folder)
+    reader = reader_of(method, stored) if method else None
+    taken = _take_tensors(config, stored, reader)
+    if taken.packed and not config.tied_embeddings:
+        if "embed" not in taken.packed and (own := take_embedding(folder, taken.tensors["embed"])):
+            taken.packed["embed"] = own
+        # Writers that pack the head say that it is not tied, whether its values are the embedding's or not.
+        elif _same_values(taken):
+            config = replace(config, tied_embeddings=True)
+            _tie(taken)
+    tensors, packed = taken.tensors, taken.packed
+    scales = {} if packed else _take_scales(config, stored.tensors)
+    left = sorted(key for key in stored.tensors if not _DERIVED.fullmatch(key))
     if left:
         scale = next((key for key in left if key.endswith(SCALE_SUFFIX)), None)
         reason = "a learned scale without its weight" if scale else "not a part of this model"
         raise InputError(
-            f"{folder}: {_list(left)}: {reason}, as config.json describes it",
+            f"{folder}: {list_names(left)}: {reason}, as config.json describes it",
             "checkpoint and config.json do not belong together, or the model is of a kind that is not supported",
         )
-    kind: Kind = "int4-accelerator" if scales else "float"
-    if quantization is not None and quantization != kind:
+    kind: Kind = "quantized" if packed else "int4-accelerator" if scales else "float"
+    # Files that hold codes say more than a name does.
+    if quantization is not None and quantization != kind and not packed:
         if scales:
             raise InputError(
                 f"{folder} holds learned scales, expected a checkpoint of kind {quantization}",
@@ -178,10 +219,12 @@ def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoin
         config=config,
         path=folder,
         kind=kind,
-        dtype=_one_dtype(tensors),
+        dtype=_float_dtype(tensors, packed) if packed else _one_dtype(tensors),
         rotate_half=config.family == "llama",
         _tensors=tensors,
         _scales=scales,
+        _packed=packed,
+        deviation=deviation(weight for name, weight in packed.items() if name != "head" or not config.tied_embeddings),
     )
 
 
@@ -209,47 +252,100 @@ def parameter_keys(config: ModelConfig) -> dict[str, tuple[tuple[str, ...], tupl
     return keys
 
 
-def _take_tensors(config: ModelConfig, stored: dict[str, _Stored]) -> dict[str, _Stored]:
+@dataclass
+class _Taken:
+    """Parameters that were found, by canonical name; `packed` are those that are stored as codes."""
+
+    tensors: dict[str, Stored] = field(default_factory=dict)
+    packed: dict[str, PackedWeight] = field(default_factory=dict)
+
+
+def _take_tensors(config: ModelConfig, stored: StoredTensors, reader: FormatReader | None) -> _Taken:
     """Moves the model's parameters out of `stored`, checking name, shape and dtype of each."""
-    taken: dict[str, _Stored] = {}
+    taken = _Taken()
     missing = []
-    for name, (spellings, shape) in parameter_keys(config).items():
-        found = [stored.pop(key) for key in spellings if key in stored]
-        if not found:
+    keys = parameter_keys(config)
+    if config.tied_embeddings:
+        keys["head"] = (("lm_head.weight",), keys["embed"][1])
+    for name, (spellings, shape) in keys.items():
+        if not _take(taken, stored, reader, name, spellings, shape) and (name, config.tied_embeddings) != (
+            "head",
+            True,
+        ):
             missing.append(spellings[0])
-            continue
-        if len(found) > 1:
-            raise InputError(
-                f"{found[0].file.parent}: both `{found[0].key}` and `{found[1].key}`, expected one", _FETCH_AGAIN
-            )
-        _check_entry(found[0], shape, _DTYPES)
-        taken[name] = found[0]
     if missing:
+        check_tensor_names(stored.tensors, str(stored.folder))
         hint = "the checkpoint is incomplete, or its config.json belongs to another model"
         if missing == ["lm_head.weight"]:
             hint = "where the head is the embedding, config.json must say `tie_word_embeddings: true`"
-        raise InputError(f"{_list(missing)}: missing from the checkpoint", hint)
+        raise InputError(f"{list_names(missing)}: missing from the checkpoint", hint)
     if config.tied_embeddings:
-        taken["head"] = taken["embed"]
-        copy = stored.pop("lm_head.weight", None)
-        if copy is not None:
-            _check_entry(copy, taken["embed"].shape, _DTYPES)
-            if not _equal(copy, taken["embed"]):
-                dtypes = f" ({copy.dtype} and {taken['embed'].dtype})" if copy.dtype != taken["embed"].dtype else ""
-                raise InputError(
-                    f"{copy.file}: `lm_head.weight` differs from the embedding{dtypes} "
-                    "although `tie_word_embeddings` is true",
-                    "set `tie_word_embeddings` to false in config.json if the head is a weight of its own",
-                )
+        _tie(taken)
     return taken
 
 
-def _take_scales(config: ModelConfig, stored: dict[str, _Stored]) -> dict[str, _Stored]:
+def _take(
+    taken: _Taken,
+    stored: StoredTensors,
+    reader: FormatReader | None,
+    name: str,
+    spellings: tuple[str, ...],
+    shape: tuple[int, ...],
+) -> bool:
+    """Moves one parameter from `stored` to `taken`; False where it is not there."""
+    found: list[Stored] = []
+    for key in spellings:
+        packed = reader.take(stored, key, (shape[0], shape[1])) if reader is not None and len(shape) == 2 else None
+        if packed is not None:
+            taken.packed[name] = packed
+            found.append(packed.source)
+        elif key in stored.tensors:
+            found.append(stored.tensors.pop(key))
+            _check_entry(found[-1], shape, _DTYPES)
+    if len(found) > 1:
+        raise InputError(
+            f"{found[0].file.parent}: both `{found[0].key}` and `{found[1].key}`, expected one", FETCH_AGAIN
+        )
+    if found:
+        taken.tensors[name] = found[0]
+    return bool(found)
+
+
+def _tie(taken: _Taken) -> None:
+    """The head of a tied model: the embedding, which a file may hold twice. One of the two may be codes."""
+    head, embed = taken.tensors.setdefault("head", taken.tensors["embed"]), taken.tensors["embed"]
+    if head != embed and not _same_values(taken):
+        dtypes = f" ({head.dtype} and {embed.dtype})" if head.dtype != embed.dtype and not taken.packed else ""
+        raise InputError(
+            f"{head.file}: `{head.key}` differs from the embedding{dtypes} although `tie_word_embeddings` is true",
+            "set `tie_word_embeddings` to false in config.json if the head is a weight of its own",
+        )
+    source = "head" if "head" in taken.packed else "embed"
+    for name in ("embed", "head"):
+        taken.tensors[name] = taken.tensors[source]
+        if source in taken.packed:
+            taken.packed[name] = taken.packed[source]
+
+
+def _same_values(taken: _Taken) -> bool:
+    """Whether head and embedding are one matrix, codes x scales counted as the float tensor beside them has them."""
+    weights = [taken.packed[name].read() for name in ("embed", "head") if name in taken.packed]
+    if not weights:
+        return _equal(taken.tensors["embed"], taken.tensors["head"])
+    if len(weights) == 2:
+        return weights[0].equals(weights[1])
+    (weight,) = weights
+    floats = read(taken.tensors["head" if "embed" in taken.packed else "embed"])
+    rows = torch.arange(len(floats))
+    return all(torch.equal(weight.dequantize_rows(ids).to(floats.dtype), floats[ids]) for ids in rows.split(4096))
+
+
+def _take_scales(config: ModelConfig, stored: dict[str, Stored]) -> dict[str, Stored]:
     """Moves the learned scales out of `stored`: none at all, or one for each linear, the embedding and the head."""
     keys = {name: entry for name, entry in parameter_keys(config).items() if len(entry[1]) == 2}
     if config.tied_embeddings:  # embedding and head share weights, not ranges
         keys["head"] = (("lm_head.weight",), keys["embed"][1])
-    taken: dict[str, _Stored] = {}
+    taken: dict[str, Stored] = {}
     missing = []
     for name, (spellings, shape) in keys.items():
         found = [stored.pop(key + SCALE_SUFFIX) for key in spellings if key + SCALE_SUFFIX in stored]
@@ -262,21 +358,21 @@ def _take_scales(config: ModelConfig, stored: dict[str, _Stored]) -> dict[str, _
         return {}
     if missing:
         raise InputError(
-            f"{_list(missing)}: missing, while {len(taken)} other weights have learned scales",
+            f"{list_names(missing)}: missing, while {len(taken)} other weights have learned scales",
             "an int4-accelerator checkpoint has one for each linear, the embedding and the head: fetch it again",
         )
     for place in taken.values():
-        scale = _read(place)
+        scale = read(place)
         if not bool((torch.isfinite(scale) & (scale > 0)).all()):
             bad = int((~(torch.isfinite(scale) & (scale > 0))).sum())
             raise InputError(
                 f"{place.file}: `{place.key}`: {bad} of {scale.numel()} scales are not finite numbers above 0",
-                _FETCH_AGAIN,
+                FETCH_AGAIN,
             )
     return taken
 
 
-def _check_entry(entry: _Stored, shape: tuple[int, ...], dtypes: Mapping[str, torch.dtype]) -> None:
+def _check_entry(entry: Stored, shape: tuple[int, ...], dtypes: Mapping[str, torch.dtype]) -> None:
     hint = "the checkpoint and its config.json do not belong together, or it is in a quantized format"
     if entry.shape != shape:
         raise InputError(f"{entry.file}: `{entry.key}` has shape {list(entry.shape)}, expected {list(shape)}", hint)
@@ -284,7 +380,15 @@ def _check_entry(entry: _Stored, shape: tuple[int, ...], dtypes: Mapping[str, to
         raise InputError(f"{entry.file}: `{entry.key}` has dtype {entry.dtype}, expected {' or '.join(dtypes)}", hint)
 
 
-def _one_dtype(tensors: Mapping[str, _Stored]) -> torch.dtype:
+def _float_dtype(tensors: Mapping[str, Stored], packed: Mapping[str, PackedWeight]) -> torch.dtype:
+    """Of the first weight that a quantized checkpoint stores as floats; of scales where there is none. Tools store what
+    they do not quantize in dtypes of their own.
+    """
+    floats = [_DTYPES[tensors[name].dtype] for name in tensors if name not in packed and not name.endswith("norm")]
+    return floats[0] if floats else next(iter(packed.values())).read_scales().dtype
+
+
+def _one_dtype(tensors: Mapping[str, Stored]) -> torch.dtype:
     weights = [entry for entry in tensors.values() if len(entry.shape) == 2]
     for entry in weights:
         if entry.dtype != weights[0].dtype:
@@ -295,89 +399,7 @@ def _one_dtype(tensors: Mapping[str, _Stored]) -> torch.dtype:
     return _DTYPES[weights[0].dtype]
 
 
-def _read_headers(folder: Path) -> dict[str, _Stored]:
-    """Key -> place of every tensor, from the headers of the files, which are checked against the files' lengths."""
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return {entry.key: entry for entry in _read_header(single)}
-    if not index.is_file():
-        raise _no_safetensors(folder)
-    weight_map: Any = read_json_object(index).get("weight_map")
-    if (
-        not isinstance(weight_map, dict)
-        or not weight_map
-        or not all(isinstance(file, str) for file in weight_map.values())
-    ):
-        raise InputError(f"{index}: `weight_map` is missing or not an object of file names", _FETCH_AGAIN)
-    stored: dict[str, _Stored] = {}
-    for name in sorted(set(weight_map.values())):
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise InputError(f"{index} names the shard {name!r}, expected a file of the same folder", _FETCH_AGAIN)
-        if not (folder / name).is_file():
-            raise InputError(
-                f"the shard {name} is missing from {folder}", "fetch the checkpoint again: a finished part is kept"
-            )
-        for entry in _read_header(folder / name):
-            if entry.key in stored:
-                raise InputError(f"`{entry.key}` is in both {stored[entry.key].file.name} and {name}", _FETCH_AGAIN)
-            stored[entry.key] = entry
-    for key, name in weight_map.items():
-        if key not in stored or stored[key].file.name != name:
-            raise InputError(f"{index} places `{key}` in {name}, which does not hold it", _FETCH_AGAIN)
-    return stored
-
-
-def _no_safetensors(folder: Path) -> InputError:
-    pickles = sorted(p.name for pattern in ("*.bin", "*.pth", "*.pt", "*.ckpt") for p in folder.glob(pattern))
-    if pickles:
-        return InputError(
-            f"{folder} has its weights in {_list(pickles)} only, a pickle format that can run code when it is opened",
-            "expected model.safetensors: convert the weights with safetensors' own tools, where you trust their source",
-        )
-    return InputError(
-        f"neither model.safetensors nor model.safetensors.index.json in {folder}",
-        "give the folder of a downloaded checkpoint",
-    )
-
-
-def _read_header(file: Path) -> Iterator[_Stored]:
-    with _opened(file) as opened:
-        for key in opened.keys():  # noqa: SIM118 - not a dict, and not iterable
-            entry = opened.get_slice(key)
-            yield _Stored(file, key, tuple(entry.get_shape()), entry.get_dtype())
-
-
-def _read(stored: _Stored) -> torch.Tensor:
-    # The file is opened anew each time: a mapping that stays open keeps every page ever read in the process.
-    with _opened(stored.file) as opened:
-        tensor: torch.Tensor = opened.get_tensor(stored.key)
-    return tensor
-
-
-def _equal(a: _Stored, b: _Stored) -> bool:
+def _equal(a: Stored, b: Stored) -> bool:
     """Whether all values are equal; float32 holds those of bf16 and fp16."""
-    left, right = _read(a), _read(b)
+    left, right = read(a), read(b)
     return torch.equal(left, right) if a.dtype == b.dtype else torch.equal(left.float(), right.float())
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    try:
-        with safe_open(file, "pt") as opened:
-            yield opened
-    except SafetensorError as error:
-        raise InputError(f"{file} is not a whole safetensors file: {error}", _FETCH_AGAIN) from error
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error}", "check the file and its permissions") from error
-
-
-def os_error(error: SafetensorError) -> Exception:
-    """The OSError behind safetensors' own error, which names it in its text only ("... (os error 28)")."""
-    match = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(match[1]), os.strerror(int(match[1]))) if match else error
-
-
-def _list(names: Iterable[str], shown: int = 5) -> str:
-    names = list(names)
-    text = ", ".join(f"`{name}`" for name in names[:shown])
-    return text if len(names) <= shown else f"{text} and {len(names) - shown} more"

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlp_export.checkpoint_formats.recognize import quantization_config
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object as read_json_object
 from mlp_export.special_tokens import token_ids
@@ -115,6 +116,7 @@ def read_config(folder: Path) -> ModelConfig:
             )
         raise InputError(f"no config.json in {folder}", hint)
     values = dict(read_json_object(path))
+    quantization_config(values, folder)  # a format that cannot be read is named before anything else is asked
     generation = folder / "generation_config.json"
     if generation.is_file():
         keys = _Keys(read_json_object(generation), str(generation))
@@ -135,18 +137,19 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 # Keys that say nothing about what a decoder computes for a prompt: training, generation defaults, loading, provenance.
+# How weights are stored (`quantization_config`) is read by `checkpoint_formats`.
 _BOOKKEEPING = frozenset(
     """
     architectures attention_dropout auto_map bad_words_ids begin_suppress_tokens cache_implementation
-    chunk_size_feed_forward decoder_start_token_id diversity_penalty do_sample dtype early_stopping
+    chunk_size_feed_forward compression_config decoder_start_token_id diversity_penalty do_sample dtype early_stopping
     encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task for_llm_compressor forced_bos_token_id
     forced_eos_token_id id2label initializer_range is_decoder is_llama_config label2id length_penalty max_length
     max_new_tokens min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
     output_attentions output_hidden_states output_router_logits output_scores pad_token_id prefix pretraining_tp
-    problem_type remove_invalid_values repetition_penalty return_dict return_dict_in_generate router_aux_loss_coef
-    router_jitter_noise sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss tokenizer_class
-    top_k top_p torch_dtype torchscript transformers_version transformers.js_config typical_p unsloth_fixed
-    unsloth_version use_bfloat16 use_cache
+    problem_type quantization_config remove_invalid_values repetition_penalty return_dict return_dict_in_generate
+    router_aux_loss_coef router_jitter_noise sep_token_id suppress_tokens task_specific_params temperature
+    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version
+    typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
     """.split()
 )
 _SHAPE_KEYS = frozenset(
@@ -169,7 +172,6 @@ _LLAMA4_KEYS = frozenset(
 _LLAMA_KEYS = frozenset(["mlp_bias"])
 # Keys that other models of the field carry, with what to say about them.
 _UNSUPPORTED = {
-    "quantization_config": "checkpoints that are already quantized are not supported, only bf16, fp16 and fp32 ones",
     "final_logit_softcapping": "soft caps are not supported",
     "attn_logit_softcapping": "soft caps are not supported",
     "num_local_experts": "mixture of experts is not supported",

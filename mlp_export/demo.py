@@ -30,9 +30,10 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from mlp_export.checkpoint import os_error, rotate_half_rows
+from mlp_export.checkpoint import rotate_half_rows
 from mlp_export.errors import InputError, MissingError
 from mlp_export.paths import check_utf8
+from mlp_export.safetensors_folder import os_error
 
 ALIAS = "demo"
 MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from fake_backend import PROGRAM, manifest, write_bundle
 
-import mlp_export.bundle as bundle_module
+import mlp_export.folder_writer as folder_writer_module
 from mlp_export.bundle import Bundle, BundleWriter, Manifest, check_target
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 
@@ -159,7 +159,7 @@ def test_an_existing_bundle_needs_overwrite(tmp_path: Path) -> None:
 
 
 def test_without_an_exchange_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_module, "_exchange", lambda left, right: False)
+    monkeypatch.setattr(folder_writer_module, "_exchange", lambda left, right: False)
     write_bundle(tmp_path / "b", b"old")
     write_bundle(tmp_path / "b", b"new", overwrite=True)
     assert Bundle.open(tmp_path / "b").pte.read_bytes() == b"new"

@@ -331,7 +331,7 @@ def test_other_weights(tmp_path: Path, family: str, kind: str, weights: Any) -> 
     assert report.bundle.manifest.backend.target == "sm8650"
     scheme = report.bundle.manifest.quantization["scheme"]
     assert scheme == ("int4-per-channel" if weights == "int4" else "int8-per-channel")
-    assert report.rounding is not None
+    assert report.quantization_error is not None
 
 
 # Negative controls: what verification has to find

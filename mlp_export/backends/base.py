@@ -17,9 +17,9 @@ from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.scheme import Scheme, Weights
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.quantization.weight import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.session import Session
 
 BACKENDS = ("xnnpack", "qnn", "coreml")
@@ -171,8 +171,15 @@ class Backend(Protocol):
         """What this backend needs here, found or not."""
         ...
 
-    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
-        """How the weights of a checkpoint of `kind` are rounded; `weights` is what the person asked for.
+    def scheme(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme:
+        """How the weights of a checkpoint of `kind` are rounded; `weights` is what the person asked for, `formats` what
+        those of a quantized checkpoint have, by name.
 
         Raises UsageError where that contradicts the checkpoint's training, InputError where this backend has no exact
         form for it.

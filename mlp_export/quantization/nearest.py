@@ -1,4 +1,4 @@
-"""Rounding to the nearest code, exactly as a checkpoint's training saw it.
+"""Rounding to the nearest code, exactly as a checkpoint's training saw it; codes that it stores as they are.
 
 The arithmetic is torchao's (`choose_qparams_affine`, `quantize_affine`), put together as its QAT fake-
 quantizer (`IntxFakeQuantizer`, scale precision float32) does it: the scale is computed in the checkpoint's dtype,
@@ -8,36 +8,138 @@ to 2 codes in 100 of a bf16 checkpoint. tests/test_quantization.py holds both ag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torchao.quantization.quant_primitives import MappingType, choose_qparams_affine, quantize_affine
 
 from mlp_export.checkpoint import Checkpoint
+from mlp_export.checkpoint_formats.recognize import FLOAT_MODEL
+from mlp_export.errors import InputError
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import WeightStore
 from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
+from mlp_export.safetensors_folder import list_names
 
 _BLOCK_VALUES = 1 << 21
 
 
 def round_checkpoint(
-    checkpoint: Checkpoint, scheme: Scheme, folder: Path, on_weight: Callable[[], object] = lambda: None
+    checkpoint: Checkpoint,
+    scheme: Scheme,
+    folder: Path,
+    on_weight: Callable[[], object] = lambda: None,
+    *,
+    allow_lossy: bool = False,
 ) -> WeightStore:
     """Round each weight of a checkpoint to `scheme`, into a store in `folder`, which must not exist. `on_weight` is
-    called after each.
+    called after each. Weights that the checkpoint holds as codes are taken as they are.
 
-    Raises InputError for values that are not finite and where Core ML's scales do not fit.
+    Raises InputError for values that are not finite, where Core ML's scales do not fit, and unless `allow_lossy` for
+    stored codes and scales that no kernel holds exactly.
     """
+    if not allow_lossy:
+        check_exact(checkpoint)
     store = WeightStore.create(folder, scheme)
     for name in checkpoint.weight_names():
         # Learned ranges differ between a tied head and its embedding.
         if name != "head" or scheme.learned or not checkpoint.config.tied_embeddings:
-            learned = checkpoint.learned_scale(name) if scheme.learned else None
-            store.add(name, quantize_weight(checkpoint.tensor(name), scheme.format(name), learned))
+            stored = checkpoint.quantized(name)
+            if stored is not None:
+                store.add(name, with_format(stored, scheme.format(name)))
+            else:
+                learned = checkpoint.learned_scale(name) if scheme.learned else None
+                store.add(name, quantize_weight(checkpoint.tensor(name), scheme.format(name), learned))
         on_weight()
     return store
+
+
+def with_format(weight: QuantizedWeight, form: WeightFormat) -> QuantizedWeight:
+    """The same codes and scales in a format that holds them: more bits, or smaller groups, which repeat a scale.
+
+    Raises InputError for a format that does not hold them.
+    """
+    columns = weight.codes.shape[1]
+    group = form.group_size or columns
+    if form.bits < weight.bits or weight.group_size % group:
+        raise InputError(
+            f"the checkpoint has codes of {weight.format.name}, expected {form.name}",
+            "give the checkpoint that the bundle was made from",
+        )
+    scales = weight.scales.repeat_interleave(weight.group_size // group, dim=1)
+    return QuantizedWeight(weight.codes, scales.to(form.scale_dtype), form.bits, group)
+
+
+def check_exact(checkpoint: Checkpoint) -> None:
+    """Raises InputError where kernels do not hold the codes and scales that a quantized checkpoint stores, with the
+    number of them.
+    """
+    found = checkpoint.deviation
+    if found.negative:
+        raise InputError(
+            f"{checkpoint.path}: {100 * found.negative / found.scales:.1f} % of the {found.scales:,} scales are "
+            "negative beside the lowest code, which no XNNPACK kernel takes",
+            f"{FLOAT_MODEL}; --allow-lossy takes the nearest positive scales and says what that costs",
+        )
+    if found.rounded:
+        raise InputError(
+            f"{checkpoint.path}: {100 * found.rounded / found.scales:.1f} % of the {found.scales:,} scales are no bf16 "
+            f"numbers, which XNNPACK's groups have; rounding changes one by {found.worst:.1e} at most",
+            "--allow-lossy rounds them and says what that costs; a checkpoint with bf16 scales is exact",
+        )
+
+
+def storage_notes(checkpoint: Checkpoint, scheme: Scheme) -> list[str]:
+    """Lines for the person: what a quantized checkpoint leaves as floats, and so was rounded here."""
+    if checkpoint.kind != "quantized":
+        return []
+    names: dict[str, list[str]] = {}
+    for name in checkpoint.weight_names():
+        if name not in checkpoint.formats:
+            names.setdefault(scheme.format(name).name, []).append(name)
+    taken = "taken from the checkpoint" + (" as they are" if checkpoint.deviation.exact else "")
+    lines = [f"codes and scales of {len(checkpoint.formats)} weights are {taken}"]
+    return lines + [
+        f"the checkpoint stores {list_names(found)} as floats: rounded to {form}" for form, found in names.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What was lost of a quantized checkpoint's own weights, over those that are stored as codes."""
+
+    relative_error: float  # root mean square of the differences by that of the weights
+    negative_scales: int  # that were replaced by positive ones, with other codes
+    rounded_scales: int  # that were rounded to bf16
+    scales: int  # of all
+
+    def summary(self) -> str:
+        """A line for the person."""
+        return (
+            f"the checkpoint's codes are not kept exactly: relative error of the weights {self.relative_error:.2e}; of "
+            f"{self.scales:,} scales {self.negative_scales:,} were negative and {self.rounded_scales:,} no bf16 numbers"
+        )
+
+
+def measure_loss(checkpoint: Checkpoint, store: WeightStore) -> Loss | None:
+    """How far the weights of `store` are from those that a quantized checkpoint stores; None where they are equal."""
+    found = checkpoint.deviation
+    if found.exact:
+        return None
+    squares, total = 0.0, 0.0
+    for name in checkpoint.formats:
+        if name == "head" and name not in store:
+            continue
+        weight = store.weight(name)
+        original = checkpoint.tensor(name)
+        for rows in torch.arange(len(original)).split(max(1, _BLOCK_VALUES // original.shape[1])):
+            block = original[rows].float()
+            squares += float((weight.dequantize_rows(rows) - block).double().square().sum())
+            total += float(block.double().square().sum())
+    return Loss(math.sqrt(squares / total), found.negative, found.rounded, found.scales)
 
 
 def quantize_weight(

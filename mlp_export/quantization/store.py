@@ -15,12 +15,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mlp_export.checkpoint import Checkpoint, os_error
+from mlp_export.checkpoint import Checkpoint, parameter_keys
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.weight import QuantizedWeight, with_half_scales
+from mlp_export.safetensors_folder import os_error
 
 _SCHEME = "scheme.json"
 
@@ -76,6 +77,17 @@ class WeightStore:
         return self.folder / f"{name}.safetensors"
 
 
+def store_bytes(config: ModelConfig, scheme: Scheme) -> int:
+    """Bytes of a store's files for a model of that shape, headers included."""
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    if scheme.learned:
+        shapes["head"] = shapes["embed"]
+    return sum(
+        rows * columns + 4 * rows * scheme.format(name).scales_per_row(columns) + 512
+        for name, (rows, columns) in shapes.items()
+    )
+
+
 @dataclass(frozen=True)
 class QuantizedModel:
     """A checkpoint's config and norms with the weights of a store, read when asked for."""
@@ -103,6 +115,12 @@ class QuantizedModel:
     def weight(self, name: str) -> QuantizedWeight:
         """Codes and scales of a linear, "embed" or "head"."""
         return self.store.weight(name)
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Rows and columns of a weight."""
+        keys = parameter_keys(self.config)
+        _, (rows, columns) = keys[name if name in keys else "embed"]
+        return rows, columns
 
     # The decoder's WeightSource
 

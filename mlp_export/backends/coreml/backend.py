@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -40,9 +40,9 @@ from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme, channel_scheme
+from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.quantization.weight import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.session import Session
 
 _SYSTEMS = ("Linux x86_64", "Darwin arm64")  # that both coremltools and ExecuTorch have wheels for
@@ -81,8 +81,14 @@ class CoremlBackend:
         here = Requirement("a machine that has the wheels", system, ", ".join(_SYSTEMS), _INSTEAD, runs)
         return [*package_requirements(), here, package_requirement("coremltools", COREMLTOOLS)]
 
-    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
-        return replace(channel_scheme(kind, weights), half_scales=True)
+    def scheme(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme:
+        return replace(channel_scheme(kind, config, weights, formats), half_scales=True)
 
     def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
         if options.deployment_target not in (None, DEPLOYMENT_TARGET):

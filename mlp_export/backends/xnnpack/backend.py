@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -26,9 +26,9 @@ from mlp_export.config import ModelConfig
 from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme, group_scheme
+from mlp_export.quantization.scheme import Scheme, Weights, group_scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.quantization.weight import QuantizedWeight
+from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.session import Session
 
 # Measured: 1.3 GB for a file of 76 MB, 2.8 GB for one of 610 MB. Imports and the export of the program; then, for
@@ -69,8 +69,14 @@ class XnnpackBackend:
             device_ram_bytes=_packed_bytes(config, scheme) + 2 * sum(sizes.values()) + workspace,
         )
 
-    def scheme(self, kind: Kind, config: ModelConfig, weights: Literal["int4", "int8"] | None) -> Scheme:
-        return group_scheme(kind, config, weights)
+    def scheme(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme:
+        return group_scheme(kind, config, weights, formats)
 
     def lower(
         self,

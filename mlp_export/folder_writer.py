@@ -1,0 +1,269 @@
+"""A folder that is whole or absent: built in a hidden sibling and renamed into place when it is complete, so that a
+killed process or a full disk leaves nothing at the target that looks whole.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import glob
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mlp_export.errors import MissingError, MlpExportError, ResourceError, UsageError
+from mlp_export.paths import check_utf8
+from mlp_export.resources import existing_parent, is_mount_point, temporary_folder
+
+_SCRATCH = ".scratch"
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """What is written: how errors call it, and how a folder shows that it is one and so may be replaced."""
+
+    name: str
+    holds: Callable[[Path], bool]
+
+
+class FolderWriter:
+    """Builds a folder beside its target and puts it there in one step.
+
+        with FolderWriter(Path("out"), kind) as writer:
+            ...                            # write into writer.folder
+            writer.move_into_place()
+
+    Leaving the block without `move_into_place`, for whatever reason, removes everything. Inside it, OSErrors of a full
+    disk become ResourceError, those of missing permission MissingError.
+
+    The folder is held by a lock (flock, which dies with the process): a later run for the same target removes the
+    folders of killed runs and leaves those of running ones alone.
+    """
+
+    def __init__(self, target: Path, kind: FolderKind, overwrite: bool = False) -> None:
+        """Raises UsageError where `target` exists and may not be replaced: before any work."""
+        self.target = target.resolve()
+        self.kind = kind
+        self.overwrite = overwrite
+        self.folder: Path
+        self._lock = -1
+        check_folder_target(target, kind, overwrite)
+
+    def __enter__(self) -> Self:
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            _clean_up(self.target)
+            self._make_folder()
+        except OSError as error:
+            raise _storage_error(error, self.target, self.kind) or error from error
+        return self
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for files that are needed until the folder is in place, on the same disk."""
+        return self.folder / _SCRATCH
+
+    def files(self) -> list[Path]:
+        """What is in the folder, but for the scratch folder."""
+        return [path for path in sorted(self.folder.iterdir()) if path.name != _SCRATCH]
+
+    def move_into_place(self) -> None:
+        """Make the folder durable and move it to the target. Raises UsageError where something got there meanwhile."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for path in self.files():
+            _fsync(path)
+        _fsync(self.folder)
+        check_folder_target(self.target, self.kind, self.overwrite)
+        old = _replace(self.folder, self.target, self.kind)
+        _fsync(self.target.parent)
+        self._unlock()
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)  # the new folder is in place; the next run removes what is left
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lock >= 0:
+            try:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            except BaseException:  # a second Ctrl-C: first what is left
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+            finally:
+                self._unlock()
+        if isinstance(error, OSError) and (told := _storage_error(error, self.target, self.kind)) is not None:
+            raise told from error
+
+    def _make_folder(self) -> None:
+        while True:
+            self.folder = self.target.parent / f".{self.target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+            self.folder.mkdir()
+            lock = _try_lock(self.folder)
+            # A run that cleans up may have taken the folder between the two lines above: then make another.
+            if lock is not None and self.folder.exists():
+                self._lock = lock
+                return
+            if lock is not None:
+                os.close(lock)
+
+    def _unlock(self) -> None:
+        os.close(self._lock)
+        self._lock = -1
+
+
+def check_folder_target(target: Path, kind: FolderKind, overwrite: bool) -> None:
+    """Raises UsageError where a folder of `kind` cannot be put at `target`, MissingError where it may not be.
+
+    A folder that holds something else is never replaced.
+    """
+    check_utf8(target.resolve(), UsageError)
+    try:
+        if target.is_dir():
+            _check_folder(target, kind, overwrite)
+        elif target.exists() or target.is_symlink():
+            raise UsageError(f"{target} is a file, expected a folder", "give another --out")
+        parent = existing_parent(target.resolve().parent)
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
+        if not os.access(parent, os.W_OK | os.X_OK):
+            read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
+            number = errno.EROFS if read_only else errno.EACCES
+            raise OSError(number, os.strerror(number), str(parent))
+    except OSError as error:
+        raise _storage_error(error, target, kind) or error from error
+
+
+def _check_folder(target: Path, kind: FolderKind, overwrite: bool) -> None:
+    # The folder comes into place by a rename, in one step: nothing can be renamed to a mount point.
+    if is_mount_point(target):
+        raise UsageError(
+            f"{target} is a mount point, expected a folder that can be replaced", f"give --out {target / 'NAME'}"
+        )
+    if not any(target.iterdir()):
+        return
+    if not kind.holds(target):
+        raise UsageError(f"{target} is a folder of other things, not a {kind.name}", "give another --out")
+    if not overwrite:
+        raise UsageError(f"{target} exists already", "give --overwrite to replace it, or another --out")
+
+
+def _clean_up(target: Path) -> None:
+    """Remove what killed runs left beside `target`, and put back an old folder that one had moved away."""
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
+        match = re.fullmatch(r"\.(tmp|old)-\d+-[0-9a-f]{8}", leftover.name[1 + len(target.name) :])
+        if match is None or not leftover.is_dir():
+            continue
+        lock = _try_lock(leftover)
+        if lock is None:
+            continue
+        try:
+            if match[1] == "old" and not target.exists():
+                leftover.rename(target)
+            else:
+                shutil.rmtree(leftover)
+        finally:
+            os.close(lock)
+
+
+def _try_lock(folder: Path) -> int | None:
+    """A descriptor that holds the lock of `folder`, None where another process has it or the folder is gone."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _replace(new: Path, target: Path, kind: FolderKind) -> Path | None:
+    """Move `new` to `target`. Returns where a folder that was replaced is now."""
+    if not (target.is_dir() and kind.holds(target)):
+        new.rename(target)
+        return None
+    if _exchange(new, target):
+        return new
+    # Not one step: a crash in between leaves the old folder under its other name, and the next run puts it back.
+    old = new.with_name(new.name.replace(".tmp-", ".old-"))
+    target.rename(old)
+    new.rename(target)
+    return old
+
+
+def _exchange(left: Path, right: Path) -> bool:
+    """Swap two names in one step (renameat2(2) with RENAME_EXCHANGE); False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    current_folder, exchange = -100, 2
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    done = renameat2(current_folder, os.fsencode(left), current_folder, os.fsencode(right), exchange)
+    return bool(done == 0)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(error: OSError, target: Path, kind: FolderKind) -> MlpExportError | None:
+    """What a person is told of a full disk, missing permission or a target that cannot be; None for anything else."""
+    where = error.filename or target
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _no_space(error, target, kind)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MissingError(f"cannot write {where}: {error.strerror}", "give an --out in a folder you may write to")
+    # EBUSY and EXDEV: something was mounted there meanwhile, or a container's layers (overlayfs) lie across it.
+    numbers = (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
+    if error.errno in (*numbers, errno.EBUSY, errno.EXDEV):
+        return UsageError(f"cannot make the {kind.name} {target}: {error.strerror}", "give another --out")
+    vanished = error.errno == errno.ENOENT and _is_of(error.filename, target)
+    if vanished or error.errno in (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT):
+        return MissingError(
+            f"cannot write the {kind.name} {target}: {error.strerror} ({where})",
+            "see whether that folder and its disk are still there, or give another --out",
+        )
+    return None
+
+
+def _is_of(name: str | bytes | None, target: Path) -> bool:
+    """Whether file `name` is in the unfinished folder of `target`."""
+    return name is not None and os.fsdecode(name).startswith(f"{target.parent / f'.{target.name}.'}")
+
+
+def _no_space(error: OSError, target: Path, kind: FolderKind) -> ResourceError:
+    """Which disk is full: that of the file that was written, where the error names it. A copy names its source, too."""
+    temporary = temporary_folder()
+    same = os.stat(temporary).st_dev == os.stat(existing_parent(target)).st_dev
+    name = error.filename2 or error.filename
+    if name is not None and not _is_of(name, target) and Path(os.fsdecode(name)).is_relative_to(temporary):
+        return ResourceError(
+            f"no space left for temporary files at {temporary}: {error.strerror}",
+            "free some space there, or set TMPDIR to a folder on another disk; nothing was left behind",
+        )
+    if name is None and not same:  # native code wrote it: it may have been either
+        return ResourceError(
+            f"no space left while writing the {kind.name} {target}, "
+            f"or temporary files at {temporary}: {error.strerror}",
+            "free some space on both disks, or give another --out and TMPDIR; nothing was left behind",
+        )
+    return ResourceError(
+        f"no space left while writing the {kind.name} {target}: {error.strerror}",
+        "free some space or give an --out on a larger disk; nothing was left behind",
+    )
