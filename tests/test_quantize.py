@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from artifacts import QUIET
 from checkpoints import write_checkpoint
 
@@ -20,7 +19,7 @@ from mlp_export import quantize as quantize_module
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, ResourceError, UsageError
 from mlp_export.export import ExportOptions, export, plan
-from mlp_export.quantization.store import QuantizedModel, WeightStore
+from mlp_export.quantization import calibrated
 from mlp_export.quantize import QuantizeOptions, quantize
 from mlp_export.verify import verify_bundle
 
@@ -168,22 +167,26 @@ def test_too_little_memory_and_disk(folder: Path, tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, own_cache: Path) -> None:
-    """Killed after some layers, it leaves nothing at the target, and the next run keeps their files as they are."""
+def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after some layers, it leaves nothing at the target, and the next run computes what is missing."""
     command = [sys.executable, "-m", "mlp_export", "quantize", str(folder), "--calibration-tokens", str(TOKENS)]
     run = subprocess.Popen([*command, "--out", str(tmp_path / "out"), "--quiet"])
-    while not (found := sorted(own_cache.glob(".*.unfinished/gptq/layers.0.*.safetensors"))):
+    while not list(own_cache.glob(".*.unfinished/gptq/layers.1.down.safetensors")):
         assert run.poll() is None, "it was done before it could be killed"
         time.sleep(0.01)
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert not (tmp_path / "out").exists()
-    made = {file.name: file.stat().st_mtime_ns for file in found}
-    whole = quantize(options(folder, tmp_path / "whole"), QUIET)
-    assert whole.out.is_dir() and not list(own_cache.glob(".*.unfinished"))
-    assert made
+    finished = {file.stem for file in own_cache.glob(".*.unfinished/gptq/*.safetensors")}
+    computed = []
+    right = calibrated.quantize_by
 
+    def counted(*arguments: Any) -> Any:
+        computed.append(1)
+        return right(*arguments)
 
-def weights_of(folder: Path, store: Path) -> dict[str, torch.Tensor]:
-    model = QuantizedModel(read_checkpoint(folder), WeightStore.open(store))
-    return {name: model.matrix(name) for name in model.weight_names()}
+    monkeypatch.setattr(calibrated, "quantize_by", counted)
+    whole = quantize(options(folder, tmp_path / "out"), QUIET)
+    names = read_checkpoint(whole.out).weight_names()
+    assert len(computed) == len(set(names) - {"head"} - finished) < len(names) - 1
+    assert not list(own_cache.glob(".*.unfinished"))

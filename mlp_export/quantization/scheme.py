@@ -184,8 +184,20 @@ def _stored_scheme(
         )
     if config.tied_embeddings:
         chosen["head"] = chosen["embed"]
-    exceptions = {name: form for name, form in chosen.items() if form != most}
-    return Scheme(most.bits, most.group_size, stored=True, exceptions=exceptions)
+    return Scheme(most.bits, most.group_size, stored=True, exceptions=_exceptions(chosen, most))
+
+
+def _exceptions(chosen: Mapping[str, WeightFormat], most: WeightFormat) -> dict[str, WeightFormat]:
+    """The formats of weights that differ from `most`; by the last part of their names where all layers agree."""
+    forms: dict[str, set[WeightFormat]] = {}
+    for name, form in chosen.items():
+        forms.setdefault(name.rpartition(".")[2], set()).add(form)
+    found = {}
+    for name, form in chosen.items():
+        part = name.rpartition(".")[2]
+        if form != most:
+            found[part if len(forms[part]) == 1 else name] = form
+    return found
 
 
 def _common_format(names: Sequence[str], formats: Mapping[str, WeightFormat]) -> WeightFormat:
