@@ -64,14 +64,14 @@ def divergence(model: WithNorms, ids: torch.Tensor, numerics: DynamicNumerics = 
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_nearer_to_float_with_the_same_codes(tmp_path: Path, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distillation, "LEARNING_RATE", 0.02)  # for few steps
-    model, held_out = rounded(tmp_path, tied=tied), text(4, seed=9)
-    store, norms = distill(model, text(16), ARTIFACT, 24, tmp_path / "distilled", QUIET)
+def test_nearer_to_float_with_the_same_codes(tmp_path: Path, tied: bool) -> None:
+    """Random text teaches little of other random text, so most of the gain is on what was seen."""
+    model, seen, held_out = rounded(tmp_path, tied=tied), text(24, 96), text(4, seed=9)
+    store, norms = distill(model, seen, ARTIFACT, 24, tmp_path / "distilled", QUIET)
     tuned = WithNorms(QuantizedModel(model.checkpoint, store), norms)
-    before, after = (divergence(found, held_out) for found in (WithNorms(model), tuned))
-    assert after < 0.9 * before
-    assert divergence(WithNorms(tuned.model), held_out) != after  # norms count
+    for ids, gain in ((seen[:4], 0.85), (held_out, 0.98)):
+        assert divergence(tuned, ids) < gain * divergence(WithNorms(model), ids)
+    assert divergence(WithNorms(tuned.model), held_out) != divergence(tuned, held_out)  # norms count
     assert ("head" in store) != tied and store.scheme == model.scheme
     for name in model.weight_names():
         old, new = model.weight(name), store.weight(name)
@@ -98,7 +98,7 @@ def test_loss_is_the_decoders_divergence(tmp_path: Path, numerics: DynamicNumeri
     tuned = distillation._Tuned(model, torch.device("cpu"))
     (wanted,) = decode(FloatWeights(model.checkpoint), [TokenSequence(ids[0].tolist(), range(48))], FLOAT)
     loss = distillation._loss(tuned, ids[0], numerics, wanted)
-    assert float(loss) == pytest.approx(divergence(WithNorms(model), ids, numerics), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(divergence(WithNorms(model), ids, numerics), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["embed", "layers.0.q", "layers.1.down", "layers.1.ffn_norm", "norm"])

@@ -75,10 +75,9 @@ def distill(
                 (logits,) = head_logits(original, [(wanted[index], FLOAT)])
                 loss = _loss(tuned, used[index].to(device), numerics, logits)
                 del logits
-                if not math.isfinite(float(loss)):
-                    raise InputError(
-                        f"the loss of step {step + 1} is {float(loss)}", "the checkpoint answers NaN on this text"
-                    )
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise InputError(f"the loss of step {step + 1} is {value}", "the checkpoint answers NaN")
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
