@@ -13,7 +13,7 @@ float model's very answer (`short_questions.py`).
   adds a quantized checkpoint's folder, such as `mlp-export quantize` writes.
 * llama.cpp: llama-quantize of the build that `llama_cpp.py` makes, its weights dequantized by gguf-py and run by the
   same decoder with float activations and cache. That flatters them: llama.cpp rounds inputs to int8 in blocks of 32.
-  The importance matrix is llama-imatrix's on the text that our own calibration takes.
+  The importance matrix is llama-imatrix's, on the first third of the text that our own calibration takes.
 
 What is peculiar to this model: its linears come from Q4_1, 16 evenly spaced values in groups of 32, and the embedding
 from Q8_0. Formats with a scale and a minimum for 32 values can nearly hit that grid, and are judged on "degridded"
@@ -49,17 +49,18 @@ from mlp_export.chat import read_chat_template
 from mlp_export.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.decoder import FLOAT, DynamicNumerics, FloatWeights, Numerics, WeightSource
 from mlp_export.demo import WHEEL, cache_folder, demo_folder
-from mlp_export.evaluate import EagerPredictor, decode_sequences, score
+from mlp_export.evaluate import EagerPredictor, decode_sequences, open_checkpoint, score
 from mlp_export.quantization.calibration_text import calibration_sequences
 from mlp_export.quantization.nearest import round_checkpoint
-from mlp_export.quantization.scheme import INT8, Scheme, group_scheme
+from mlp_export.quantization.scheme import INT8, Scheme
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.resolve import resolve
 from mlp_export.token_scores import Estimate, mean_divergence, perplexity, share_estimate
 from mlp_export.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 CALIBRATION_TOKENS = 12288
-_INT8 = DynamicNumerics("int8", "int8")
+IMATRIX_SEQUENCES = 8  # of it: an importance matrix is a diagonal, which needs fewer tokens than GPTQ's moments
 _NEAREST = {
     "nearest, int4 g32": Scheme(4, 32),
     "nearest, int8 per channel": Scheme(8, None),
@@ -108,14 +109,14 @@ class Candidate:
     formats: dict[str, int]
 
 
-def quantized_candidate(model: QuantizedModel) -> Candidate:
+def quantized_candidate(model: QuantizedModel, numerics: Numerics) -> Candidate:
     """Codes and scales of ours."""
     stored = [name for name in model.weight_names() if not (model.tied and name == "head")]
     names = [model.weight(name).format.name for name in stored]
     scheme = model.scheme
     return Candidate(
         model,
-        FLOAT if scheme.group_size is None else _INT8,
+        numerics,
         sum(scheme.weight_bytes(name, *model.weight(name).codes.shape) for name in stored),
         {name: names.count(name) for name in sorted(set(names))},
     )
@@ -157,13 +158,17 @@ def open_candidate(
         weights = GgufWeights(peers.file(name), checkpoint.config)
         yield Candidate(weights, FLOAT, weights.matrix_bytes, weights.types())
         return
+    if name in folders:
+        with open_checkpoint(resolve(str(folders[name]))) as opened:
+            if not isinstance(opened.weights, QuantizedModel):
+                raise SystemExit(f"{folders[name]} is a float checkpoint, expected a quantized one")
+            yield quantized_candidate(opened.weights, opened.numerics)
+        return
+    scheme = _NEAREST[name]
+    numerics = FLOAT if scheme.group_size is None else DynamicNumerics("int8", "int8")
     with tempfile.TemporaryDirectory(prefix="mlp-export-benchmark-") as folder:
-        if name in _NEAREST:
-            opened, scheme = checkpoint, _NEAREST[name]
-        else:
-            opened = read_checkpoint(folders[name])
-            scheme = group_scheme(opened.kind, opened.config, None)
-        yield quantized_candidate(QuantizedModel(opened, round_checkpoint(opened, scheme, Path(folder) / "weights")))
+        store = round_checkpoint(checkpoint, scheme, Path(folder) / "weights")
+        yield quantized_candidate(QuantizedModel(checkpoint, store), numerics)
 
 
 class PeerQuantizer:
@@ -211,7 +216,8 @@ class PeerQuantizer:
         if not target.is_file():
             text = self.work / "calibration.txt"
             text.write_text(self._calibration(), encoding="utf-8")
-            options = ["-c", str(SEQUENCE), "--parse-special", "-t", "2"]
+            # Several of its threads wait for each other in busy loops, which other work on the machine makes endless.
+            options = ["-c", str(SEQUENCE), "--chunks", str(IMATRIX_SEQUENCES), "--parse-special", "-t", "1"]
             command = [llama_cpp.build(self._builds).imatrix, "-m", self._float(), "-f", text, "-o", target, *options]
             measure(command, log=target.with_suffix(".log"))
         return target

@@ -32,8 +32,8 @@ from mlp_export.decoder import (
 from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
-from mlp_export.quantization.scheme import group_scheme
-from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.scheme import channel_scheme, group_scheme
+from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resolve import ResolvedModel
 from mlp_export.resources import require
 from mlp_export.session import Session, all_cores, open_session
@@ -266,21 +266,27 @@ def evaluate_checkpoint(
 def open_checkpoint(found: ResolvedModel) -> Iterator[OpenCheckpoint]:
     """A checkpoint for `evaluate_checkpoint`, or to compare with.
 
-    A float one is computed in float; a quantized one as a program of XNNPACK computes it, with int8 activations and
-    cache, its codes kept in a temporary folder meanwhile. Raises InputError where it is no checkpoint, ResourceError
-    where the disk has no space for the codes.
+    A float one is computed in float. A quantized one has its codes, kept in a temporary folder meanwhile, and with
+    scales for groups what a program of XNNPACK rounds besides: int8 inputs of linears and an int8 KV cache. One with a
+    scale an output channel is for NPUs, whose activations of 16 bits are taken as float. Raises InputError where it is
+    no checkpoint, ResourceError where the disk has no space for the codes.
     """
     checkpoint = read_checkpoint(found.folder, found.quantization)
     tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
     if not checkpoint.qat:
         yield OpenCheckpoint(found.id, "float", FloatWeights(checkpoint), FLOAT, tokenizer)
         return
-    scheme = group_scheme(checkpoint.kind, checkpoint.config, None)
+    kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
+    for_npus = kind == "quantized" and all(form.group_size is None for form in formats.values())
+    scheme = channel_scheme(kind, config, None, formats) if for_npus else group_scheme(kind, config, None, formats)
     with tempfile.TemporaryDirectory(prefix="mlp-export-eval-") as folder:
-        require(0, checkpoint.config.num_parameters, Path(folder))  # a byte a code
+        require(0, store_bytes(config, scheme), Path(folder))
         model = QuantizedModel(checkpoint, round_checkpoint(checkpoint, scheme, Path(folder) / "weights"))
-        kind = f"{scheme.name}, int8 activations and cache"
-        yield OpenCheckpoint(found.id, kind, model, DynamicNumerics("int8", "int8"), tokenizer)
+        if scheme.group_size is None:
+            yield OpenCheckpoint(found.id, f"{scheme.name}, float activations", model, FLOAT, tokenizer)
+        else:
+            numerics = DynamicNumerics("int8", "int8")
+            yield OpenCheckpoint(found.id, f"{scheme.name}, int8 activations and cache", model, numerics, tokenizer)
 
 
 def measure_quantization_error(

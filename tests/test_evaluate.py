@@ -16,6 +16,7 @@ from fake_backend import TOKENIZER, FakeSession, ids_of, successors, write_bundl
 
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
+from mlp_export.checkpoint_formats.compressed_tensors import write_checkpoint as write_quantized
 from mlp_export.decoder import FLOAT, DynamicNumerics, FloatWeights, TokenSequence, decode
 from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.evaluate import (
@@ -30,7 +31,7 @@ from mlp_export.evaluate import (
     text_sequences,
 )
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import group_scheme
+from mlp_export.quantization.scheme import INT8, Scheme, group_scheme
 from mlp_export.resolve import resolve
 from mlp_export.token_scores import mean_divergence, mean_estimate, perplexity, score_rows, share_estimate, t_quantile
 from mlp_export.tokenizer import Tokenizer
@@ -303,6 +304,37 @@ def test_a_checkpoint_before_export(tmp_path: Path) -> None:
     )
     alone = score(decode_sequences(eager, DynamicNumerics("int8", "int8"), sequences), sequences)
     assert perplexity(alone.loss) == forward.perplexity and alone.comparison is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "numerics", "said"),
+    [
+        (Scheme(4, 32), DynamicNumerics("int8", "int8"), "int4-g32, int8 activations and cache"),
+        (
+            Scheme(4, None, exceptions={"down": INT8, "v": INT8, "embed": INT8, "head": INT8}),
+            FLOAT,
+            "int4-per-channel, float activations",
+        ),
+    ],
+)
+def test_a_quantized_checkpoints_folder(tmp_path: Path, scheme: Scheme, numerics: DynamicNumerics, said: str) -> None:
+    """Its codes are those that were written, whatever mix of formats."""
+    checkpoint = read_checkpoint(write_checkpoint(tmp_path / "model"))
+    model = quantized(checkpoint, scheme)
+    write_quantized(model, tmp_path / "quantized", {"quantizer": "nearest"})
+    with (
+        open_checkpoint(resolve(str(tmp_path / "quantized"))) as opened,
+        open_checkpoint(resolve(str(tmp_path / "model"))) as reference,
+    ):
+        report = evaluate_checkpoint(opened, QUIET, max_tokens=100, against=reference)
+    sequences = text_sequences(opened.tokenizer, [shipped_text()], True, 2048, 100)
+    expected = score(
+        decode_sequences(model, numerics, sequences),
+        sequences,
+        decode_sequences(FloatWeights(checkpoint), FLOAT, sequences),
+    )
+    assert report.evaluated == said and report.kl is not None and expected.comparison is not None
+    assert report.kl == mean_divergence(expected.comparison.kl)
 
 
 def test_blocks_of_rows_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

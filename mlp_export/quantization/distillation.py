@@ -9,6 +9,7 @@ format, size and operators of the artifact stay what they were.
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,17 +49,19 @@ def distill(
     folder: Path,
     progress: Progress,
 ) -> tuple[WeightStore, dict[str, torch.Tensor]]:
-    """A store in `folder`, which must not exist, with `model`'s codes and tuned scales, and tuned norms by their names:
-    float32 [hidden], numbers of the checkpoint's dtype.
+    """A store in `folder` with `model`'s codes and tuned scales, and tuned norms by their names: float32 [hidden],
+    numbers of the checkpoint's dtype. A store that a killed run left in `folder` is replaced.
 
     Each of the `steps` takes the next of `sequences` int64 [n, T]. Runs on a CUDA device where there is one. Memory: a
     layer in float32 with its gradients, four numbers for each scale, and a few times T x vocabulary.
 
-    Raises UsageError for less than one step, InputError where the loss is not finite, ResourceError where the disk is
-    full.
+    Raises UsageError for less than one step, InputError where the loss is not finite or `folder` is no store,
+    ResourceError where the disk is full.
     """
     if steps < 1:
         raise UsageError(f"distillation of {steps} steps", "give a number from 1 on, or leave it out")
+    if folder.exists():
+        WeightStore.open(folder)  # or it is something else, and left alone
     used = sequences[:steps]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with disk_errors(folder), device:  # what the decoder makes is made there
@@ -124,6 +127,8 @@ class _Tuned:
 
     def store(self, folder: Path) -> WeightStore:
         """The codes with the tuned scales."""
+        if folder.exists():
+            shutil.rmtree(folder)
         store = WeightStore.create(folder, self._model.scheme)
         for name in self._weights:
             weight, factors = self._model.weight(name), self.factors[name].detach().cpu()
