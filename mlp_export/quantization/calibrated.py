@@ -73,7 +73,7 @@ def quantize_with_gptq(
             f"calibration sequences of shape {list(sequences.shape)}, expected [sequences, tokens]",
             "give a longer calibration text",
         )
-    with _disk_errors(folder), torch.no_grad():
+    with disk_errors(folder), torch.no_grad():
         store = _open(folder, scheme, _fingerprint(checkpoint, scheme, sequences, numerics, sequential), progress)
         run = _Run(checkpoint, store, sequences, numerics, sequential)
         left = [name for name in run.names if name not in store]
@@ -287,7 +287,8 @@ def _open(folder: Path, scheme: Scheme, inputs: dict[str, object], progress: Pro
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raises ResourceError for an OSError of a full disk."""
     try:
         yield
     except OSError as error:
