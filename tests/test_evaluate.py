@@ -328,11 +328,8 @@ def test_a_quantized_checkpoints_folder(tmp_path: Path, scheme: Scheme, numerics
     ):
         report = evaluate_checkpoint(opened, QUIET, max_tokens=100, against=reference)
     sequences = text_sequences(opened.tokenizer, [shipped_text()], True, 2048, 100)
-    expected = score(
-        decode_sequences(model, numerics, sequences),
-        sequences,
-        decode_sequences(FloatWeights(checkpoint), FLOAT, sequences),
-    )
+    exact = decode_sequences(FloatWeights(checkpoint), FLOAT, sequences)
+    expected = score(decode_sequences(model, numerics, sequences), sequences, exact)
     assert report.evaluated == said and report.kl is not None and expected.comparison is not None
     assert report.kl == mean_divergence(expected.comparison.kl)
 
