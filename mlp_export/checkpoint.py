@@ -301,14 +301,16 @@ def _take(
             found.append(packed.source)
         elif key in stored.tensors:
             found.append(stored.tensors.pop(key))
-            _check_entry(found[-1], shape, _DTYPES)
     if len(found) > 1:
         raise InputError(
             f"{found[0].file.parent}: both `{found[0].key}` and `{found[1].key}`, expected one", FETCH_AGAIN
         )
-    if found:
-        taken.tensors[name] = found[0]
-    return bool(found)
+    if not found:
+        return False
+    if name not in taken.packed:
+        _check_entry(found[0], shape, _DTYPES)
+    taken.tensors[name] = found[0]
+    return True
 
 
 def _tie(taken: _Taken) -> None:

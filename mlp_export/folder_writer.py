@@ -13,7 +13,8 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -117,6 +118,28 @@ class FolderWriter:
     def _unlock(self) -> None:
         os.close(self._lock)
         self._lock = -1
+
+
+@contextmanager
+def write_file(target: Path, name: str) -> Iterator[Path]:
+    """A path beside `target` to write a file to, which is moved there at the end; `name` is what errors call it.
+
+    Raises UsageError where `target` exists, and for a full disk and missing permission what `FolderWriter` raises.
+    """
+    kind = FolderKind(name, lambda folder: False)
+    if target.exists():
+        raise UsageError(f"{target} exists already", "give another --out")
+    unfinished = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        _fsync(unfinished)
+        unfinished.rename(target)
+        _fsync(target.parent)
+    except OSError as error:
+        raise _storage_error(error, target, kind) or error from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def check_folder_target(target: Path, kind: FolderKind, overwrite: bool) -> None:

@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from filelock import FileLock
 
 from mlp_export.backends.base import get_backend
@@ -159,12 +158,12 @@ def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
         f"{cache_folder()}; makes {human_bytes(costs.file_bytes)}"
     )
     with _working_folder(recipe) as work:
-        model, norms = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
+        model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
         with progress.stage("write the checkpoint"):
             if options.format == "gguf":
                 write_gguf(model, options.out)
             else:
-                write_checkpoint(model, options.out, record, norms)
+                write_checkpoint(model, options.out, record, model.norms, overwrite=options.overwrite)
         shutil.rmtree(work)
     return QuantizeReport(options.out, found.id, scheme, record, list(progress.stages))
 
@@ -180,9 +179,9 @@ def quantized_checkpoint(
         return folder
     with _working_folder(recipe) as work:
         if not folder.is_dir():  # made by another process while this one waited
-            model, norms = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
+            model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
             with progress.stage("write the quantized checkpoint"):
-                write_checkpoint(model, folder, recipe.record(source), norms)
+                write_checkpoint(model, folder, recipe.record(source), model.norms)
         shutil.rmtree(work)
     return folder
 
@@ -281,8 +280,8 @@ def _quantized(
     recipe: Recipe,
     work: Path,
     progress: Progress,
-) -> tuple[QuantizedModel, dict[str, torch.Tensor]]:
-    """The quantized model, with its weights in `work`, and the norms that were tuned."""
+) -> QuantizedModel:
+    """The quantized model, with its weights in `work`."""
     # As the delegates' kernels take them: XNNPACK rounds what a linear takes and what is cached, NPUs' 16 bits are
     # nearly float.
     numerics = FLOAT if scheme.group_size is None else DynamicNumerics("int8", "int8")
@@ -291,6 +290,6 @@ def _quantized(
     )
     model = QuantizedModel(checkpoint, store)
     if not recipe.distill_steps:
-        return model, {}
+        return model
     tuned, norms = distill(model, sequences.ids, numerics, recipe.distill_steps, work / "distilled", progress)
-    return QuantizedModel(checkpoint, tuned), norms
+    return QuantizedModel(checkpoint, tuned, norms)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
+import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, decoders, pre_tokenizers, processors
 from tokenizers import Tokenizer as HFTokenizer
@@ -144,6 +146,11 @@ class Tokenizer:
         """The id of a token of the vocabulary."""
         found: int | None = self._tokenizer.token_to_id(token)
         return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of a tokenizer.json, with the tokens that other files add."""
+        values: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        return values
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Writes `tokenizer.json`, and `tokenizer.model` where the source has one, into a bundle. Returns the names."""

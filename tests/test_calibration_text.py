@@ -391,6 +391,20 @@ def test_conversations_that_the_template_refuses_are_left_out(tmp_path: Path, to
         notes(tokenizer, no_system, write(tmp_path / "a.jsonl", only * 5))
 
 
+def test_a_file_that_the_template_takes_nothing_of_is_given_up(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = ChatTemplate("{{ raise_exception('not today') }}")
+    files = [write(tmp_path / "a.jsonl", conversations()), write(tmp_path / "b.txt", prose())]
+    assert f"left out: {len(conversations())} (" in notes(tokenizer, never, *files)
+    monkeypatch.setattr(module, "_GIVE_UP", 5)
+    assert "left out: 5 (" in notes(tokenizer, never, *files)
+    # Negative control: it is not given up where some are taken.
+    some = ChatTemplate("{% if messages|length > 2 %}{{ raise_exception('no') }}{% endif %}" + CHAT_TEMPLATE)
+    long = sum(len(record["messages"]) > 2 for record in conversations())
+    assert f"left out: {long} (" in notes(tokenizer, some, *files, tokens=1 << 20) and long > 5
+
+
 # ---- refused
 
 

@@ -180,7 +180,6 @@ REFUSED = [
     ("llama", {"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}, "full_attention"),
     ("llama", {"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
     ("llama", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
-    ("llama", {"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
     ("llama", {"residual_multiplier": 0.22}, "residual_multiplier"),
     ("llama", {"is_encoder_decoder": True}, "is_encoder_decoder"),
     ("llama", {"vocab_size": None}, "vocab_size"),

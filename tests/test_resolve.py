@@ -51,6 +51,7 @@ from mlp_export.resolve import (
     resolve,
     resolve_config,
 )
+from mlp_export.safetensors_folder import os_error
 from mlp_export.tokenizer import Tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -489,11 +490,11 @@ def test_demo_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_full_disk_in_the_words_of_safetensors() -> None:
     """What safetensors raises on a full disk, as a small file system said it."""
-    error = demo._os_error(SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"))
+    error = os_error(SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"))
     assert isinstance(error, OSError)
     assert error.errno == errno.ENOSPC
     other = SafetensorError("Error while serializing: something else")
-    assert demo._os_error(other) is other
+    assert os_error(other) is other
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,7 @@ _READ_BYTES = 64_000_000  # of a file: a hundred times what any calibration take
 _PIECE = 1500  # characters of plain text that stay together, about a sequence
 _NGRAM = 16  # characters: longer than what two sentences share by chance
 _REPETITIVE = 0.6  # of the 16-grams are distinct; 0.95 and more in texts and code that people wrote
+_GIVE_UP = 1000  # conversations of a file that are left out before any is taken
 _ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
     "system": "system",
     "user": "user",
@@ -217,6 +218,7 @@ def _deal(
     rows: list[list[int]] = []
     used: list[_Document] = []
     row: list[int] = []
+    left_out: Counter[str] = Counter()
     partial: Counter[str] = Counter()  # tokens of the row that is not full yet
     while waiting and len(rows) < count:
         name = min(waiting, key=lambda key: counts[key] / shares[key])
@@ -226,6 +228,9 @@ def _deal(
             continue
         encoded = encoder.ids(document)
         if encoded is None:
+            left_out[name] += 1
+            if left_out[name] == _GIVE_UP and counts[name] == 0:
+                del waiting[name]
             continue
         used.append(document)
         ids, before = encoded

@@ -8,7 +8,8 @@ is for one machine and one release; what is handed on is a checkpoint.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -94,6 +95,7 @@ class QuantizedModel:
 
     checkpoint: Checkpoint
     store: WeightStore
+    norms: Mapping[str, torch.Tensor] = field(default_factory=dict)  # tuned ones, in place of the checkpoint's
 
     @property
     def config(self) -> ModelConfig:
@@ -134,4 +136,4 @@ class QuantizedModel:
 
     def norm(self, name: str) -> torch.Tensor:
         """float32 [hidden]"""
-        return self.checkpoint.tensor(name).float()
+        return (self.norms[name] if name in self.norms else self.checkpoint.tensor(name)).float()
