@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -152,7 +153,7 @@ def open_candidate(
     """The weights of row `name`; codes that have to be made for it are removed behind it."""
     if name == "float":
         matrices = [checkpoint.tensor(weight).shape for weight in checkpoint.weight_names() if weight != "head"]
-        yield Candidate(FloatWeights(checkpoint), FLOAT, 2 * sum(map(np.prod, matrices)), {"bf16": len(matrices)})
+        yield Candidate(FloatWeights(checkpoint), FLOAT, 2 * sum(map(math.prod, matrices)), {"bf16": len(matrices)})
         return
     if name in _PEERS or name == "degridded":
         weights = GgufWeights(peers.file(name), checkpoint.config)

@@ -334,6 +334,8 @@ def evaluate(
                 return stack.enter_context(open_checkpoint(found))
 
             reference = None if against is None else opened(against)
+            if reference is not None and reference.kind != "float":
+                progress.note(f"note: {reference.id} is quantized itself ({reference.kind}): this compares with that")
             if is_checkpoint(model):
                 report = evaluate_checkpoint(opened(model), progress, against=reference, **options)
             else:

@@ -415,9 +415,10 @@ def _report(
 ) -> EvaluationReport:
     with progress.stage("evaluate", total=sum(map(len, sequences)) - len(sequences)) as stage:
         scores = score(predictor, sequences, reference, stage.advance)
-    if not all(bool(loss.isfinite().all()) for loss in scores.loss):
-        raise VerificationError("the program answered NaN or infinity", "verify the bundle: `mlp-export verify`")
     compared = scores.comparison
+    found = scores.loss if compared is None else [*scores.loss, *compared.reference_loss, *compared.kl]
+    if not all(bool(values.isfinite().all()) for values in found):
+        raise VerificationError("the program answered NaN or infinity", "verify the bundle: `mlp-export verify`")
     return EvaluationReport(
         tuple(texts),
         evaluated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,9 @@ from gguf import GGUFWriter
 
 from mlp_export.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.decoder import FLOAT, FloatWeights, TokenSequence, decode
+from mlp_export.demo import cached_folder
+from mlp_export.evaluate import decode_sequences
+from mlp_export.tokenizer import Tokenizer
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -28,7 +32,7 @@ from llama_cpp import gguf_name  # noqa: E402
 from machine import Machine, parse_cpuinfo  # noqa: E402
 from quantization import PeerQuantizer, markdown  # noqa: E402
 from quantization_chart import write_chart  # noqa: E402
-from short_questions import ShortQuestion, same_answers  # noqa: E402
+from short_questions import QUESTIONS, ShortQuestion, same_answers, short_questions  # noqa: E402
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -169,3 +173,21 @@ def test_same_answers_are_greedy_ones() -> None:
     questions = [ShortQuestion("", [1, 2], answer) for answer in ([3, 4], [3, 9], [4, 5])]
     questions.append(ShortQuestion("", [7, 2], [3, 4]))  # what the prompt says is not the model's to say
     assert same_answers(questions, Successor) == [True, False, False, True]
+
+
+def test_the_recorded_answers_are_the_float_models() -> None:
+    """And one with a token of it changed is not. Needs the demo's checkpoint: some seconds where it is cached."""
+    folder = cached_folder()
+    if folder is None:
+        pytest.skip("the demo's checkpoint is not cached")
+    questions = short_questions(folder)
+    tokenizer = Tokenizer.from_folder(folder)
+    recorded = json.loads(QUESTIONS.read_text(encoding="utf-8"))["questions"]
+    assert len(questions) == 10
+    for question, entry in zip(questions, recorded, strict=True):
+        assert tokenizer.decode(question.answer) == entry["answer"]
+        assert question.answer[-1] == 2  # the end of a turn
+    changed = replace(questions[0], answer=[questions[0].answer[1], *questions[0].answer[1:]])
+    weights = FloatWeights(read_checkpoint(folder))
+    found = same_answers([*questions, changed], lambda sequences: decode_sequences(weights, FLOAT, sequences))
+    assert found == [True] * 10 + [False]

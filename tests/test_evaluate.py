@@ -13,10 +13,12 @@ import torch
 from artifacts import CPU_NAME, export_model, quantized, small_model
 from checkpoints import BOS_ID, write_checkpoint
 from fake_backend import TOKENIZER, FakeSession, ids_of, successors, write_bundle
+from typer.testing import CliRunner
 
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import read_checkpoint
 from mlp_export.checkpoint_formats.compressed_tensors import write_checkpoint as write_quantized
+from mlp_export.cli import app
 from mlp_export.decoder import FLOAT, DynamicNumerics, FloatWeights, TokenSequence, decode
 from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.evaluate import (
@@ -328,11 +330,8 @@ def test_a_quantized_checkpoints_folder(tmp_path: Path, scheme: Scheme, numerics
     ):
         report = evaluate_checkpoint(opened, QUIET, max_tokens=100, against=reference)
     sequences = text_sequences(opened.tokenizer, [shipped_text()], True, 2048, 100)
-    expected = score(
-        decode_sequences(model, numerics, sequences),
-        sequences,
-        decode_sequences(FloatWeights(checkpoint), FLOAT, sequences),
-    )
+    exact = decode_sequences(FloatWeights(checkpoint), FLOAT, sequences)
+    expected = score(decode_sequences(model, numerics, sequences), sequences, exact)
     assert report.evaluated == said and report.kl is not None and expected.comparison is not None
     assert report.kl == mean_divergence(expected.comparison.kl)
 
@@ -433,3 +432,29 @@ def test_quantization_error_is_that_of_eval(tmp_path: Path) -> None:
     assert (error.quantized_perplexity, error.float_perplexity) == (report.perplexity, report.against_perplexity)
     assert error.kl.low is not None and 0 < error.kl.low < error.kl.value
     assert f"KL to float {error.kl.text(2)}" in error.summary()
+
+
+# The command
+
+
+def test_the_command_takes_checkpoints_and_says_what_it_compares_with(tmp_path: Path) -> None:
+    folder, trained = write_checkpoint(tmp_path / "model"), write_checkpoint(tmp_path / CPU_NAME)
+    text = write(tmp_path / "t", shipped_text()[:400])
+
+    def run(*arguments: Any) -> Any:
+        return CliRunner().invoke(app, ["eval", *map(str, arguments)], prog_name="mlp-export")
+
+    done = run(trained, "--against", folder, "--text", text, "--text", text, "--json")
+    values = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert values["text"] == f"{text}, {text}" and values["sequences"] == 2 and values["against_kind"] == "float"
+    assert 0 < values["kl_low"] < values["kl"] < values["kl_high"]
+    assert values["top1_agreement_low"] < values["top1_agreement"] < values["top1_agreement_high"]
+    done = run(folder, "--against", trained, "--text", text)
+    assert "note: model-int4-cpu is quantized itself (int4-g32" in done.stderr
+    assert "KL to it, nats" in done.stdout and "decode: " in done.stderr
+    other = write_checkpoint(tmp_path / "other", num_hidden_layers=4)
+    done = run(folder, "--against", other, "--json")
+    assert (done.exit_code, "num_layers is 5 and 4" in json.loads(done.stdout)["error"]) == (3, True)
+    done = run(tmp_path / "none", "--json")
+    assert (done.exit_code, "expected the folder of a bundle" in json.loads(done.stdout)["error"]) == (3, True)
