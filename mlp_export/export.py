@@ -25,12 +25,12 @@ from mlp_export.bundle import (
     check_target,
 )
 from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
-from mlp_export.checkpoint import Kind, check_answers_differ, read_checkpoint
+from mlp_export.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.checkpoint_formats.compressed_tensors import read_record
 from mlp_export.config import ModelConfig
 from mlp_export.demo import cache_folder
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluate import QuantizationError, measure_quantization_error, read_text, shipped_text
+from mlp_export.evaluate import QuantizationError, measure_quantization_error, shipped_text
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
@@ -44,7 +44,7 @@ from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import VerificationReport, verify
 
 Quantizer = Literal["gptq", "nearest"]
-_CALIBRATION_TOKENS = 2048  # for static scales
+_RANGE_TOKENS = 2048  # for static scales
 _OTHER_FILES_BYTES = 40_000_000  # tokenizer and license
 
 
@@ -225,7 +225,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         for line in storage_notes(checkpoint, scheme):
             progress.note(line)
         model = QuantizedModel(checkpoint, store)
-        text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None
+        text = _range_text(source, options.calibration, tokenizer, progress) if backend.calibrates else None
         artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
@@ -388,9 +388,15 @@ def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> Cha
     return derive_chat_format(template, [text for text in spelled if text is not None])
 
 
-def _calibration_text(files: Sequence[Path], tokenizer: Tokenizer) -> CalibrationText:
-    text = "\n".join(map(read_text, files)) or shipped_text()
-    ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_CALIBRATION_TOKENS]
+def _range_text(
+    checkpoint: Checkpoint, files: Sequence[Path], tokenizer: Tokenizer, progress: Progress
+) -> CalibrationText:
+    """What static scales are found on: the person's texts, or the short one that ships."""
+    if files:
+        found = calibration(checkpoint, tokenizer, files, _RANGE_TOKENS, progress)
+        return CalibrationText(found.ids.flatten().tolist(), found.sha256)
+    text = shipped_text()
+    ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_RANGE_TOKENS]
     return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
 
 

@@ -601,7 +601,7 @@ def scaled(folder: Path, name: str, factor: float, rows: slice = slice(None)) ->
         ({"soc": "sm8750"}, "no SoC 'sm8750'"),
         ({"compute_unit": "gpu"}, "--compute-unit gpu"),
         ({"deployment_target": "ios17"}, "--deployment-target ios17"),
-        ({"calibration": Path("text")}, "--calibration"),
+        ({"calibration": (Path("text"),)}, "--calibration"),
         ({"compiled_model": True}, "cannot be read back"),
         ({"weights": "int8"}, "--weights int8"),
     ],
