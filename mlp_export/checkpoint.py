@@ -19,7 +19,7 @@ import torch
 from mlp_export.checkpoint_formats.embedding_scales import take_embedding
 from mlp_export.checkpoint_formats.packed_weight import Deviation, FormatReader, PackedWeight, deviation, representable
 from mlp_export.checkpoint_formats.readers import reader_of
-from mlp_export.checkpoint_formats.recognize import check_tensor_names, quantization_config
+from mlp_export.checkpoint_formats.recognize import FLOAT_MODEL, check_tensor_names, quantization_config
 from mlp_export.config import ModelConfig, read_config
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
@@ -78,17 +78,22 @@ class Checkpoint:
         return {name: weight.format for name, weight in self._packed.items()}
 
     def quantized(self, name: str) -> QuantizedWeight | None:
-        """Codes and scales of a weight that is stored so, rows as in `tensor`; None for one that is stored as floats.
+        """Codes and scales of a weight that is stored so, as kernels hold them; None for one that is stored as floats.
 
         Scales are positive, those of groups bf16 and those of rows float32: the stored numbers where `deviation` is
-        exact, else the nearest that kernels hold. Raises InputError for codes beyond their range.
+        exact, else the nearest. Raises InputError for codes beyond their range.
         """
+        stored = self.stored(name)
+        return None if stored is None else representable(stored)
+
+    def stored(self, name: str) -> QuantizedWeight | None:
+        """The same as the files have them, with any scales that are not zero; rows as in `tensor`."""
         if name not in self._tensors:
             raise KeyError(name)
         packed = self._packed.get(name)
         if packed is None:
             return None
-        weight = representable(packed.read())
+        weight = packed.read()
         return replace(
             weight, codes=self._interleaved(name, weight.codes), scales=self._interleaved(name, weight.scales)
         )
@@ -101,9 +106,8 @@ class Checkpoint:
         unreadable or the values are not finite. Of a weight that is stored as codes it is code x scale as its library
         computes it, in the scale's dtype.
         """
-        if name in self._packed:
-            weight = self._packed[name].read()
-            return self._interleaved(name, weight.dequantize().to(weight.scales.dtype))
+        if (weight := self.stored(name)) is not None:
+            return weight.dequantize().to(weight.scales.dtype)
         stored = self._tensors[name]
         value = read(stored)
         # The minimum and maximum are NaN or infinite if any value is, without a second copy of the tensor.
@@ -181,6 +185,11 @@ def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoin
         )
     config = read_config(folder)
     method = quantization_config(read_json_object(folder / "config.json"), folder)
+    if method.get("quant_method") == "torchao" and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{folder}: this torchao checkpoint is older than torchao's safetensors: its weights are in pickles only",
+            f"its author has to save it again with transformers 5; or {FLOAT_MODEL}",
+        )
     stored = read_headers(folder)
     reader = reader_of(method, stored) if method else None
     taken = _take_tensors(config, stored, reader)

@@ -131,12 +131,12 @@ def measure_loss(checkpoint: Checkpoint, store: WeightStore) -> Loss | None:
         return None
     squares, total = 0.0, 0.0
     for name in checkpoint.formats:
-        if name == "head" and name not in store:
+        original = checkpoint.stored(name)
+        if original is None or (name == "head" and name not in store):  # a tied matrix counts once
             continue
         weight = store.weight(name)
-        original = checkpoint.tensor(name)
-        for rows in torch.arange(len(original)).split(max(1, _BLOCK_VALUES // original.shape[1])):
-            block = original[rows].float()
+        for rows in torch.arange(len(original.codes)).split(max(1, _BLOCK_VALUES // original.codes.shape[1])):
+            block = original.dequantize_rows(rows)
             squares += float((weight.dequantize_rows(rows) - block).double().square().sum())
             total += float(block.double().square().sum())
     return Loss(math.sqrt(squares / total), found.negative, found.rounded, found.scales)
