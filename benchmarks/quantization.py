@@ -7,7 +7,7 @@ Each row is a quantization of SmolLM2-135M-Instruct's linears and tied embedding
 with the float model, with the 95 % intervals of `mlp_export.token_scores`; and how many of ten short questions get the
 float model's very answer (`short_questions.py`).
 
-* float: the checkpoint's weights, in float.
+* float: the checkpoint's weights, in float; their bytes as bf16.
 * ours: codes and scales through the eager decoder. Group-wise ones with what an XNNPACK program rounds besides, int8
   inputs of linears and an int8 KV cache; per-channel ones, which are for NPUs, with float activations. `--checkpoint`
   adds a quantized checkpoint's folder, such as `mlp-export quantize` writes.
@@ -334,6 +334,9 @@ def main() -> None:
         given.work, given.llama_cpp, checkpoint.config.head_dim, lambda: calibration_text(tokenizer, checkpoint)
     )
     order = ["float", *_NEAREST, *folders, *_PEERS, "degridded"]
+    unknown = [name for name in given.rows or () if name not in order]
+    if unknown:
+        parser.error(f"no row {unknown[0]!r}; rows are {', '.join(order)}")
     reference = {
         kind: decode_sequences(FloatWeights(checkpoint), FLOAT, sequences)
         for kind, sequences in texts.sequences.items()
