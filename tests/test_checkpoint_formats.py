@@ -46,14 +46,14 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from mlp_export.backends.base import get_backend
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import Checkpoint, interleave_rows, read_checkpoint, rotate_half_rows
-from mlp_export.checkpoint_formats import embedding_scales
+from mlp_export.checkpoint_formats import compressed_tensors, embedding_scales
 from mlp_export.checkpoint_formats.compressed_tensors import read_record, write_checkpoint
 from mlp_export.checkpoint_formats.gguf import write_gguf
 from mlp_export.checkpoint_formats.packed_weight import deviation, representable
 from mlp_export.checkpoint_formats.packing import pack_words, unpack_words
 from mlp_export.checkpoint_formats.readers import GptqReader
 from mlp_export.config import ModelConfig
-from mlp_export.errors import InputError, UsageError
+from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.export import ExportOptions, export, plan
 from mlp_export.quantization.nearest import measure_loss, round_checkpoint, storage_notes, with_format
 from mlp_export.quantization.scheme import INT8, Scheme, channel_scheme, group_scheme
@@ -206,6 +206,19 @@ def test_scales_that_the_file_cannot_hold(change: Any, tmp_path: Path) -> None:
     weight = model.weight("layers.0.o")
     model.store.add("layers.0.o", replace(weight, scales=change(weight.scales)))
     with pytest.raises(ValueError, match=r"the scales of layers\.0\.o"):
+        write_checkpoint(model, tmp_path / "out", RECORD)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_without_the_codes_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = float_model(tmp_path / "model")
+
+    def faulty(codes: torch.Tensor, bits: int) -> torch.Tensor:
+        words = pack_words(codes, bits)
+        return words ^ (codes.shape == (64, 96))  # the lowest bit of each word of layers.N.down
+
+    monkeypatch.setattr(compressed_tensors, "pack_words", faulty)
+    with pytest.raises(VerificationError, match=r"codes and scales of layers\.0\.down"):
         write_checkpoint(model, tmp_path / "out", RECORD)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
