@@ -63,6 +63,7 @@ CMAKE_OPTIONS = (
     "-DLLAMA_BUILD_APP=OFF",
     "-DLLAMA_BUILD_UI=OFF",
 )
+PROGRAMS = ("llama-bench", "llama-quantize", "llama-imatrix")
 WORK = Path(__file__).resolve().parent / ".work"
 
 CacheType = Literal["f16", "q8_0"]
@@ -85,6 +86,7 @@ class Tools:
 
     bench: Path
     quantize: Path
+    imatrix: Path
 
 
 def build(work: Path = WORK) -> Tools:
@@ -93,8 +95,8 @@ def build(work: Path = WORK) -> Tools:
     Needs a C++ compiler, and pip's index. Raises CalledProcessError where a step fails.
     """
     source, built, programs = work / "src", work / "build", work / "venv" / "bin"
-    tools = Tools(bench=built / "bin" / "llama-bench", quantize=built / "bin" / "llama-quantize")
-    stamp, recipe = built / "recipe.txt", "\n".join([VERSION, *CMAKE_OPTIONS])
+    tools = Tools(*(built / "bin" / name for name in PROGRAMS))
+    stamp, recipe = built / "recipe.txt", "\n".join([VERSION, *CMAKE_OPTIONS, *PROGRAMS])
     if stamp.is_file() and stamp.read_text() == recipe:
         return tools
     for folder in (source, built):
@@ -113,7 +115,7 @@ def build(work: Path = WORK) -> Tools:
         archive.extractall(source, filter="data")
     llama_cpp = source / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
     step(programs / "cmake", "-G", "Ninja", "-S", llama_cpp, "-B", built, *CMAKE_OPTIONS)
-    step(programs / "cmake", "--build", built, "--target", tools.bench.name, tools.quantize.name)
+    step(programs / "cmake", "--build", built, "--target", *PROGRAMS)
     stamp.write_text(recipe)
     return tools
 
@@ -146,7 +148,7 @@ def write_gguf(checkpoint: Checkpoint, file: Path) -> None:
     for name, shape in shapes.items():
         _, dtype, kind = _STORED[len(shape)]
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        writer.add_tensor_info(_gguf_name(name), shape, np.dtype(dtype), size, kind)
+        writer.add_tensor_info(gguf_name(name), shape, np.dtype(dtype), size, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -163,7 +165,8 @@ _STORED: dict[int, tuple[torch.dtype, Any, gguf.GGMLQuantizationType]] = {
 }
 
 
-def _gguf_name(name: str) -> str:
+def gguf_name(name: str) -> str:
+    """The name that a parameter has in a GGUF of the architecture `llama`."""
     if name.startswith("layers."):
         _, layer, part = name.split(".")
         return f"blk.{layer}.{_NAMES[part]}.weight"

@@ -19,7 +19,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -32,6 +32,7 @@ from mlp_export.termination import Termination
 
 if TYPE_CHECKING:
     from mlp_export.bundle import Bundle
+    from mlp_export.evaluate import OpenCheckpoint
     from mlp_export.generate import Generation
 
 app = typer.Typer(
@@ -48,6 +49,20 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 ModelOption = Annotated[
     str | None,
     typer.Option(help="Hub id owner/name[@revision], folder, alias (see `models`) or demo.", metavar="ID|DIR|ALIAS"),
+]
+WeightsOption = Annotated[
+    Literal["int4", "mixed", "int8"] | None,
+    typer.Option(help="For checkpoints not trained for int4. mixed: for NPUs, int8 where int4 loses most."),
+]
+HeadOption = Annotated[
+    Literal["int4", "int8"] | None, typer.Option(help="The head, and a tied embedding, in a precision of their own.")
+]
+CalibrationOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Text or conversations like what the model will see; may be repeated. Without: those that ship.",
+        metavar="FILE",
+    ),
 ]
 TemperatureOption = Annotated[float, typer.Option(help="0 takes the likeliest token; up to 1 samples.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the sampling.")]
@@ -66,8 +81,11 @@ def export_command(
     prefill_chunk: Annotated[int | None, typer.Option(help="Most tokens of a prompt that one call takes.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle.", metavar="DIR")] = None,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the artifact against the model.")] = True,
-    weights: Annotated[
-        Literal["int4", "int8"] | None, typer.Option(help="int8 is for checkpoints that were not trained for int4.")
+    weights: WeightsOption = None,
+    head: HeadOption = None,
+    quantizer: Annotated[
+        Literal["gptq", "nearest"] | None,
+        typer.Option(help="How int4 is made of a checkpoint not trained for it; gptq if not given, minutes of work."),
     ] = None,
     kv_cache: Annotated[
         Literal["int8", "fp16", "fp32"] | None,
@@ -83,9 +101,7 @@ def export_command(
     compiled_model: Annotated[
         bool, typer.Option("--compiled-model", help="coreml: compile here, with Xcode, and not on the phone.")
     ] = False,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Text for static scales; the one that ships if not given.", metavar="FILE")
-    ] = None,
+    calibration: CalibrationOption = None,
     allow_lossy: Annotated[
         bool,
         typer.Option("--allow-lossy", help="Take a quantized checkpoint that no kernel holds exactly."),
@@ -128,7 +144,9 @@ def export_command(
             compute_unit=compute_unit,
             deployment_target=deployment_target,
             compiled_model=compiled_model,
-            calibration=calibration,
+            head=head,
+            quantizer=quantizer,
+            calibration=tuple(calibration or ()),
             allow_lossy=allow_lossy,
             verify=verify,
             overwrite=overwrite,
@@ -275,19 +293,98 @@ def bench(
 
 @app.command("eval")
 def evaluate(
-    bundle: BundleArgument,
-    text: Annotated[Path | None, typer.Option(help="UTF-8 text to measure on.", metavar="FILE")] = None,
+    model: Annotated[
+        str, typer.Argument(metavar="BUNDLE|CHECKPOINT", help="Folder that an export wrote, or a model before export.")
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint to compare with: the float model.", metavar="ID|DIR|ALIAS"),
+    ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option("--text", help="UTF-8 text to measure on; the one that ships if not given.", metavar="FILE"),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens to measure on.")] = 1024,
+    sequence_length: Annotated[
+        int | None, typer.Option(help="Tokens after which a text starts anew; the context if not given.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure the artifact's perplexity on a text; without --text on the short one that ships."""
+    """Measure perplexity; with --against KL divergence to a checkpoint and top-1 agreement, too.
+
+    --text may be repeated. Numbers come with 95 % confidence intervals.
+    """
     with _reporting(as_json):
         from mlp_export.evaluate import evaluate as evaluate_bundle
+        from mlp_export.evaluate import evaluate_checkpoint, is_checkpoint, open_checkpoint
         from mlp_export.progress import Progress
+        from mlp_export.resolve import resolve
 
-        report = evaluate_bundle(_to_run(bundle), Progress(quiet=quiet or as_json), text=text, max_tokens=max_tokens)
-        _show(report.to_json(), as_json)
+        progress = Progress(quiet=quiet or as_json)
+        options: dict[str, Any] = {
+            "texts": texts or (),
+            "max_tokens": max_tokens,
+            "sequence_length": sequence_length,
+        }
+        with ExitStack() as stack:
+
+            def opened(name: str) -> OpenCheckpoint:
+                found = resolve(name, announce=progress.note, quiet=progress.quiet)
+                return stack.enter_context(open_checkpoint(found))
+
+            reference = None if against is None else opened(against)
+            if reference is not None and reference.kind != "float":
+                progress.note(f"note: {reference.id} is quantized itself ({reference.kind}): this compares with that")
+            if is_checkpoint(model):
+                report = evaluate_checkpoint(opened(model), progress, against=reference, **options)
+            else:
+                report = evaluate_bundle(_to_run(Path(model)), progress, against=reference, **options)
+        _show(report.to_json() if as_json else report.summary(), as_json)
+
+
+@app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Hub id, folder, alias or demo.")],
+    out: Annotated[Path, typer.Option(help="Folder of the quantized checkpoint, or the gguf file.")],
+    backend: Annotated[str, typer.Option(help="Whose int4: in groups for xnnpack, by channel for NPUs.")] = "xnnpack",
+    weights: WeightsOption = None,
+    head: HeadOption = None,
+    calibration: CalibrationOption = None,
+    calibration_tokens: Annotated[int, typer.Option(help="Tokens of the calibration text to use.")] = 12_288,
+    sequential: Annotated[
+        bool,
+        typer.Option("--sequential", help="Calibrate a layer on what the quantized ones before it make."),
+    ] = False,
+    distill: Annotated[int, typer.Option(help="Steps that tune scales and norms against the float model.")] = 0,
+    format: Annotated[
+        Literal["safetensors", "gguf"], typer.Option(help="gguf: the same codes as Q4_0, for llama.cpp.")
+    ] = "safetensors",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
+    with _reporting(as_json):
+        from mlp_export.progress import Progress
+        from mlp_export.quantize import QuantizeOptions
+        from mlp_export.quantize import quantize as quantize_checkpoint
+        from mlp_export.targets import check_backend
+
+        options = QuantizeOptions(
+            model=model,
+            out=out,
+            backend=check_backend(backend),
+            weights=weights,
+            head=head,
+            calibration=tuple(calibration or ()),
+            calibration_tokens=calibration_tokens,
+            sequential=sequential,
+            distill=distill,
+            format=format,
+            overwrite=overwrite,
+        )
+        _show(quantize_checkpoint(options, Progress(quiet=quiet or as_json)).to_json(), as_json)
 
 
 @app.command()

@@ -247,6 +247,17 @@ def decode_each(
     Each weight is asked for once, whatever the number of sequences, and shown to `visitor`. Memory: a layer's weights,
     the head, and for each token a few rows of the FFN's width.
     """
+    normed = decode_rows(weights, runs, on_layer, visitor)
+    return head_logits(weights, [(rows, numerics) for rows, (_, numerics) in zip(normed, runs, strict=True)], visitor)
+
+
+def decode_rows(
+    weights: WeightSource,
+    runs: Sequence[tuple[TokenSequence, Numerics]],
+    on_layer: Callable[[], object] = lambda: None,
+    visitor: WeightVisitor | None = None,
+) -> list[torch.Tensor]:
+    """The same up to the final norm: float32 [len(logit_indices), hidden] of each sequence, which the head takes."""
     config = weights.config
     frequencies = rope_frequencies(config)
     hidden = [
@@ -261,14 +272,22 @@ def decode_each(
             del block
             on_layer()
         norm = weights.norm("norm")
-        normed = [
+        return [
             numerics.point("norm", rms_norm(rows[list(sequence.logit_indices)], norm, config.norm_eps))
             for rows, (sequence, numerics) in zip(hidden, runs, strict=True)
         ]
-        logits = [torch.empty(len(rows), config.vocab_size) for rows in normed]
-        for ids in torch.arange(config.vocab_size).split(_HEAD_ROWS):
+
+
+def head_logits(
+    weights: WeightSource, runs: Sequence[tuple[torch.Tensor, Numerics]], visitor: WeightVisitor | None = None
+) -> list[torch.Tensor]:
+    """Logits float32 [n, vocabulary] of rows [n, hidden] that `decode_rows` returned, or of some of them."""
+    vocabulary = weights.config.vocab_size
+    with torch.no_grad():
+        logits = [torch.empty(len(rows), vocabulary) for rows, _ in runs]
+        for ids in torch.arange(vocabulary).split(_HEAD_ROWS):
             head = weights.rows("head", ids)
-            for rows, out, (_, numerics) in zip(normed, logits, runs, strict=True):
+            for (rows, numerics), out in zip(runs, logits, strict=True):
                 out[:, ids] = numerics.linear_input(rows) @ head.T
             if visitor is not None:
                 visitor.head(ids, head)

@@ -25,21 +25,26 @@ from mlp_export.bundle import (
     check_target,
 )
 from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
-from mlp_export.checkpoint import check_answers_differ, read_checkpoint
+from mlp_export.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
+from mlp_export.checkpoint_formats.compressed_tensors import read_record
 from mlp_export.config import ModelConfig
+from mlp_export.demo import cache_folder
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluate import Rounding, measure_rounding, read_text, shipped_text
+from mlp_export.evaluate import QuantizationError, measure_quantization_error, shipped_text
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
-from mlp_export.quantization.scheme import Scheme
-from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantization.scheme import Scheme, Weights, with_head
+from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.quantization.weight import WeightFormat
+from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint, recipe_of
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
+from mlp_export.token_scores import entries
 from mlp_export.tokenizer import Tokenizer
 from mlp_export.verify import VerificationReport, verify
 
-_CALIBRATION_TOKENS = 2048
+Quantizer = Literal["gptq", "nearest"]
+_RANGE_TOKENS = 2048  # for static scales
 _OTHER_FILES_BYTES = 40_000_000  # tokenizer and license
 
 
@@ -52,14 +57,16 @@ class ExportOptions:
     out: Path | None = None  # None: bundles/MODEL-BACKEND
     context: int = 2048
     prefill_chunk: int | None = None  # None: the backend's own, or the context where that is shorter
-    weights: Literal["int4", "int8"] | None = None
+    weights: Weights | None = None
     kv_cache: KvCache | None = None  # None: the first that the backend names
     runtime: Literal["1.3", "1.5"] = "1.5"
     soc: str | None = None  # None: the first that the backend names, if any
     compute_unit: str | None = None  # the same
     deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
     compiled_model: bool = False  # whether the delegate's model is compiled here
-    calibration: Path | None = None  # a text; None: the one that ships
+    head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
+    quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
+    calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
     allow_lossy: bool = False  # whether a quantized checkpoint may be taken that no kernel holds exactly
     encodings: Path | None = None  # what another export of the same model for another chip found on that text
     verify: bool = True
@@ -96,13 +103,13 @@ class ExportReport:
 
     bundle: Bundle
     verification: VerificationReport | None
-    rounding: Rounding | None
+    quantization_error: QuantizationError | None
     stages: list[StageRecord]
 
     def to_json(self) -> dict[str, Any]:
         """The object an export with `--json` prints."""
         manifest = self.bundle.manifest
-        checked = self.verification
+        checked, error = self.verification, self.quantization_error
         return {
             "bundle": str(self.bundle.path),
             "model": manifest.model.id,
@@ -118,9 +125,11 @@ class ExportReport:
             "checks": None if checked is None else len(checked.checks),
             "relative_error": None if checked is None else checked.relative_error,
             "noise_floor": None if checked is None else checked.noise_floor,
-            "float_perplexity": None if self.rounding is None else self.rounding.float_perplexity,
             "loss": manifest.quantization.get("loss"),
-            "quantized_perplexity": None if self.rounding is None else self.rounding.quantized_perplexity,
+            **entries("float_perplexity", None if error is None else error.float_perplexity),
+            **entries("quantized_perplexity", None if error is None else error.quantized_perplexity),
+            **entries("kl", None if error is None else error.kl),
+            **entries("top1_agreement", None if error is None else error.top1_agreement),
             "seconds": sum(stage.seconds for stage in self.stages),
             "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
         }
@@ -133,9 +142,21 @@ class _Settled:
     id: str
     config: ModelConfig
     scheme: Scheme
+    quantizer: Quantizer
     build: BuildOptions
     costs: BuildPlan
     out: Path
+
+    @property
+    def peak_ram_bytes(self) -> int:
+        """Of the steps, that which takes most."""
+        calibrated = quantize_costs(self.config).peak_ram_bytes if self.quantizer == "gptq" else 0
+        return max(self.costs.peak_ram_bytes, calibrated)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of the bundle's disk: the program, the codes that it is made of, and the small files."""
+        return self.costs.disk_bytes + store_bytes(self.config, self.scheme) + _OTHER_FILES_BYTES
 
 
 def plan(options: ExportOptions) -> ExportPlan:
@@ -152,8 +173,8 @@ def plan(options: ExportOptions) -> ExportPlan:
         context=settled.build.context,
         prefill_chunk=settled.build.prefill_chunk,
         parameters=settled.config.num_parameters,
-        peak_ram_bytes=settled.costs.peak_ram_bytes,
-        disk_bytes=settled.costs.disk_bytes + _OTHER_FILES_BYTES,
+        peak_ram_bytes=settled.peak_ram_bytes,
+        disk_bytes=settled.disk_bytes,
         download_bytes=download_bytes(options.model, options.backend),
         file_bytes=settled.costs.file_bytes,
         kv_cache_bytes=settled.costs.kv_cache_bytes,
@@ -171,10 +192,11 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     backend = _check_options(options)
     settled = _settle(options, backend)
     check_target(settled.out, options.overwrite)
-    require(settled.costs.peak_ram_bytes, settled.costs.disk_bytes + _OTHER_FILES_BYTES, settled.out)
+    require(settled.peak_ram_bytes, settled.disk_bytes, settled.out)
+    if settled.quantizer == "gptq":
+        require(0, quantize_costs(settled.config).disk_bytes, cache_folder())
     progress.note(
-        f"needs {human_bytes(settled.costs.peak_ram_bytes)} of memory and "
-        f"{human_bytes(settled.costs.disk_bytes + _OTHER_FILES_BYTES)} of disk; "
+        f"needs {human_bytes(settled.peak_ram_bytes)} of memory and {human_bytes(settled.disk_bytes)} of disk; "
         f"makes a file of {human_bytes(settled.costs.file_bytes)}"
     )
     found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
@@ -183,11 +205,18 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
         if not options.allow_lossy:
             check_exact(checkpoint)
-        scheme = backend.scheme(checkpoint.kind, checkpoint.config, options.weights, checkpoint.formats)
+        scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config, checkpoint.formats)
+        quantizer = _quantizer(options, checkpoint.kind, scheme)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
+    source, record = checkpoint, read_record(found.folder)
+    if quantizer == "gptq":
+        sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
+        record = recipe_of(checkpoint, scheme, sequences).record(found.id)
+        checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, found.id, scheme, sequences, progress))
+        scheme = backend.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
     with BundleWriter(settled.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
             store = round_checkpoint(
@@ -196,20 +225,22 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         for line in storage_notes(checkpoint, scheme):
             progress.note(line)
         model = QuantizedModel(checkpoint, store)
-        text = _calibration_text(options.calibration, tokenizer) if backend.calibrates else None
+        text = _range_text(source, options.calibration, tokenizer, progress) if backend.calibrates else None
         artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
+        if record is not None:
+            quantization["quantizer"] = record
         if (loss := measure_loss(checkpoint, store)) is not None:
             progress.note(loss.summary())
             quantization["loss"] = asdict(loss)
-        rounding = None
-        if not checkpoint.qat:
+        error = None
+        if not source.qat:
             numerics = backend.numerics(writer.folder, quantization)
-            rounding = measure_rounding(model, tokenizer, tokenizer.adds_bos, numerics, progress)
-            progress.note(rounding.summary())
-            quantization["rounding"] = asdict(rounding)
+            error = measure_quantization_error(model, source, tokenizer, numerics, progress)
+            progress.note(error.summary())
+            quantization["quantization_error"] = error.to_json()
         manifest = Manifest(
             model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
@@ -237,7 +268,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             writer.write_manifest(replace(manifest, verification=report.to_json()))
         with progress.stage("publish"):
             published = writer.publish()
-    return ExportReport(published, report, rounding, list(progress.stages))
+    return ExportReport(published, report, error, list(progress.stages))
 
 
 def export_for_each(options: ExportOptions, socs: Sequence[str], progress: Progress) -> list[ExportReport]:
@@ -285,8 +316,6 @@ def _check_options(options: ExportOptions) -> Backend:
             "--compiled-model with verification: the weights of a compiled model cannot be read back",
             "verify an export without it first, then add --no-verify",
         )
-    if options.calibration is not None and not backend.calibrates:
-        raise UsageError(f"--calibration with --backend {options.backend}", "it has no static scales")
     if options.context < 2:
         raise UsageError(f"a context of {options.context}", "give --context 2 or more: a prompt and an answer share it")
     if options.prefill_chunk is not None and not 1 <= options.prefill_chunk <= options.context:
@@ -312,7 +341,12 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
         kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
         if not options.allow_lossy:
             check_exact(checkpoint)
-    scheme = backend.scheme(kind, config, options.weights, formats)
+    scheme = _scheme(options, backend, kind, config, formats)
+    quantizer = _quantizer(options, kind, scheme)
+    if options.calibration and quantizer == "nearest" and not backend.calibrates:
+        raise UsageError(
+            "--calibration with weights that are rounded to nearest", "leave it out: nothing would be calibrated"
+        )
     chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
     soc = options.soc or next(iter(backend.socs), None)
     build = BuildOptions(
@@ -328,7 +362,21 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
     )
     name = "-".join(part for part in (found.id.replace("/", "-").lower(), options.backend, soc) if part)
     out = options.out or Path("bundles") / name
-    return _Settled(found.id, config, scheme, build, backend.plan(config, scheme, build), out)
+    return _Settled(found.id, config, scheme, quantizer, build, backend.plan(config, scheme, build), out)
+
+
+def _scheme(
+    options: ExportOptions, backend: Backend, kind: Kind, config: ModelConfig, formats: Mapping[str, WeightFormat]
+) -> Scheme:
+    return with_head(backend.scheme(kind, config, options.weights, formats), kind, config, options.head)
+
+
+def _quantizer(options: ExportOptions, kind: Kind, scheme: Scheme) -> Quantizer:
+    """Raises UsageError for GPTQ where there is nothing for it to do."""
+    if options.quantizer == "gptq" and (kind != "float" or scheme.bits == 8):
+        reason = f"a checkpoint that is quantized already ({kind})" if kind != "float" else "weights of 8 bits"
+        raise UsageError(f"--quantizer gptq for {reason}", "leave it out: it is for int4 without training")
+    return options.quantizer or ("gptq" if kind == "float" and scheme.bits == 4 else "nearest")
 
 
 def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> ChatFormat | None:
@@ -340,9 +388,15 @@ def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> Cha
     return derive_chat_format(template, [text for text in spelled if text is not None])
 
 
-def _calibration_text(path: Path | None, tokenizer: Tokenizer) -> CalibrationText:
-    text = shipped_text() if path is None else read_text(path)
-    ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_CALIBRATION_TOKENS]
+def _range_text(
+    checkpoint: Checkpoint, files: Sequence[Path], tokenizer: Tokenizer, progress: Progress
+) -> CalibrationText:
+    """What static scales are found on: the person's texts, or the short one that ships."""
+    if files:
+        found = calibration(checkpoint, tokenizer, files, _RANGE_TOKENS, progress)
+        return CalibrationText(found.ids.flatten().tolist(), found.sha256)
+    text = shipped_text()
+    ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_RANGE_TOKENS]
     return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
 
 

@@ -1,7 +1,7 @@
-"""What a long command shows while it works: stages with a bar, seconds and memory, on stderr.
+"""What a long command shows while it works: stages with a bar, seconds, memory and time left, on stderr.
 
-On a terminal the stages are live bars; elsewhere each finished stage is one line; `quiet` shows nothing. Either way
-`Progress.stages` keeps what each stage took, for benchmarks.
+On a terminal the stages are live bars; elsewhere each finished stage is one line, and a long one says each minute how
+far it is; `quiet` shows nothing. Either way `Progress.stages` keeps what each stage took, for benchmarks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,9 @@ from rich.progress import Progress as Bars
 
 from mlp_export.resources import human_bytes
 from mlp_export.streams import discard
+
+_TELL_SECONDS = 60
+_ESTIMATE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,37 @@ class StageRecord:
 class Stage:
     """A stage that is running; `advance` moves its bar."""
 
-    def __init__(self, bars: Bars | None = None, task: TaskID | None = None) -> None:
+    def __init__(
+        self,
+        bars: Bars | None = None,
+        task: TaskID | None = None,
+        total: int | None = None,
+        tell: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        """`tell` takes a line now and then of a stage that takes minutes."""
         self._bars = bars
         self._task = task
+        self._total = total
+        self._tell = tell
+        self._done = 0
+        self._start = self._told = time.perf_counter()
 
     def advance(self, steps: int = 1) -> None:
         """`steps` more of the stage's `total` are done."""
+        self._done += steps
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=steps, memory=_memory())
+            self._bars.update(self._task, advance=steps, memory=_memory(), left=self._left())
+        elif time.perf_counter() - self._told > _TELL_SECONDS:
+            self._told = time.perf_counter()
+            self._tell(", ".join(filter(None, (f"{self._done} of {self._total or '?'}", self._left()))))
+
+    def _left(self) -> str:
+        """The time left at the speed so far, in words; nothing for stages that are short, or of unknown length."""
+        elapsed = time.perf_counter() - self._start
+        if self._total is None or elapsed < _ESTIMATE_SECONDS or not 0 < self._done < self._total:
+            return ""
+        seconds = elapsed / self._done * (self._total - self._done)
+        return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
 
 
 class Progress:
@@ -62,12 +88,12 @@ class Progress:
             self._bars = _bars(self._console)
             self._bars.start()
         bars = self._bars
-        task = None if bars is None else bars.add_task(name, total=total, memory=_memory())
+        task = None if bars is None else bars.add_task(name, total=total, memory=_memory(), left="")
         try:
-            yield Stage(bars, task)
+            yield Stage(bars, task, total, lambda line: self.note(f"{name}: {line}"))
             self._finish(name, time.perf_counter() - start)
             if bars is not None and task is not None:
-                bars.update(task, total=total or 1, completed=total or 1, memory=_memory())
+                bars.update(task, total=total or 1, completed=total or 1, memory=_memory(), left="")
         finally:
             if outermost and bars is not None:
                 bars.stop()
@@ -107,5 +133,6 @@ def _bars(console: Console) -> Bars:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[memory]}"),
+        TextColumn("[dim]{task.fields[left]}"),
         console=console,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -37,6 +38,20 @@ def check_call(session: Session, tokens: Sequence[int], position: int) -> None:
         raise InputError(f"tokens {position} to {position + count - 1} do not fit the context of {session.context}")
     if min(tokens) < 0 or max(tokens) >= session.vocab_size:
         raise InputError(f"a token id outside the vocabulary of {session.vocab_size}")
+
+
+_TORCH_THREADS = torch.get_num_threads()  # before anything left them to the runtime
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """For the eager decoder beside a program: torch's threads, while no program runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(_TORCH_THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def leave_cores_to_the_runtime() -> None:

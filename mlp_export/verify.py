@@ -41,6 +41,7 @@ from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.quantize import find_quantized
 from mlp_export.resolve import resolve
 from mlp_export.session import Session, open_session
 from mlp_export.stock_runner import PartialCharacterError, generate_with_stock_runner
@@ -110,7 +111,9 @@ def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> 
                 f"{model} has {key} {value}, the bundle's model {shape.get(key)}",
                 f"give the model it came from: {bundle.manifest.model.id}",
             )
-    scheme = Scheme.from_manifest(bundle.manifest.quantization)
+    scheme, record = Scheme.from_manifest(bundle.manifest.quantization), bundle.manifest.quantization.get("quantizer")
+    if record is not None and checkpoint.kind == "float":
+        checkpoint = read_checkpoint(find_quantized(record, checkpoint))
     with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
         lossy = "loss" in bundle.manifest.quantization
         store = round_checkpoint(checkpoint, scheme, scratch / "weights", stage.advance, allow_lossy=lossy)

@@ -17,7 +17,7 @@ from mlp_export.quantization.scheme import Scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 
 QUIET = Progress(quiet=True)
-# Names end like the hub's QAT checkpoints do: those are not measured for what rounding did, which takes a second.
+# Names end like the hub's QAT checkpoints do: those have no quantization error, which takes a second to measure.
 CPU_NAME = "model-int4-cpu"
 _STORES = tempfile.TemporaryDirectory(prefix="mlp-export-tests-")
 

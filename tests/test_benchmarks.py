@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+import torch
+from checkpoints import write_checkpoint
+from gguf import GGUFWriter
+
+from mlp_export.checkpoint import Checkpoint, read_checkpoint
+from mlp_export.decoder import FLOAT, FloatWeights, TokenSequence, decode
+from mlp_export.demo import cached_folder
+from mlp_export.evaluate import decode_sequences
+from mlp_export.tokenizer import Tokenizer
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import compare  # noqa: E402
+from evaluation_texts import _plain  # noqa: E402
+from gguf_weights import GgufWeights  # noqa: E402
 from litert_lm import parse  # noqa: E402
+from llama_cpp import gguf_name  # noqa: E402
 from machine import Machine, parse_cpuinfo  # noqa: E402
+from quantization import PeerQuantizer, markdown  # noqa: E402
+from quantization_chart import write_chart  # noqa: E402
+from short_questions import QUESTIONS, ShortQuestion, same_answers, short_questions  # noqa: E402
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 ZEN_3 = Machine("AMD EPYC", "25", "1", 2, ["AVX2"], 1, "Linux x86_64")
 CPUINFO = (
@@ -56,3 +77,117 @@ def test_measuring_what_is_not_prepared_is_refused(tmp_path: Path, monkeypatch: 
     (tmp_path / "prepared.json").write_text('{"exports": {}, "peers": ["llama.cpp"]}')
     with pytest.raises(SystemExit, match=r"prepared for llama\.cpp"):
         measure("--peers", "mnn")
+
+
+# Quantization
+
+
+def test_an_articles_text_without_markup() -> None:
+    markup = (
+        "{{Infobox | name = {{nowrap|A}} }}'''Anarchy''' is a [[state of matter|state]] of [[Society]].<ref>x</ref>\n"
+        "[[File:a.png|thumb|A [[link]] in a caption]]\n== History ==\n{| class=x\n|-\n| cell\n|}\n* a list\n"
+        "See [http://x.org the site]&amp;more.<!-- hidden -->\n[[Category:States]]"
+    )
+    assert _plain(markup) == "Anarchy is a state of Society.\n\nHistory\n\nSee the site&more."
+
+
+def scores(kl: float) -> dict[str, Any]:
+    estimate = {"value": kl, "low": kl * 0.9, "high": kl * 1.1}
+    return {"perplexity": {**estimate, "value": 20.0}, "kl": estimate, "top1_agreement": {**estimate, "value": 0.75}}
+
+
+def row(name: str, megabytes: float, kl: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "weight_bytes": int(megabytes * 1e6),
+        "activations": "float",
+        "scores": {"wiki": scores(kl), "chat": scores(kl / 2)},
+        "same_answers": 8,
+    }
+
+
+def test_the_table_of_quantizations() -> None:
+    lines = markdown({"questions": 10, "rows": [row("float", 269, 0.0), row("nearest", 75.6, 0.595)]}).splitlines()
+    assert "| 0 | 0 |" in lines[2]
+    assert lines[3].startswith("| nearest | 75.6 | float | 20.00 | 20.00 | 0.595 (0.535 to 0.654) | 0.297 (")
+    assert lines[3].endswith("| 75.0% | 75.0% | 8 of 10 |")
+
+
+def test_a_chart_has_every_row_once_a_panel_and_no_label_over_another(tmp_path: Path) -> None:
+    rows = [row("float", 269, 0.0), *(row(f"row number {n}", 75.6, 0.3 + n / 100) for n in range(6))]
+    write_chart([*rows, row("llama.cpp Q4_0 <pure>", 75.6, 0.31)], tmp_path / "chart.svg")
+    svg = ElementTree.parse(tmp_path / "chart.svg")
+    texts = [(e.text, float(e.get("x", 0)), float(e.get("y", 0))) for e in svg.iter(f"{SVG}text")]
+    labels = [text for text in texts if text[0] and text[0].startswith(("row", "Q4_0"))]
+    assert len(labels) == 14 and "float" not in {text for text, _, _ in texts}
+    for panel in (labels[:7], labels[7:]):
+        for number, (_, x, y) in enumerate(panel):
+            assert all(abs(y - other_y) >= 12 or abs(x - other_x) > 50 for _, other_x, other_y in panel[number + 1 :])
+    assert len(list(svg.iter(f"{SVG}circle"))) == 2 * (6 + 1)  # and one in each legend
+    assert "prefers-color-scheme: dark" in (tmp_path / "chart.svg").read_text()
+
+
+def test_degridded_weights_are_the_same_function(tmp_path: Path) -> None:
+    """Factors go into columns and come back in norms and rows; and they do change the weights."""
+    checkpoint = read_checkpoint(
+        write_checkpoint(tmp_path / "model", "llama", dtype=torch.bfloat16, tie_word_embeddings=True)
+    )
+    peers = PeerQuantizer(tmp_path, tmp_path, checkpoint.config.head_dim, lambda: "")
+    write_float_gguf(checkpoint, tmp_path / "float32.gguf")
+    changed = GgufWeights(peers.file("degridded"), checkpoint.config)
+    same = GgufWeights(tmp_path / "float32.gguf", checkpoint.config)
+    text = [TokenSequence(list(range(40)), range(40))]
+    (expected,), (found,) = (decode(weights, text, FLOAT) for weights in (FloatWeights(checkpoint), changed))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(decode(same, text, FLOAT)[0], expected)
+    for part in ("q", "o", "gate", "up", "down", "v"):
+        name = f"layers.3.{part}"
+        assert (changed.matrix(name) / same.matrix(name)).std() > 0.05
+    assert changed.matrix_bytes == same.matrix_bytes > 0
+
+
+def write_float_gguf(checkpoint: Checkpoint, file: Path) -> None:
+    writer = GGUFWriter(file, "llama")
+    for name in checkpoint.names():
+        if name != "head":
+            writer.add_tensor(gguf_name(name), checkpoint.tensor(name).float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_same_answers_are_greedy_ones() -> None:
+    """Of a model that says n + 1 after n: prompts 1 2, answers 3 4 and 3 9."""
+
+    class Successor:
+        vocab_size = 16
+
+        def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+            self.sequences = sequences
+
+        def logits(self, sequence: int, rows: range) -> torch.Tensor:
+            following = [self.sequences[sequence][row] + 1 for row in rows]
+            return torch.nn.functional.one_hot(torch.tensor(following), 16).float()
+
+    questions = [ShortQuestion("", [1, 2], answer) for answer in ([3, 4], [3, 9], [4, 5])]
+    questions.append(ShortQuestion("", [7, 2], [3, 4]))  # what the prompt says is not the model's to say
+    assert same_answers(questions, Successor) == [True, False, False, True]
+
+
+def test_the_recorded_answers_are_the_float_models() -> None:
+    """And one with a token of it changed is not. Needs the demo's checkpoint: some seconds where it is cached."""
+    folder = cached_folder()
+    if folder is None:
+        pytest.skip("the demo's checkpoint is not cached")
+    questions = short_questions(folder)
+    tokenizer = Tokenizer.from_folder(folder)
+    recorded = json.loads(QUESTIONS.read_text(encoding="utf-8"))["questions"]
+    assert len(questions) == 10
+    for question, entry in zip(questions, recorded, strict=True):
+        assert tokenizer.decode(question.answer) == entry["answer"]
+        assert question.answer[-1] == 2  # the end of a turn
+    changed = replace(questions[0], answer=[questions[0].answer[1], *questions[0].answer[1:]])
+    weights = FloatWeights(read_checkpoint(folder))
+    found = same_answers([*questions, changed], lambda sequences: decode_sequences(weights, FLOAT, sequences))
+    assert found == [True] * 10 + [False]

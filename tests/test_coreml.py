@@ -225,7 +225,7 @@ def test_other_models(tmp_path: Path, family: str, kind: str, changes: Any, weig
     assert report.verification is not None and report.verification.passed
     scheme = report.bundle.manifest.quantization["scheme"]
     assert scheme == ("int4-per-channel" if weights == "int4" else "int8-per-channel")
-    assert report.rounding is not None
+    assert report.quantization_error is not None
 
 
 @pytest.mark.parametrize(("rows", "context"), [(1, 48), (7, 48), (40, 41), (ROWS, 64)])
@@ -601,7 +601,7 @@ def scaled(folder: Path, name: str, factor: float, rows: slice = slice(None)) ->
         ({"soc": "sm8750"}, "no SoC 'sm8750'"),
         ({"compute_unit": "gpu"}, "--compute-unit gpu"),
         ({"deployment_target": "ios17"}, "--deployment-target ios17"),
-        ({"calibration": Path("text")}, "--calibration"),
+        ({"calibration": (Path("text"),)}, "--calibration"),
         ({"compiled_model": True}, "cannot be read back"),
         ({"weights": "int8"}, "--weights int8"),
     ],

@@ -260,22 +260,22 @@ def test_verification_is_recorded(reports: dict[str, ExportReport]) -> None:
     assert verify_bundle(reports["cpu"].bundle.path, None, QUIET).passed
 
 
-def test_what_rounding_did_is_said_of_checkpoints_that_were_not_trained_for_it(
+def test_quantization_error_is_said_of_checkpoints_that_were_not_trained_for_it(
     reports: dict[str, ExportReport],
 ) -> None:
-    assert reports["cpu"].rounding is None
-    assert "rounding" not in reports["cpu"].bundle.manifest.quantization
-    rounding = reports["float"].rounding
-    assert rounding is not None
-    recorded = reports["float"].bundle.manifest.quantization["rounding"]
-    assert recorded == {
-        "tokens": rounding.tokens,
-        "float_perplexity": rounding.float_perplexity,
-        "quantized_perplexity": rounding.quantized_perplexity,
-    }
-    assert rounding.tokens > 100 and rounding.float_perplexity > 1
-    assert rounding.float_perplexity != rounding.quantized_perplexity
-    assert f"{rounding.float_perplexity:.1f}" in rounding.summary()
+    """What its numbers are is held in tests/test_evaluate.py."""
+    assert reports["cpu"].quantization_error is None
+    assert "quantization_error" not in reports["cpu"].bundle.manifest.quantization
+    report = reports["float"]
+    error = report.quantization_error
+    assert error is not None
+    assert report.bundle.manifest.quantization["quantization_error"] == error.to_json()
+    assert error.tokens > 100 and error.float_perplexity.value > 1 and error.kl.value > 0
+    assert error.float_perplexity != error.quantized_perplexity
+    shown = report.to_json()
+    for key in ("float_perplexity", "quantized_perplexity", "kl", "kl_low", "top1_agreement_high"):
+        assert shown[key] == error.to_json()[key] is not None
+    assert reports["cpu"].to_json()["kl"] is None
 
 
 def test_the_license_is_in_the_bundle(reports: dict[str, ExportReport]) -> None:
@@ -321,7 +321,7 @@ def test_a_sharded_checkpoint_of_the_accelerator_without_a_chat_template(tmp_pat
     report = export(options(folder, tmp_path / "b", verify=True), QUIET)
     manifest = report.bundle.manifest
     assert (manifest.quantization["scheme"], manifest.quantization["scales"]) == ("int4-per-channel", "learned")
-    assert manifest.chat is None and not manifest.tied_weights_stored_once and report.rounding is None
+    assert manifest.chat is None and not manifest.tied_weights_stored_once and report.quantization_error is None
     assert manifest.verification is not None and manifest.verification["passed"]
 
 

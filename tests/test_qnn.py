@@ -331,7 +331,7 @@ def test_other_weights(tmp_path: Path, family: str, kind: str, weights: Any) -> 
     assert report.bundle.manifest.backend.target == "sm8650"
     scheme = report.bundle.manifest.quantization["scheme"]
     assert scheme == ("int4-per-channel" if weights == "int4" else "int8-per-channel")
-    assert report.rounding is not None
+    assert report.quantization_error is not None
 
 
 # Negative controls: what verification has to find
@@ -645,12 +645,12 @@ def test_two_exports_at_once(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @simulated
-@pytest.mark.parametrize(("text", "says"), [(b"", "0 tokens|1 tokens"), (b"\xff\xfe\x00", "UTF-8")])
+@pytest.mark.parametrize(("text", "says"), [(b"", "empty|tokens"), (b"\xff\xfe\x00", "UTF-8")])
 def test_calibration_texts_that_are_none(checkpoint: Path, tmp_path: Path, text: bytes, says: str) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(text)
     with pytest.raises(InputError, match=says):
-        export(options(checkpoint, tmp_path / "b", calibration=path), QUIET)
+        export(options(checkpoint, tmp_path / "b", calibration=(path,)), QUIET)
     assert not (tmp_path / "b").exists()
 
 

@@ -1,12 +1,10 @@
-"""The small verbs: bench, eval, doctor, models, push, and what they share: progress and resources."""
+"""The small verbs: bench, doctor, models, push, and what they share: progress and resources."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from checkpoints import BOS_ID, VOCAB_SIZE
-from fake_backend import PROGRAM, FakeSession, ids_of, successors, write_bundle
+from checkpoints import VOCAB_SIZE
+from fake_backend import PROGRAM, FakeSession, write_bundle
 from phone_runtime import forms
 
 import mlp_export.backends.base as base_module
@@ -26,8 +24,7 @@ from mlp_export.backends.base import BACKENDS, Requirement
 from mlp_export.bench import bench
 from mlp_export.bundle import Bundle
 from mlp_export.doctor import doctor
-from mlp_export.errors import InputError, MissingError, ResourceError, UsageError, VerificationError
-from mlp_export.evaluate import evaluate, shipped_text
+from mlp_export.errors import MissingError, ResourceError, UsageError
 from mlp_export.models import list_models
 from mlp_export.progress import Progress, peak_rss_bytes
 from mlp_export.push import DEVICE_FOLDER, push
@@ -145,85 +142,6 @@ def test_bench_counts_out_of_range(
     assert session.calls == []
 
 
-# eval
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_perplexity_by_hand(bundle: Bundle, tmp_path: Path) -> None:
-    """Tokens: BOS, Hello, " world". After BOS all 320 are as likely, after Hello " world" is e^10 to 319."""
-    session = FakeSession(successors("Hello world"))
-    report = evaluate(bundle, QUIET, text=write(tmp_path / "t", "Hello world"), session=session)
-    likely = math.e**10 / (math.e**10 + 319)
-    assert report.tokens == 2
-    assert report.perplexity == pytest.approx((320 * (1 / likely)) ** 0.5, rel=1e-5)
-    assert session.fed == [BOS_ID, ids_of("Hello")[0]]  # the last token has nothing to predict
-    assert report.to_json() == {"text": str(tmp_path / "t"), "tokens": 2, "perplexity": report.perplexity}
-
-
-def test_perplexity_of_a_model_that_expects_something_else(bundle: Bundle, tmp_path: Path) -> None:
-    session = FakeSession({BOS_ID: ids_of("A")[0]})
-    report = evaluate(bundle, QUIET, text=write(tmp_path / "t", "B"), session=session)
-    assert report.perplexity == pytest.approx(math.e**10 + 319, rel=1e-5)
-
-
-def test_a_text_longer_than_asked_for_or_than_the_context(bundle: Bundle, tmp_path: Path) -> None:
-    text = write(tmp_path / "t", "x" * 500)
-    for max_tokens, predicted in ((10, 9), (2, 1), (64, 63), (1024, 63)):
-        session = FakeSession({})
-        report = evaluate(bundle, QUIET, text=text, max_tokens=max_tokens, session=session)
-        assert report.tokens == predicted
-        assert session.calls == [(1, position) for position in range(predicted)]
-        assert report.perplexity == pytest.approx(320, rel=1e-5)
-
-
-def test_special_tokens_in_a_text_are_text(bundle: Bundle, tmp_path: Path) -> None:
-    session = FakeSession({})
-    evaluate(bundle, QUIET, text=write(tmp_path / "t", "a<|eot|>b"), session=session)
-    assert session.fed == [BOS_ID, *ids_of("a"), *ids_of("<|"), *ids_of("eot"), *ids_of("|>")]
-
-
-def test_a_bundle_without_bos(tmp_path: Path) -> None:
-    values = json.loads((write_bundle(tmp_path / "b").path / "manifest.json").read_text())
-    values["tokenizer"]["add_bos"] = False
-    write(tmp_path / "b" / "manifest.json", json.dumps(values))
-    session = FakeSession({})
-    evaluate(Bundle.open(tmp_path / "b"), QUIET, text=write(tmp_path / "t", "AB"), session=session)
-    assert session.fed == ids_of("A")
-
-
-def test_the_text_that_ships(bundle: Bundle) -> None:
-    report = evaluate(bundle, QUIET, max_tokens=16, session=FakeSession({}))
-    assert (report.text, report.tokens) == ("", 15)
-    assert len(shipped_text().split()) > 300
-
-
-def test_texts_that_cannot_be_measured(bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "latin1").write_bytes("Gr\xfc\xdfe".encode("latin-1"))
-    for path, said in (
-        (tmp_path / "none", "No such file"),
-        (tmp_path, "cannot read"),
-        (tmp_path / "latin1", r"not UTF-8 text \(byte 2\)"),
-        (write(tmp_path / "empty", ""), "has 1 tokens, expected 2 or more"),
-    ):
-        with pytest.raises(InputError, match=said):
-            evaluate(bundle, QUIET, text=path, session=FakeSession({}))
-    with pytest.raises(UsageError, match="perplexity over 1 tokens"):
-        evaluate(bundle, QUIET, max_tokens=1, session=FakeSession({}))
-
-
-def test_a_program_that_answers_nan_has_no_perplexity(bundle: Bundle) -> None:
-    class NanSession(FakeSession):
-        def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
-            return super().forward(tokens, position) * math.nan
-
-    with pytest.raises(VerificationError, match="NaN"):
-        evaluate(bundle, QUIET, session=NanSession({}))
-
-
 # doctor
 
 
@@ -327,7 +245,9 @@ class Phone:
         self.log = folder / "adb.log"
         self.monkeypatch = monkeypatch
         (folder / "bin").mkdir()
-        write(folder / "bin" / "adb", ADB).chmod(0o755)
+        adb = folder / "bin" / "adb"
+        adb.write_text(ADB, encoding="utf-8")
+        adb.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setenv("ADB_LOG", str(self.log))
         self.set(DEVICES=ONE_DEVICE, DF=BIG_DISK, FAIL="-", DAMAGE="-", REASON="-", SHELL="open")

@@ -17,7 +17,7 @@ from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme
+from mlp_export.quantization.scheme import Scheme, Weights
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.session import Session
@@ -175,7 +175,7 @@ class Backend(Protocol):
         self,
         kind: Kind,
         config: ModelConfig,
-        weights: Literal["int4", "int8"] | None,
+        weights: Weights | None,
         formats: Mapping[str, WeightFormat] | None = None,
     ) -> Scheme:
         """How the weights of a checkpoint of `kind` are rounded; `weights` is what the person asked for, `formats` what

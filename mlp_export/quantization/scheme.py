@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mlp_export.checkpoint import Kind, parameter_keys
@@ -13,8 +13,12 @@ from mlp_export.errors import InputError, UsageError
 from mlp_export.quantization.weight import Bits, WeightFormat
 
 GROUP_SIZE = 32  # of MobileLLM-Pro's CPU checkpoint, and the smallest XNNPACK takes
-Weights = Literal["int4", "int8"]
+Weights = Literal["int4", "mixed", "int8"]
 INT8 = WeightFormat(8, None)
+# The head is where rounding costs most for its bytes; a tied embedding is the same matrix.
+_EMBEDDINGS = ("embed", "head")
+# Of the linears with a scale an output channel, those that lose most in 4 bits.
+_MIXED_INT8 = ("v", "o", "down")
 # Linears of a layer that XNNPACK computes as one.
 _FUSED = (("q", "k", "v"), ("gate", "up"))
 
@@ -95,6 +99,8 @@ def group_scheme(
         return _stored_scheme(config, formats or {}, weights, _FUSED)
     if kind == "int4-accelerator":
         return Scheme(4, None, learned=True)
+    if weights == "mixed":
+        raise UsageError("--weights mixed with scales a group", "it is for NPUs: give --weights int4, or --head int8")
     if weights == "int8":
         return Scheme(8, None)
     for what, columns in (
@@ -114,7 +120,8 @@ def channel_scheme(
     kind: Kind, config: ModelConfig, weights: Weights | None, formats: Mapping[str, WeightFormat] | None = None
 ) -> Scheme:
     """For delegates that have a scale an output channel: what the checkpoint was trained for, else `weights` (None:
-    int8, since int4 without training leaves little of a model). `formats` as in `group_scheme`.
+    int8, since int4 without training loses much of a model). Untrained, head and embedding are int8 with "int4" as
+    well, and with "mixed" the linears that lose most are. `formats` as in `group_scheme`.
 
     Raises UsageError where `weights` contradicts the checkpoint, InputError for a checkpoint in groups.
     """
@@ -135,7 +142,24 @@ def channel_scheme(
         )
     if kind == "int4-accelerator":
         return Scheme(4, None, learned=True)
-    return Scheme(4, None) if weights == "int4" else Scheme(8, None)
+    if weights in (None, "int8"):
+        return Scheme(8, None)
+    return Scheme(4, None, exceptions=dict.fromkeys((*_EMBEDDINGS, *(_MIXED_INT8 if weights == "mixed" else ())), INT8))
+
+
+def with_head(scheme: Scheme, kind: Kind, config: ModelConfig, head: Literal["int4", "int8"] | None) -> Scheme:
+    """`scheme` with the head, and a tied embedding, in a format of their own; None: as it is.
+
+    Raises UsageError for a checkpoint that was trained for its format, and for a head with fewer bits than the rest.
+    """
+    if head is None or f"int{scheme.format('head').bits}" == head:
+        return scheme
+    if kind != "float":
+        raise UsageError(f"--head {head} for a checkpoint that is int4 already ({kind})", "leave --head out")
+    if head == "int4":
+        raise UsageError("--head int4 beside weights of 8 bits", "leave --head out, or give --weights int4")
+    matrix = _EMBEDDINGS if config.tied_embeddings else ("head",)
+    return replace(scheme, exceptions={**scheme.exceptions, **dict.fromkeys(matrix, INT8)})
 
 
 def _stored_scheme(
@@ -160,8 +184,20 @@ def _stored_scheme(
         )
     if config.tied_embeddings:
         chosen["head"] = chosen["embed"]
-    exceptions = {name: form for name, form in chosen.items() if form != most}
-    return Scheme(most.bits, most.group_size, stored=True, exceptions=exceptions)
+    return Scheme(most.bits, most.group_size, stored=True, exceptions=_exceptions(chosen, most))
+
+
+def _exceptions(chosen: Mapping[str, WeightFormat], most: WeightFormat) -> dict[str, WeightFormat]:
+    """The formats of weights that differ from `most`; by the last part of their names where all layers agree."""
+    forms: dict[str, set[WeightFormat]] = {}
+    for name, form in chosen.items():
+        forms.setdefault(name.rpartition(".")[2], set()).add(form)
+    found = {}
+    for name, form in chosen.items():
+        part = name.rpartition(".")[2]
+        if form != most:
+            found[part if len(forms[part]) == 1 else name] = form
+    return found
 
 
 def _common_format(names: Sequence[str], formats: Mapping[str, WeightFormat]) -> WeightFormat:
@@ -184,8 +220,8 @@ def _common_format(names: Sequence[str], formats: Mapping[str, WeightFormat]) ->
 
 
 def _check_weights(kind: Kind, weights: Weights | None) -> None:
-    if kind not in ("float", "quantized") and weights == "int8":
+    if kind not in ("float", "quantized") and weights in ("int8", "mixed"):
         raise UsageError(
-            f"--weights int8 for a checkpoint trained for int4 ({kind})",
+            f"--weights {weights} for a checkpoint trained for int4 ({kind})",
             "leave --weights out, or give the checkpoint that was not trained for int4",
         )

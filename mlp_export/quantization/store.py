@@ -8,7 +8,8 @@ is for one machine and one release; what is handed on is a checkpoint.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -77,12 +78,24 @@ class WeightStore:
         return self.folder / f"{name}.safetensors"
 
 
+def store_bytes(config: ModelConfig, scheme: Scheme) -> int:
+    """Bytes of a store's files for a model of that shape, headers included."""
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    if scheme.learned:
+        shapes["head"] = shapes["embed"]
+    return sum(
+        rows * columns + 4 * rows * scheme.format(name).scales_per_row(columns) + 512
+        for name, (rows, columns) in shapes.items()
+    )
+
+
 @dataclass(frozen=True)
 class QuantizedModel:
     """A checkpoint's config and norms with the weights of a store, read when asked for."""
 
     checkpoint: Checkpoint
     store: WeightStore
+    norms: Mapping[str, torch.Tensor] = field(default_factory=dict)  # tuned ones, in place of the checkpoint's
 
     @property
     def config(self) -> ModelConfig:
@@ -123,4 +136,4 @@ class QuantizedModel:
 
     def norm(self, name: str) -> torch.Tensor:
         """float32 [hidden]"""
-        return self.checkpoint.tensor(name).float()
+        return (self.norms[name] if name in self.norms else self.checkpoint.tensor(name)).float()

@@ -105,8 +105,10 @@ def _sources() -> str:
     digest = hashlib.sha256()
     tests = [Path(__file__), *(Path(__file__).parents[1] / name for name in ("artifacts.py", "checkpoints.py"))]
     package = Path(mlp_export.__file__).parent
-    files = [package / f"{name}.py" for name in ("checkpoint", "config", "decoder", "quantization")]
-    files += [*(package / "backends").glob("*.py"), *(package / "backends/xnnpack").glob("*.py"), *tests]
+    files = [package / f"{name}.py" for name in ("checkpoint", "config", "decoder")]
+    for folder in ("quantization", "backends", "backends/xnnpack"):
+        files += (package / folder).glob("*.py")
+    files += tests
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

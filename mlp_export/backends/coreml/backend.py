@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -40,7 +40,7 @@ from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme, channel_scheme
+from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.session import Session
@@ -85,7 +85,7 @@ class CoremlBackend:
         self,
         kind: Kind,
         config: ModelConfig,
-        weights: Literal["int4", "int8"] | None,
+        weights: Weights | None,
         formats: Mapping[str, WeightFormat] | None = None,
     ) -> Scheme:
         return replace(channel_scheme(kind, config, weights, formats), half_scales=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -31,7 +31,7 @@ from mlp_export.errors import MissingError, UsageError
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.native_output import Muted
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme, channel_scheme
+from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.resources import human_bytes
@@ -74,7 +74,7 @@ class QnnBackend:
         self,
         kind: Kind,
         config: ModelConfig,
-        weights: Literal["int4", "int8"] | None,
+        weights: Weights | None,
         formats: Mapping[str, WeightFormat] | None = None,
     ) -> Scheme:
         return channel_scheme(kind, config, weights, formats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -26,7 +26,7 @@ from mlp_export.config import ModelConfig
 from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
 from mlp_export.layer_taps import LayerWatch
 from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme, group_scheme
+from mlp_export.quantization.scheme import Scheme, Weights, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 from mlp_export.session import Session
@@ -73,7 +73,7 @@ class XnnpackBackend:
         self,
         kind: Kind,
         config: ModelConfig,
-        weights: Literal["int4", "int8"] | None,
+        weights: Weights | None,
         formats: Mapping[str, WeightFormat] | None = None,
     ) -> Scheme:
         return group_scheme(kind, config, weights, formats)
