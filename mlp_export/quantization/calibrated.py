@@ -60,13 +60,13 @@ def quantize_with_gptq(
     count alike. Memory: a layer's weights and moments in float32, or the largest matrix as stored and its codes; and
     the values of all tokens between two layers.
 
-    Raises UsageError for a checkpoint that was trained for its codes, InputError for one whose values on this text are
-    not finite and for a folder that is something else, ResourceError where the disk is full.
+    Raises UsageError for a checkpoint that is not a float one, InputError for one whose values on this text are not
+    finite and for a folder that is something else, ResourceError where the disk is full.
     """
     if checkpoint.qat:
         raise UsageError(
-            f"calibration of a checkpoint that was trained for its codes ({checkpoint.kind})",
-            "export it as it is: rounding it to nearest gives the codes of its training",
+            f"calibration of a checkpoint that has its codes, or was trained for them ({checkpoint.kind})",
+            "export it as it is: its codes are taken",
         )
     if sequences.dim() != 2 or sequences.numel() == 0:
         raise InputError(

@@ -88,11 +88,6 @@ class Objective:
         lower = torch.linalg.cholesky(self.hessian[self.order][:, self.order])
         return lower.div_(lower.diagonal().clone())
 
-    def error(self, weight: torch.Tensor, found: QuantizedWeight) -> float:
-        """tr((Q - W) H (Q - W)')"""
-        difference = found.dequantize() - weight.float()
-        return float(((difference @ self.hessian) * difference).sum(dtype=torch.float64))
-
 
 def _damped(hessian: torch.Tensor, diagonal: torch.Tensor, damping: float) -> Objective:
     mean = diagonal.mean()
@@ -183,7 +178,7 @@ class _Columns:
     @staticmethod
     def of(rows: torch.Tensor, importance: torch.Tensor, form: WeightFormat) -> _Columns:
         """The block with its scales and no codes yet."""
-        weight = rows.T.to(torch.float32, memory_format=torch.contiguous_format).contiguous()
+        weight = rows.float().T.contiguous()
         groups = form.scales_per_row(len(weight))
         grouped, importance = weight.view(groups, -1, weight.shape[1]), importance.view(groups, -1, 1)
         scales = torch.empty(groups, 1, weight.shape[1])
