@@ -36,6 +36,8 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from mlp_export import demo
 from mlp_export.checkpoint import Kind, check_no_adapter
+from mlp_export.checkpoint_formats import embedding_scales
+from mlp_export.checkpoint_formats.recognize import QUANTIZATION_FILES
 from mlp_export.config import ModelConfig, read_config
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
 from mlp_export.paths import check_utf8
@@ -56,6 +58,8 @@ _CHECKPOINT_FILES = (
     "added_tokens.json",
     "tokenizer.model",
     "chat_template.jinja",
+    *QUANTIZATION_FILES,
+    embedding_scales.FILE,
 )
 # What read_config reads, but for tokenizer.json, which is large.
 _CONFIG_FILES = (
@@ -64,6 +68,7 @@ _CONFIG_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    *QUANTIZATION_FILES,
 )
 _LICENCE_FILES = ("LICENSE*", "LICENCE*", "license*", "USE_POLICY*", "NOTICE*")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -40,20 +40,20 @@ from torchao.quantization import (
     PerAxis,
     PerGroup,
 )
-from transformers import AutoModelForCausalLM, LlamaConfig, TorchAoConfig
+from transformers import AutoModelForCausalLM, CompressedTensorsConfig, LlamaConfig, TorchAoConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from mlp_export.backends.base import get_backend
 from mlp_export.bundle import Bundle
 from mlp_export.checkpoint import Checkpoint, interleave_rows, read_checkpoint, rotate_half_rows
-from mlp_export.checkpoint_formats import embedding_scales
+from mlp_export.checkpoint_formats import compressed_tensors, embedding_scales
 from mlp_export.checkpoint_formats.compressed_tensors import read_record, write_checkpoint
 from mlp_export.checkpoint_formats.gguf import write_gguf
 from mlp_export.checkpoint_formats.packed_weight import deviation, representable
 from mlp_export.checkpoint_formats.packing import pack_words, unpack_words
 from mlp_export.checkpoint_formats.readers import GptqReader
 from mlp_export.config import ModelConfig
-from mlp_export.errors import InputError, UsageError
+from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.export import ExportOptions, export, plan
 from mlp_export.quantization.nearest import measure_loss, round_checkpoint, storage_notes, with_format
 from mlp_export.quantization.scheme import INT8, Scheme, channel_scheme, group_scheme
@@ -132,8 +132,12 @@ def test_transformers_computes_the_same_logits(scheme: Scheme, tied: bool, tmp_p
     write_checkpoint(model, tmp_path / "out", RECORD)
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
+    at_load = CompressedTensorsConfig(dequantize=True)  # and not at the first call
     found, expected = logits(loaded), reference_logits(model)
     assert torch.equal(found, expected)
+    assert torch.equal(
+        logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out", quantization_config=at_load)), expected
+    )
     assert float((found - logits(AutoModelForCausalLM.from_pretrained(tmp_path / "model"))).abs().max()) > 0.01
 
 
@@ -206,6 +210,19 @@ def test_scales_that_the_file_cannot_hold(change: Any, tmp_path: Path) -> None:
     weight = model.weight("layers.0.o")
     model.store.add("layers.0.o", replace(weight, scales=change(weight.scales)))
     with pytest.raises(ValueError, match=r"the scales of layers\.0\.o"):
+        write_checkpoint(model, tmp_path / "out", RECORD)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_without_the_codes_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = float_model(tmp_path / "model")
+
+    def faulty(codes: torch.Tensor, bits: int) -> torch.Tensor:
+        words = pack_words(codes, bits)
+        return words ^ (codes.shape == (64, 96))  # the lowest bit of each word of layers.N.down
+
+    monkeypatch.setattr(compressed_tensors, "pack_words", faulty)
+    with pytest.raises(VerificationError, match=r"codes and scales of layers\.0\.down"):
         write_checkpoint(model, tmp_path / "out", RECORD)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -635,10 +652,11 @@ def test_tensors_of_a_format_that_the_config_does_not_name(key: str, said: str, 
         read_checkpoint(folder)
 
 
-def test_mlx_is_named(copied: Path) -> None:
+@pytest.mark.parametrize("names", [["quantization"], ["quantization", "quantization_config"]])
+def test_mlx_is_named(names: list[str], copied: Path) -> None:
     def edit(config: dict[str, Any]) -> None:
         del config["quantization_config"]
-        config["quantization"] = {"group_size": 64, "bits": 4}
+        config |= {name: {"group_size": 64, "bits": 4} for name in names}
 
     edit_config(copied, edit)
     with pytest.raises(InputError, match="quantized by mlx"):
@@ -798,8 +816,8 @@ def test_groups_of_linears_that_are_one_weight_are_split_alike() -> None:
         group_scheme("quantized", config, "int8", formats)
 
 
-def test_repeated_scales_and_wider_codes_are_the_same_numbers(floats: Path, tmp_path: Path) -> None:
-    weight = float_model(tmp_path / "model", Scheme(4, 64)).weight("layers.0.q")
+def test_repeated_scales_and_wider_codes_are_the_same_numbers(tmp_path: Path) -> None:
+    weight = float_model(tmp_path / "model", Scheme(4, 64), intermediate_size=128).weight("layers.0.down")
     assert torch.equal(with_format(weight, WeightFormat(4, 32)).dequantize(), weight.dequantize())
     for form in (WeightFormat(4, 48), WeightFormat(8, 128)):
         with pytest.raises(InputError, match="expected"):
@@ -812,7 +830,7 @@ def test_npus_take_rows_and_refuse_groups() -> None:
     rows["layers.0.down"] = INT8
     scheme = channel_scheme("quantized", config, None, rows)
     assert (scheme.name, scheme.stored) == ("int4-per-channel", True)
-    assert scheme.exceptions == dict.fromkeys(("layers.0.down", "embed", "head"), INT8)
+    assert scheme.exceptions == dict.fromkeys(("down", "embed", "head"), INT8)
     assert Scheme.from_manifest(scheme.manifest()) == scheme
     with pytest.raises(InputError, match="groups of columns"):
         channel_scheme("quantized", config, None, {**rows, "layers.0.o": WeightFormat(4, 32)})

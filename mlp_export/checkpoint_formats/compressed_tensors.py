@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mlp_export.checkpoint import Checkpoint, rotate_half_rows
+from mlp_export.checkpoint import Checkpoint, read_checkpoint, rotate_half_rows
 from mlp_export.checkpoint_formats import embedding_scales
 from mlp_export.checkpoint_formats.packing import pack_words
 from mlp_export.checkpoint_formats.safetensors_file import Entry, write_tensors
+from mlp_export.errors import VerificationError
 from mlp_export.folder_writer import FolderKind, FolderWriter
 from mlp_export.jsonfile import read_json_object
 from mlp_export.quantization.store import QuantizedModel
@@ -56,7 +57,7 @@ def write_checkpoint(
 
     The files hold bf16 scales, per-channel ones too: they must be chosen before the codes are. Raises ValueError for
     scales that bf16 does not hold or that are not positive, UsageError where `folder` is there and is not to be
-    replaced, ResourceError for a full disk.
+    replaced, ResourceError for a full disk, and VerificationError where the files do not give the codes back.
     """
     checkpoint = model.checkpoint
     with FolderWriter(folder, KIND, overwrite) as writer:
@@ -77,6 +78,7 @@ def write_checkpoint(
         config = _config(model, read_json_object(checkpoint.path / "config.json"))
         _write_text(writer.folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         _write_text(writer.folder / "README.md", _model_card(model, record))
+        _check_written(model, writer.folder)
         writer.move_into_place()
 
 
@@ -93,6 +95,17 @@ def read_record(folder: Path) -> dict[str, str] | None:
 
 # Only what this project wrote is ever replaced.
 KIND = FolderKind("checkpoint", lambda folder: read_record(folder) is not None)
+
+
+def _check_written(model: QuantizedModel, folder: Path) -> None:
+    written = read_checkpoint(folder)
+    for name in model.weight_names():
+        found = written.quantized(name)
+        if found is None or not found.equals(model.weight(name)):
+            raise VerificationError(
+                f"the checkpoint that was written does not hold the codes and scales of {name}",
+                "nothing was written; please report it with the model's name",
+            )
 
 
 def _weight_entries(model: QuantizedModel, on_weight: Callable[[], object]) -> list[Entry]:

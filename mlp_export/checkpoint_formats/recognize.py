@@ -35,7 +35,12 @@ _REASONS = {
     "gemma": "its activation scales are static, and XNNPACK's dynamic",
 }
 # Files that hold the config where config.json has none, and whose they are.
-_OTHER_FILES = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gptq", "quant_config.json": "awq"}
+QUANTIZATION_FILES = {
+    "hf_quant_config.json": "modelopt",
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+    "quantization_config.json": "auto-round",
+}
 # Ends of tensor names that only one format has.
 _TENSORS = {
     ".weight_scale_inv": "fp8",
@@ -58,11 +63,12 @@ def quantization_config(values: Mapping[str, Any], folder: Path | None = None) -
     Raises InputError for a method that cannot be read exactly.
     """
     config = values.get("quantization_config") or values.get("compression_config")
-    if config is None and isinstance(values.get("quantization"), dict):
+    named = isinstance(config, dict) and "quant_method" in config
+    if isinstance(values.get("quantization"), dict) and not named:  # MLX writes its entry under both names
         raise refusal("mlx", "config.json")
     source = "config.json"
     if config is None and folder is not None:
-        for name, method in _OTHER_FILES.items():
+        for name, method in QUANTIZATION_FILES.items():
             if (folder / name).is_file():
                 config, source = {"quant_method": method, **read_json_object(folder / name)}, name
                 break
