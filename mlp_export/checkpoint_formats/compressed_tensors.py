@@ -209,7 +209,8 @@ def _config(model: QuantizedModel, source: Mapping[str, Any]) -> dict[str, Any]:
 def _quantization_config(model: QuantizedModel) -> dict[str, Any]:
     """A group for each format: the one that most linears have by their class, others by their names.
 
-    vLLM's head is of no class that it names, so a pattern stands for it.
+    vLLM's head is of no class that it names, so a pattern stands for it. With several groups transformers 5.23 must
+    load as it does by default: its `dequantize=True` takes one group's format for all linears.
     """
     modules: dict[WeightFormat, list[str]] = {}
     for name in model.checkpoint.weight_names():
