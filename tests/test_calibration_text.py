@@ -92,7 +92,7 @@ def test_shipped_text_is_dealt_by_shares_and_starts_with_bos(tokenizer: Tokenize
     assert sum(found.tokens.values()) == 12_288 and found.notes == ()
     shares = {name: count / 12_288 for name, count in found.tokens.items()}
     # A document of up to 3,000 bytes, which are tokens here, is taken whole.
-    assert shares == pytest.approx({"prose": 0.32, "code": 0.18, "languages": 0.16, "conversations": 0.34}, abs=0.13)
+    assert shares == pytest.approx({"prose": 0.30, "code": 0.16, "languages": 0.12, "conversations": 0.42}, abs=0.13)
     again = calibration_sequences(tokenizer, TEMPLATE, [], 12_288, 512)
     assert again.sha256 == found.sha256 and torch.equal(again.ids, found.ids)
 
@@ -128,9 +128,10 @@ def test_demo_model_gets_a_quarter_in_its_template() -> None:
     found = calibration_sequences(tokenizer, read_chat_template(folder), [], 12_288, 512)
     assert found.ids.shape == (24, 512) and found.notes == ()
     shares = {name: count / 12_288 for name, count in found.tokens.items()}
-    assert shares == pytest.approx({"prose": 0.32, "code": 0.18, "languages": 0.16, "conversations": 0.34}, abs=0.03)
+    # A piece is dealt whole: the second of languages.txt's two has 1,300 tokens.
+    assert shares == pytest.approx({"prose": 0.30, "code": 0.16, "languages": 0.12, "conversations": 0.42}, abs=0.05)
     starts, ends = flat(found).count(1), flat(found).count(2)
-    assert abs(starts - ends) <= 1 and starts > 75  # every turn is opened and closed: at most the last is cut
+    assert abs(starts - ends) <= 1 and starts > 100  # every turn is opened and closed: at most the last is cut
     assert found.ids.unique().numel() > 2_500
 
 

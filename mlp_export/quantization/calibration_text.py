@@ -35,15 +35,15 @@ _CONVERSATIONS = "conversations"
 _SHIPPED: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     (
         "prose",
-        0.32,
+        0.30,
         (
             *("encyclopedic.txt", "stories.txt", "news.txt", "letters.txt"),
             *("technical.md", "howto.md", "dialogue.txt"),
         ),
     ),
-    ("code", 0.18, ("code.md",)),
-    ("languages", 0.16, ("languages.txt",)),
-    (_CONVERSATIONS, 0.34, ("conversations.json",)),
+    ("code", 0.16, ("code.md",)),
+    ("languages", 0.12, ("languages.txt",)),
+    (_CONVERSATIONS, 0.42, ("conversations.json", "small_talk.json")),
 )
 # GPTQ fits a matrix to the inputs it has seen. Without shrinkage, 4,096 tokens left a matrix of 1,536 inputs worse than
 # rounding on other text, and 12,288 did not. Below half of the former nothing is fitted but the text itself.
