@@ -11,7 +11,7 @@ ACTIONLINT := $(CURDIR)/.venv-actionlint
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
-	$(BIN)/mlp-export run build/demo --prompt 'What is the capital of France?' --stock-runner
+	$(BIN)/mlp-export run build/demo --prompt 'What is the capital of Japan?' --stock-runner
 
 # On Qualcomm's simulator, some seconds a token.
 demo-qnn: qnn

@@ -34,7 +34,7 @@ from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.calibrated import quantize_with_gptq
 from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
 from mlp_export.quantization.distillation import distill
-from mlp_export.quantization.scheme import Scheme, Weights, with_head
+from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resolve import resolve
 from mlp_export.resources import human_bytes, require
@@ -43,9 +43,11 @@ from mlp_export.tokenizer import Tokenizer
 CALIBRATION_TOKENS = 12_288
 SEQUENCE_TOKENS = 512
 _CACHE = "quantized"
-# Measured (see benchmarks/quantization.py).
-_BASE_RAM = 1_000_000_000
-_DISTILL_RAM_PER_WEIGHT = 8
+# Measured: 1.12 GB for the demo (this says 1.2), 1.73 GB for two layers of MobileLLM-Pro with its whole vocabulary (2.4;
+# a float32 checkpoint takes more than a bf16 one). Imports and a layer; the largest matrix, as stored and as codes.
+_BASE_RAM, _RAM_PER_HEAD_WEIGHT = 1_000_000_000, 5
+# Of distillation: float32 numbers for each logit of a sequence, and bytes for each scale.
+_DISTILL_LOGITS, _DISTILL_RAM_PER_SCALE = 6, 16
 _PACKAGES = ("mlp-export", "torch", "torchao")
 
 
@@ -252,11 +254,13 @@ class QuantizeCosts:
 
 def quantize_costs(config: ModelConfig, distill_steps: int = 0) -> QuantizeCosts:
     """What quantizing a model of that shape takes."""
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
-    weights = sum(rows * columns for rows, columns in shapes.values())
+    shapes = [shape for _, shape in parameter_keys(config).values() if len(shape) == 2]
+    weights = sum(rows * columns for rows, columns in shapes)
     embedding = config.vocab_size * config.hidden_size
-    hidden = 2 * 4 * CALIBRATION_TOKENS * config.hidden_size
-    ram = _BASE_RAM + hidden + 3 * 4 * embedding + (_DISTILL_RAM_PER_WEIGHT * weights if distill_steps else 0)
+    ram = _BASE_RAM + 2 * 4 * CALIBRATION_TOKENS * config.hidden_size + _RAM_PER_HEAD_WEIGHT * embedding
+    if distill_steps:
+        ram += 4 * _DISTILL_LOGITS * SEQUENCE_TOKENS * config.vocab_size
+        ram += _DISTILL_RAM_PER_SCALE * weights // GROUP_SIZE
     return QuantizeCosts(ram, weights + weights // 8, weights * 5 // 8 + 2 * embedding)
 
 

@@ -1,0 +1,42 @@
+"""The demo's int4 export on real weights: the default quantizer keeps the float model's answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from artifacts import QUIET
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from short_questions import same_answers, short_questions
+
+from mlp_export import demo
+from mlp_export.evaluate import ArtifactPredictor
+from mlp_export.export import ExportOptions, export
+from mlp_export.session import open_session
+
+# `make demo` makes both, in minutes.
+MADE = demo.cached_folder() is not None and any((demo.cache_folder() / "quantized").glob("*/config.json"))
+needs_the_demo = pytest.mark.skipif(not MADE and "CI" not in os.environ, reason="run `make demo` first")
+
+
+@needs_the_demo
+def test_answers_are_the_float_models(tmp_path: Path) -> None:
+    """At least 8 of the 10 short questions, through the finished program; rounded to nearest, at most half of them."""
+    questions = short_questions(demo.demo_folder(lambda line: None))
+    kept = {}
+    for quantizer in ("gptq", "nearest"):
+        asked = ExportOptions(
+            "xnnpack",
+            "demo",
+            tmp_path / quantizer,
+            context=128,
+            quantizer=quantizer,
+            verify=False,  # type: ignore[arg-type]
+        )
+        session = open_session(export(asked, QUIET).bundle)
+        kept[quantizer] = sum(same_answers(questions, lambda sequences, s=session: ArtifactPredictor(s, sequences)))
+    assert kept["gptq"] >= 8, kept
+    assert kept["nearest"] <= 5, kept
