@@ -13,7 +13,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -43,8 +43,8 @@ from mlp_export.tokenizer import Tokenizer
 CALIBRATION_TOKENS = 12_288
 SEQUENCE_TOKENS = 512
 _CACHE = "quantized"
-# Measured: 1.12 GB for the demo (this says 1.2), 1.73 GB for two layers of MobileLLM-Pro with its whole vocabulary (2.4;
-# a float32 checkpoint takes more than a bf16 one). Imports and a layer; the largest matrix, as stored and as codes.
+# Measured: 1.12 GB for the demo (this says 1.2), 1.73 GB for two layers of MobileLLM-Pro and its whole vocabulary (2.4: a
+# float32 checkpoint takes more than a bf16 one). Imports and a layer; the largest matrix, as stored and as codes.
 _BASE_RAM, _RAM_PER_HEAD_WEIGHT = 1_000_000_000, 5
 # Of distillation: float32 numbers for each logit of a sequence, and bytes for each scale.
 _DISTILL_LOGITS, _DISTILL_RAM_PER_SCALE = 6, 16
@@ -227,13 +227,18 @@ def recipe_of(
     distill_steps: int = 0,
 ) -> Recipe:
     return Recipe(
-        scheme.manifest(),
+        _in_checkpoint(scheme).manifest(),
         source_sha256(checkpoint),
         sequences.sha256,
         sequences.ids.numel(),
         sequential,
         distill_steps,
     )
+
+
+def _in_checkpoint(scheme: Scheme) -> Scheme:
+    """Checkpoints hold bf16 scales; those of Core ML are made half by the export, which loses nothing."""
+    return replace(scheme, half_scales=False)
 
 
 def source_sha256(checkpoint: Checkpoint) -> str:
@@ -290,7 +295,13 @@ def _quantized(
     # nearly float.
     numerics = FLOAT if scheme.group_size is None else DynamicNumerics("int8", "int8")
     store = quantize_with_gptq(
-        checkpoint, scheme, sequences.ids, numerics, work / "gptq", progress, sequential=recipe.sequential
+        checkpoint,
+        _in_checkpoint(scheme),
+        sequences.ids,
+        numerics,
+        work / "gptq",
+        progress,
+        sequential=recipe.sequential,
     )
     model = QuantizedModel(checkpoint, store)
     if not recipe.distill_steps:

@@ -221,7 +221,7 @@ def test_the_same_model_is_cached_under_the_same_name(checkpoint: Path, tmp_path
 )
 def test_other_models(tmp_path: Path, family: str, kind: str, changes: Any, weights: Any) -> None:
     model = checkpoint_of(tmp_path / "model", kind, family, **changes)
-    report = export(options(model, tmp_path / "b", weights=weights, context=64), QUIET)
+    report = export(options(model, tmp_path / "b", weights=weights, quantizer="nearest", context=64), QUIET)
     assert report.verification is not None and report.verification.passed
     scheme = report.bundle.manifest.quantization["scheme"]
     assert scheme == ("int4-per-channel" if weights == "int4" else "int8-per-channel")
@@ -524,7 +524,8 @@ def test_a_small_fault_is_found_in_its_layer(checkpoint: Path, tmp_path: Path, f
 )
 def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, changes: Any, weights: Any) -> None:
     folder = checkpoint_of(tmp_path / "model", kind, family, **changes)
-    bundle = export(options(folder, tmp_path / "b", verify=False, weights=weights, context=50), QUIET).bundle
+    asked = options(folder, tmp_path / "b", verify=False, weights=weights, quantizer="nearest", context=50)
+    bundle = export(asked, QUIET).bundle
     model = quantized(read_checkpoint(folder), Scheme.from_manifest(bundle.manifest.quantization))
     watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), 50, list(range(3, 300, 7)))
     assert isinstance(watch, HalfLayerWatch)

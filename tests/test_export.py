@@ -39,7 +39,7 @@ from safetensors.torch import load_file
 from tokenizers import AddedToken
 
 import mlp_export
-import mlp_export.bundle as bundle_module
+import mlp_export.folder_writer as folder_writer_module
 from mlp_export import demo
 from mlp_export import export as export_module
 from mlp_export.backends.pte import read_layout
@@ -849,7 +849,7 @@ def test_whatever_is_raised_leaves_nothing(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(bundle_module, "_replace", fail)
+    monkeypatch.setattr(folder_writer_module, "_replace", fail)
     with pytest.raises(type(error)):
         export(options(cpu, tmp_path / "b"), QUIET)
     assert left_in(tmp_path) == []

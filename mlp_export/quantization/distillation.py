@@ -35,8 +35,8 @@ from mlp_export.quantization.gptq import storable
 from mlp_export.quantization.store import QuantizedModel, WeightStore
 from mlp_export.quantization.weight import QuantizedWeight
 
-# Of one sequence a step. On the demo, 24 steps lowered KL on articles and on chats by a tenth and a sixth; 3e-3 raised that
-# on chats by a third.
+# Of one sequence a step. On the demo, 24 steps lowered KL on articles and on chats by a tenth and a sixth; with 3e-3 it
+# rose by a third on chats.
 LEARNING_RATE = 1e-3
 BETAS = (0.9, 0.95)
 WARM_UP = 5  # steps

@@ -86,7 +86,9 @@ def _get_package(folder: Path) -> None:
         with tarfile.open(_only(Path(temporary), "*.tgz", sha256)) as archive:
             wanted = ("package/third-party/include/", "package/third-party/android/libs/executorch/")
             members = [member for member in archive if member.name.startswith(wanted)]
-            archive.extractall(folder, members, filter="data")
+            # Debian 12's Python has no filters yet; the file's hash is known either way.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(folder, members)
 
 
 def _only(folder: Path, pattern: str, sha256: str) -> Path:
