@@ -43,8 +43,8 @@ from mlp_export.tokenizer import Tokenizer
 CALIBRATION_TOKENS = 12_288
 SEQUENCE_TOKENS = 512
 _CACHE = "quantized"
-# Measured: 1.12 GB for the demo (this says 1.2), 1.73 GB for two layers of MobileLLM-Pro and its whole vocabulary (2.4: a
-# float32 checkpoint takes more than a bf16 one). Imports and a layer; the largest matrix, as stored and as codes.
+# Measured: 1.12 GB for the demo (this says 1.2), 1.73 GB for two layers of MobileLLM-Pro and its whole vocabulary (2.4:
+# float32 takes more than its bf16). Imports and a layer; the largest matrix, as stored and as codes.
 _BASE_RAM, _RAM_PER_HEAD_WEIGHT = 1_000_000_000, 5
 # Of distillation: float32 numbers for each logit of a sequence, and bytes for each scale.
 _DISTILL_LOGITS, _DISTILL_RAM_PER_SCALE = 6, 16
