@@ -185,7 +185,8 @@ def checkout(work: Path, commit: str) -> Path:
     if not folder.is_dir():
         archive = subprocess.run(["git", "archive", commit], cwd=_REPOSITORY, check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(folder, filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12's Python has none yet
+            tar.extractall(folder)
     return folder
 
 

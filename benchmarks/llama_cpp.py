@@ -112,7 +112,8 @@ def build(work: Path = WORK) -> Tools:
     options = ("--no-deps", "--no-binary=:all:", "--no-build-isolation")
     step(programs / "pip", "download", "--quiet", *options, "--dest", work / "sdist", package)
     with tarfile.open(work / "sdist" / f"llama_cpp_python-{VERSION}.tar.gz") as archive:
-        archive.extractall(source, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12's Python has none yet
+        archive.extractall(source)
     llama_cpp = source / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
     step(programs / "cmake", "-G", "Ninja", "-S", llama_cpp, "-B", built, *CMAKE_OPTIONS)
     step(programs / "cmake", "--build", built, "--target", *PROGRAMS)
