@@ -24,7 +24,11 @@ needs_the_demo = pytest.mark.skipif(not MADE and "CI" not in os.environ, reason=
 
 @needs_the_demo
 def test_answers_are_the_float_models(tmp_path: Path) -> None:
-    """At least 8 of the 10 short questions, through the finished program; rounded to nearest, at most half of them."""
+    """Most of the 10 short questions, through the finished program; rounded to nearest, next to none.
+
+    8 and 1 were seen. Codes of another machine differ, and in four of the answers the float model itself is close to
+    saying something else, so the limits leave room.
+    """
     questions = short_questions(demo.demo_folder(lambda line: None))
     kept = {}
     for quantizer in ("gptq", "nearest"):
@@ -38,5 +42,5 @@ def test_answers_are_the_float_models(tmp_path: Path) -> None:
         )
         session = open_session(export(asked, QUIET).bundle)
         kept[quantizer] = sum(same_answers(questions, lambda sequences, s=session: ArtifactPredictor(s, sequences)))
-    assert kept["gptq"] >= 8, kept
-    assert kept["nearest"] <= 5, kept
+    assert kept["gptq"] >= 6, kept
+    assert kept["nearest"] <= 3, kept
