@@ -43,8 +43,8 @@ from mlp_export.tokenizer import Tokenizer
 CALIBRATION_TOKENS = 12_288
 SEQUENCE_TOKENS = 512
 _CACHE = "quantized"
-# Measured: 1.12 GB for the demo (this says 1.26), 2.89 GB for MobileLLM-Pro's shape (2.94). For imports, for a layer, for
-# the largest matrix as stored, as codes, and as it is written and read back.
+# Measured: 1.12 GB for the demo (this says 1.26), 2.89 GB for MobileLLM-Pro's shape (2.94). For imports, for a layer,
+# for the largest matrix as stored, as codes, and as it is written and read back.
 _BASE_RAM, _RAM_PER_HEAD_WEIGHT = 1_000_000_000, 7
 # Of distillation, measured 2.05 GB for the demo (this says 2.1): float32 numbers for each logit, bytes for each scale.
 _DISTILL_LOGITS, _DISTILL_RAM_PER_SCALE = 8, 16
