@@ -51,7 +51,7 @@ from mlp_export.tokenizer import Tokenizer
 
 SEQUENCE_TOKENS = 2048  # of a checkpoint: the context that an export has by default
 _QUANTIZATION_ERROR_TOKENS = 512  # of the text that ships, which has about that many
-_LOGITS_BYTES = 128_000_000  # of one model at a time
+_LOGITS_BYTES = 32_000_000  # of one model; a few copies of them, for two models, are in memory at a time
 # What may differ between a checkpoint and the same one quantized: the head of its own, and where texts end.
 _NOT_THE_FUNCTION = frozenset({"tied_embeddings", "bos_id", "eos_ids"})
 
