@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from gguf import GGUFReader
 from gguf.quants import dequantize
-from llama_cpp import gguf_name
 
+from mlp_export.checkpoint_formats.gguf import gguf_name
 from mlp_export.config import ModelConfig
 
 
@@ -29,7 +29,7 @@ class GgufWeights:
     def _tensor(self, name: str):
         if name == "head" and "output.weight" not in self._tensors:
             name = "embed"
-        return self._tensors["output.weight" if name == "head" else gguf_name(name)]
+        return self._tensors[gguf_name(name)]
 
     def matrix(self, name: str) -> torch.Tensor:
         tensor = self._tensor(name)

@@ -47,6 +47,7 @@ from measure import Usage, measure
 from speed import DEPTHS, NEW_TOKENS, PROMPT_TOKENS, REPETITIONS, THREADS, Rate, SpeedReport, show
 
 from mlp_export.checkpoint import Checkpoint, parameter_keys, read_checkpoint
+from mlp_export.checkpoint_formats.gguf import add_shape, gguf_name
 
 VERSION = "0.3.36"  # of llama-cpp-python
 LLAMA_CPP_COMMIT = "0c1e57098"  # that version's llama.cpp, by its change log
@@ -67,17 +68,6 @@ PROGRAMS = ("llama-bench", "llama-quantize", "llama-imatrix")
 WORK = Path(__file__).resolve().parent / ".work"
 
 CacheType = Literal["f16", "q8_0"]
-_NAMES = {  # ours -> GGUF's, within a layer
-    "attention_norm": "attn_norm",
-    "q": "attn_q",
-    "k": "attn_k",
-    "v": "attn_v",
-    "o": "attn_output",
-    "ffn_norm": "ffn_norm",
-    "gate": "ffn_gate",
-    "up": "ffn_up",
-    "down": "ffn_down",
-}
 
 
 @dataclass(frozen=True)
@@ -131,18 +121,7 @@ def write_gguf(checkpoint: Checkpoint, file: Path) -> None:
     if config.qk_norm or config.rope_scaling or not config.tied_embeddings or checkpoint.dtype != torch.bfloat16:
         raise ValueError(f"{checkpoint.path}: expected a checkpoint of checkpoint.py, tied, bf16 and without QK norm")
     writer = gguf.GGUFWriter(file, "llama")
-    writer.add_context_length(config.max_positions)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_layers)
-    writer.add_feed_forward_length(config.ffn_size)
-    writer.add_head_count(config.num_heads)
-    writer.add_head_count_kv(config.num_kv_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
-    writer.add_layer_norm_rms_eps(config.norm_eps)
-    writer.add_rope_dimension_count(config.head_dim)
-    writer.add_rope_freq_base(config.rope_theta)
-    writer.add_vocab_size(config.vocab_size)
+    add_shape(writer, config)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
     writer.add_tokenizer_model("none")
     shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
@@ -164,14 +143,6 @@ _STORED: dict[int, tuple[torch.dtype, Any, gguf.GGMLQuantizationType]] = {
     1: (torch.float32, np.float32, gguf.GGMLQuantizationType.F32),
     2: (torch.bfloat16, np.int16, gguf.GGMLQuantizationType.BF16),
 }
-
-
-def gguf_name(name: str) -> str:
-    """The name that a parameter has in a GGUF of the architecture `llama`."""
-    if name.startswith("layers."):
-        _, layer, part = name.split(".")
-        return f"blk.{layer}.{_NAMES[part]}.weight"
-    return {"embed": "token_embd.weight", "norm": "output_norm.weight"}[name]
 
 
 def quantize(tools: Tools, source: Path, file: Path, threads: int = THREADS) -> None:

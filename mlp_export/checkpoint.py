@@ -261,6 +261,12 @@ def parameter_keys(config: ModelConfig) -> dict[str, tuple[tuple[str, ...], tupl
     return keys
 
 
+def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Canonical name -> [out, in] of the linears, the embedding and a head of its own."""
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
+    return {name: (shape[0], shape[1]) for name, shape in shapes.items() if len(shape) == 2}
+
+
 @dataclass
 class _Taken:
     """Parameters that were found, by canonical name; `packed` are those that are stored as codes."""
@@ -277,10 +283,8 @@ def _take_tensors(config: ModelConfig, stored: StoredTensors, reader: FormatRead
     if config.tied_embeddings:
         keys["head"] = (("lm_head.weight",), keys["embed"][1])
     for name, (spellings, shape) in keys.items():
-        if not _take(taken, stored, reader, name, spellings, shape) and (name, config.tied_embeddings) != (
-            "head",
-            True,
-        ):
+        found = _take(taken, stored, reader, name, spellings, shape)
+        if not found and not (name == "head" and config.tied_embeddings):
             missing.append(spellings[0])
     if missing:
         check_tensor_names(stored.tensors, str(stored.folder))

@@ -36,7 +36,7 @@ from mlp_export.quantization.nearest import check_exact, measure_loss, round_che
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.quantization.weight import WeightFormat
-from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint, recipe_of
+from mlp_export.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint
 from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.resources import human_bytes, require
 from mlp_export.token_scores import entries
@@ -211,10 +211,9 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         chat = _chat_format(found.folder, checkpoint.config, tokenizer)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
-    source, record = checkpoint, read_record(found.folder)
+    source = checkpoint
     if quantizer == "gptq":
         sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
-        record = recipe_of(checkpoint, scheme, sequences).record(found.id)
         checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, found.id, scheme, sequences, progress))
         scheme = backend.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
     with BundleWriter(settled.out, options.overwrite) as writer:
@@ -230,7 +229,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
-        if record is not None:
+        if (record := read_record(checkpoint.path)) is not None:
             quantization["quantizer"] = record
         if (loss := measure_loss(checkpoint, store)) is not None:
             progress.note(loss.summary())

@@ -23,7 +23,7 @@ from filelock import FileLock
 from mlp_export.backends.base import get_backend
 from mlp_export.bundle import file_sha256
 from mlp_export.chat import read_chat_template
-from mlp_export.checkpoint import Checkpoint, parameter_keys, read_checkpoint
+from mlp_export.checkpoint import Checkpoint, read_checkpoint, weight_shapes
 from mlp_export.checkpoint_formats.compressed_tensors import write_checkpoint
 from mlp_export.checkpoint_formats.gguf import write_gguf
 from mlp_export.config import ModelConfig
@@ -148,10 +148,6 @@ def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
     backend = get_backend(options.backend)
     scheme = backend.scheme("float", checkpoint.config, options.weights or "int4")
     scheme = with_head(scheme, "float", checkpoint.config, options.head)
-    tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
-    sequences = calibration(checkpoint, tokenizer, options.calibration, options.calibration_tokens, progress)
-    recipe = recipe_of(checkpoint, scheme, sequences, sequential=options.sequential, distill_steps=options.distill)
-    record = recipe.record(found.id)
     costs = quantize_costs(checkpoint.config, options.distill)
     require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
     require(0, costs.file_bytes, options.out)
@@ -159,13 +155,17 @@ def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
         f"needs {human_bytes(costs.peak_ram_bytes)} of memory and {human_bytes(costs.disk_bytes)} of disk in "
         f"{cache_folder()}; makes {human_bytes(costs.file_bytes)}"
     )
+    tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
+    sequences = calibration(checkpoint, tokenizer, options.calibration, options.calibration_tokens, progress)
+    recipe = _recipe(checkpoint, scheme, sequences, sequential=options.sequential, distill_steps=options.distill)
+    record = recipe.record(found.id)
     with _working_folder(recipe) as work:
         model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
         with progress.stage("write the checkpoint"):
             if options.format == "gguf":
                 write_gguf(model, options.out)
             else:
-                write_checkpoint(model, options.out, record, model.norms, overwrite=options.overwrite)
+                write_checkpoint(model, options.out, record, overwrite=options.overwrite)
         shutil.rmtree(work)
     return QuantizeReport(options.out, found.id, scheme, record, list(progress.stages))
 
@@ -174,7 +174,7 @@ def quantized_checkpoint(
     checkpoint: Checkpoint, source: str, scheme: Scheme, sequences: CalibrationSequences, progress: Progress
 ) -> Path:
     """The folder of `checkpoint` quantized to `scheme`, made where the cache does not hold it. `source` is its name."""
-    recipe = recipe_of(checkpoint, scheme, sequences)
+    recipe = _recipe(checkpoint, scheme, sequences)
     folder = _cached(recipe.key)
     if folder.is_dir():
         progress.note(f"int4 weights by GPTQ, made before: {folder}")
@@ -183,7 +183,7 @@ def quantized_checkpoint(
         if not folder.is_dir():  # made by another process while this one waited
             model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
             with progress.stage("write the quantized checkpoint"):
-                write_checkpoint(model, folder, recipe.record(source), model.norms)
+                write_checkpoint(model, folder, recipe.record(source))
         shutil.rmtree(work)
     return folder
 
@@ -218,7 +218,7 @@ def calibration(
     return found
 
 
-def recipe_of(
+def _recipe(
     checkpoint: Checkpoint,
     scheme: Scheme,
     sequences: CalibrationSequences,
@@ -259,8 +259,7 @@ class QuantizeCosts:
 
 def quantize_costs(config: ModelConfig, distill_steps: int = 0) -> QuantizeCosts:
     """What quantizing a model of that shape takes."""
-    shapes = [shape for _, shape in parameter_keys(config).values() if len(shape) == 2]
-    weights = sum(rows * columns for rows, columns in shapes)
+    weights = sum(rows * columns for rows, columns in weight_shapes(config).values())
     embedding = config.vocab_size * config.hidden_size
     ram = _BASE_RAM + 2 * 4 * CALIBRATION_TOKENS * config.hidden_size + _RAM_PER_HEAD_WEIGHT * embedding
     if distill_steps:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
@@ -114,6 +115,16 @@ def _opened(file: Path) -> Iterator[Any]:
         raise InputError(f"{file} is not a whole safetensors file: {error}", FETCH_AGAIN) from error
     except OSError as error:
         raise InputError(f"cannot read {file}: {error}", "check the file and its permissions") from error
+
+
+def save_whole(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Write a file that is complete once it has its name. Raises OSError where the disk fails."""
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    try:
+        save_file(tensors, unfinished)
+    except SafetensorError as error:
+        raise os_error(error) from error
+    unfinished.rename(file)
 
 
 def os_error(error: SafetensorError) -> Exception:

@@ -16,6 +16,7 @@ from checkpoints import write_checkpoint
 from gguf import GGUFWriter
 
 from mlp_export.checkpoint import Checkpoint, read_checkpoint
+from mlp_export.checkpoint_formats.gguf import gguf_name
 from mlp_export.decoder import FLOAT, FloatWeights, TokenSequence, decode
 from mlp_export.demo import cached_folder
 from mlp_export.evaluate import decode_sequences
@@ -28,7 +29,6 @@ import compare  # noqa: E402
 from evaluation_texts import _plain  # noqa: E402
 from gguf_weights import GgufWeights  # noqa: E402
 from litert_lm import parse  # noqa: E402
-from llama_cpp import gguf_name  # noqa: E402
 from machine import Machine, parse_cpuinfo  # noqa: E402
 from quantization import PeerQuantizer, markdown  # noqa: E402
 from quantization_chart import write_chart  # noqa: E402

@@ -196,12 +196,12 @@ def test_what_stands_beside_the_weights(tmp_path: Path) -> None:
 def test_norms_are_replaced_and_kept_exact(tmp_path: Path) -> None:
     model = float_model(tmp_path / "model", dtype=torch.float32)
     tuned = torch.full((64,), 1.5)
-    write_checkpoint(model, tmp_path / "out", RECORD, norms={"layers.1.ffn_norm": tuned})
+    write_checkpoint(replace(model, norms={"layers.1.ffn_norm": tuned}), tmp_path / "out", RECORD)
     stored = load_file(tmp_path / "out" / "model.safetensors")
     assert torch.equal(stored["model.layers.1.post_attention_layernorm.weight"], tuned.bfloat16())
     assert torch.equal(stored["model.norm.weight"], model.checkpoint.tensor("norm"))  # float32: bf16 does not hold it
     with pytest.raises(ValueError, match="no norm"):
-        write_checkpoint(model, tmp_path / "other", RECORD, norms={"layers.9.ffn_norm": tuned})
+        write_checkpoint(replace(model, norms={"layers.9.ffn_norm": tuned}), tmp_path / "other", RECORD)
 
 
 @pytest.mark.parametrize("change", [lambda s: s * 1.001, lambda s: s * 0, lambda s: -s, lambda s: s * torch.inf])

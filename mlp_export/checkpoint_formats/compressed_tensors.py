@@ -42,7 +42,6 @@ def write_checkpoint(
     model: QuantizedModel,
     folder: Path,
     record: Mapping[str, str],
-    norms: Mapping[str, torch.Tensor] | None = None,
     *,
     overwrite: bool = False,
     on_weight: Callable[[], object] = lambda: None,
@@ -51,9 +50,9 @@ def write_checkpoint(
 
     Linears and head are packed. The embedding is stored as bf16(code x scale), since no loader takes a packed one
     everywhere; where the head has the same codes, a reader finds by the values that both are one matrix, and else the
-    scales in `embedding_scales.FILE` give the codes back. `norms` replace the checkpoint's, by their canonical names.
-    `record` says how the weights were made: it goes into the header of the weights, under `METADATA_KEY`, and into
-    README.md; "license" and "base_model" of it into that file's head as well. `on_weight` is called after each weight.
+    scales in `embedding_scales.FILE` give the codes back. `record` says how the weights were made: it goes into the
+    header of the weights, under `METADATA_KEY`, and into README.md; "license" and "base_model" of it into that file's
+    head as well. `on_weight` is called after each weight.
 
     The files hold bf16 scales, per-channel ones too: they must be chosen before the codes are. Raises ValueError for
     scales that bf16 does not hold or that are not positive, UsageError where `folder` is there and is not to be
@@ -61,7 +60,7 @@ def write_checkpoint(
     """
     checkpoint = model.checkpoint
     with FolderWriter(folder, KIND, overwrite) as writer:
-        entries = _weight_entries(model, on_weight) + _norm_entries(checkpoint, norms or {})
+        entries = _weight_entries(model, on_weight) + _norm_entries(model)
         metadata = {"format": "pt", METADATA_KEY: json.dumps(dict(record))}
         write_tensors(writer.folder / _WEIGHTS, entries, metadata)
         if not model.tied:
@@ -123,7 +122,7 @@ def _weight_entries(model: QuantizedModel, on_weight: Callable[[], object]) -> l
         scales = (rows, form.scales_per_row(columns))
         entries += [
             Entry(f"{module}.weight_packed", torch.int32, words, _maker(model, name, _packed, on_weight)),
-            Entry(f"{module}.weight_scale", torch.bfloat16, scales, _maker(model, name, _scales)),
+            Entry(f"{module}.weight_scale", torch.bfloat16, scales, _maker(model, name, _checked_scales)),
             _entry(f"{module}.weight_shape", torch.tensor([rows, columns])),
         ]
     return entries
@@ -133,7 +132,8 @@ def _format(model: QuantizedModel, name: str) -> WeightFormat:
     return model.scheme.format("embed" if name == "head" and model.tied else name)
 
 
-def _norm_entries(checkpoint: Checkpoint, norms: Mapping[str, torch.Tensor]) -> list[Entry]:
+def _norm_entries(model: QuantizedModel) -> list[Entry]:
+    checkpoint, norms = model.checkpoint, model.norms
     names = [name for name in checkpoint.names() if name.endswith("norm")]
     if unknown := norms.keys() - set(names):
         raise ValueError(f"the model has no norm {sorted(unknown)}")
@@ -174,10 +174,6 @@ def _maker(
 
 def _packed(name: str, weight: QuantizedWeight) -> torch.Tensor:
     return pack_words(weight.codes, weight.bits)
-
-
-def _scales(name: str, weight: QuantizedWeight) -> torch.Tensor:
-    return _checked_scales(name, weight)
 
 
 def _bf16_values(name: str, weight: QuantizedWeight) -> torch.Tensor:

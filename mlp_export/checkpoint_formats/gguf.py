@@ -66,7 +66,7 @@ def write_gguf(model: QuantizedModel, path: Path) -> None:
     for name in model.checkpoint.names():
         if name == "head" and model.tied:
             continue
-        key = _key(name)
+        key = gguf_name(name)
         if name.endswith("norm"):
             shapes[key] = (config.hidden_size,)
             tensors[key] = functools.partial(model.norm, name)
@@ -84,7 +84,7 @@ def write_gguf(model: QuantizedModel, path: Path) -> None:
 
     with write_file(path, "gguf file") as unfinished:
         writer = gguf.GGUFWriter(unfinished, "llama")
-        _add_shape(writer, config)
+        add_shape(writer, config)
         writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
         vocabulary(writer)
         for key, shape in shapes.items():
@@ -126,14 +126,16 @@ def _check_architecture(config: ModelConfig) -> None:
         raise InputError("the model has local layers, which llama.cpp's architecture `llama` has not", _HINT)
 
 
-def _key(name: str) -> str:
+def gguf_name(name: str) -> str:
+    """The name that a parameter has in a gguf of the architecture `llama`."""
     if name.startswith("layers."):
         _, layer, part = name.split(".")
         return f"blk.{layer}.{_NAMES[part]}.weight"
     return {"embed": "token_embd.weight", "norm": "output_norm.weight", "head": "output.weight"}[name]
 
 
-def _add_shape(writer: Any, config: ModelConfig) -> None:
+def add_shape(writer: Any, config: ModelConfig) -> None:
+    """Add what the architecture `llama` says of a model's shape to a GGUFWriter."""
     writer.add_context_length(config.max_positions)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_layers)

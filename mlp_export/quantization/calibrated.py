@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mlp_export.bundle import file_sha256
 from mlp_export.checkpoint import Checkpoint
@@ -33,7 +32,7 @@ from mlp_export.progress import Progress, Stage
 from mlp_export.quantization.gptq import Objective, quantize_by
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import WeightStore
-from mlp_export.safetensors_folder import os_error
+from mlp_export.safetensors_folder import save_whole
 
 _ALGORITHM = 1  # of the codes: another number, and no unfinished folder of the one before is gone on with
 _STAGES = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # linears that take the same rows
@@ -95,8 +94,7 @@ class _Run:
     @property
     def tied(self) -> bool:
         """Whether head and embedding share codes: the same matrix in the same format."""
-        scheme = self.store.scheme
-        return self.checkpoint.config.tied_embeddings and scheme.format("head") == scheme.format("embed")
+        return self.store.scheme.ties(self.checkpoint.config)
 
     @property
     def names(self) -> list[str]:
@@ -173,12 +171,7 @@ class _Run:
 
     def _save(self, layers: int, hidden: torch.Tensor) -> None:
         """The values behind the first `layers` layers."""
-        unfinished = self.store.folder / f"{_HIDDEN}.unfinished"
-        try:
-            save_file({"hidden": hidden, "layers": torch.tensor(layers)}, unfinished)
-        except SafetensorError as error:
-            raise os_error(error) from error
-        unfinished.rename(self.store.folder / _HIDDEN)
+        save_whole({"hidden": hidden, "layers": torch.tensor(layers)}, self.store.folder / _HIDDEN)
 
     def _resume(self) -> tuple[int, torch.Tensor | None]:
         """The number of finished layers, and the values behind them; None where no layer is finished."""

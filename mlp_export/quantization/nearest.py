@@ -45,8 +45,7 @@ def round_checkpoint(
         check_exact(checkpoint)
     store = WeightStore.create(folder, scheme)
     for name in checkpoint.weight_names():
-        # Learned ranges differ between a tied head and its embedding.
-        if name != "head" or scheme.learned or not checkpoint.config.tied_embeddings:
+        if name != "head" or not scheme.ties(checkpoint.config):
             stored = checkpoint.quantized(name)
             if stored is not None:
                 store.add(name, with_format(stored, scheme.format(name)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mlp_export.checkpoint import Kind, parameter_keys
+from mlp_export.checkpoint import Kind, weight_shapes
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError, UsageError
 from mlp_export.quantization.weight import Bits, WeightFormat
@@ -52,6 +52,10 @@ class Scheme:
         form = self.format(weight)
         scale = 2 if self.half_scales else form.scale_dtype.itemsize
         return rows * columns * form.bits // 8 + rows * form.scales_per_row(columns) * scale
+
+    def ties(self, config: ModelConfig) -> bool:
+        """Whether a tied head and embedding have the same codes: learned ranges differ between the two."""
+        return config.tied_embeddings and not self.learned and self.format("head") == self.format("embed")
 
     @staticmethod
     def from_manifest(quantization: Mapping[str, Any]) -> Scheme:
@@ -169,7 +173,7 @@ def _stored_scheme(
     fused: Sequence[tuple[str, ...]],
 ) -> Scheme:
     """The formats that a quantized checkpoint has its weights in; linears in `fused` get one that holds all of them."""
-    names = [name for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2]
+    names = list(weight_shapes(config))
     chosen = {name: formats.get(name, INT8) for name in names}
     for layer in range(config.num_layers):
         for parts in fused:

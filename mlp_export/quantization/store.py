@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from mlp_export.checkpoint import Checkpoint, parameter_keys
+from mlp_export.checkpoint import Checkpoint, weight_shapes
 from mlp_export.config import ModelConfig
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.weight import QuantizedWeight, with_half_scales
-from mlp_export.safetensors_folder import os_error
+from mlp_export.safetensors_folder import save_whole
 
 _SCHEME = "scheme.json"
 
@@ -50,12 +50,7 @@ class WeightStore:
         """Keep `weight`, with the scales of the scheme's type."""
         if self.scheme.half_scales:
             weight = with_half_scales(weight)
-        unfinished = self.folder / f"{name}.unfinished"
-        try:
-            save_file({"codes": weight.codes, "scales": weight.scales.contiguous()}, unfinished)
-        except SafetensorError as error:
-            raise os_error(error) from error
-        unfinished.rename(self._file(name))
+        save_whole({"codes": weight.codes, "scales": weight.scales.contiguous()}, self._file(name))
 
     def __contains__(self, name: str) -> bool:
         return self._file(name).is_file()
@@ -80,8 +75,8 @@ class WeightStore:
 
 def store_bytes(config: ModelConfig, scheme: Scheme) -> int:
     """Bytes of a store's files for a model of that shape, headers included."""
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
-    if scheme.learned:
+    shapes = weight_shapes(config)
+    if config.tied_embeddings and not scheme.ties(config):
         shapes["head"] = shapes["embed"]
     return sum(
         rows * columns + 4 * rows * scheme.format(name).scales_per_row(columns) + 512
@@ -120,9 +115,8 @@ class QuantizedModel:
 
     def shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of a weight."""
-        keys = parameter_keys(self.config)
-        _, (rows, columns) = keys[name if name in keys else "embed"]
-        return rows, columns
+        shapes = weight_shapes(self.config)
+        return shapes[name if name in shapes else "embed"]
 
     # The decoder's WeightSource
 

@@ -34,7 +34,7 @@ from mlp_export.backends.coreml.targets import (
     uses_neural_engine,
 )
 from mlp_export.backends.coreml.xcode import check_xcode
-from mlp_export.checkpoint import Kind, parameter_keys
+from mlp_export.checkpoint import Kind, weight_shapes
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import InputError, MissingError, UsageError
@@ -221,7 +221,7 @@ def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
     """Codes of linears, head and embedding with a float16 scale a row. Head and embedding are in two files, one in the
     package and one in the program.
     """
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    shapes = weight_shapes(config)
     shapes.setdefault("head", shapes["embed"])
     codes = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items())
     return codes + 1_000_000 + 20_000 * config.num_layers

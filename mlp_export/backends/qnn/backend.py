@@ -24,7 +24,7 @@ from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.encodings import Jitter, StaticNumerics, read_encodings
 from mlp_export.backends.qnn.targets import TARGETS
 from mlp_export.bundle import ENCODINGS
-from mlp_export.checkpoint import Kind, parameter_keys
+from mlp_export.checkpoint import Kind, weight_shapes
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import Numerics, WeightSource
 from mlp_export.errors import MissingError, UsageError
@@ -172,7 +172,7 @@ class QnnBackend:
 
 def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
     """Codes of linears, head and embedding, with a scale a row; the head is laid out for the NPU, and never shared."""
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    shapes = weight_shapes(config)
     shapes.setdefault("head", shapes["embed"])
     codes = sum(scheme.weight_bytes(name, *shape) + 8 * shape[0] for name, shape in shapes.items())
     return codes + 6_000_000

@@ -21,7 +21,7 @@ from mlp_export.backends.base import (
     package_requirements,
 )
 from mlp_export.backends.cache import cache_tensors
-from mlp_export.checkpoint import Kind, parameter_keys
+from mlp_export.checkpoint import Kind, parameter_keys, weight_shapes
 from mlp_export.config import ModelConfig
 from mlp_export.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
 from mlp_export.layer_taps import LayerWatch
@@ -152,7 +152,7 @@ def _packed_bytes(config: ModelConfig, scheme: Scheme) -> int:
     codes and scales are 610.0 MB; each output row has some sums and a bias beside them. Loaded and with a prefill of
     512 tokens the program held 677 MB anonymous and 8 MB of mapped pages; `plan` says 686 MB at a context of 2048.
     """
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items() if len(shape) == 2}
+    shapes = weight_shapes(config)
     if config.tied_embeddings:
         shapes["head"] = shapes["embed"]
     del shapes["embed"]
@@ -162,7 +162,7 @@ def _packed_bytes(config: ModelConfig, scheme: Scheme) -> int:
 def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
     """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
     shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
-    shared = config.tied_embeddings and not scheme.learned
+    shared = scheme.ties(config)
     if config.tied_embeddings and not shared:  # codes of its own
         shapes["head"] = shapes["embed"]
     total = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items() if len(shape) == 2)
