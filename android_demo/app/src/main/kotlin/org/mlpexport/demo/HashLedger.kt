@@ -68,7 +68,8 @@ class HashLedger(private val file: File) {
         JsonObject()
     }
 
-    private fun identity(bundle: Bundle) = bundle.manifest.files.entries.sortedBy { it.key }.joinToString("\n") {
+    /** Changes if a file of the bundle does, or what is expected of it. */
+    fun identity(bundle: Bundle): String = bundle.manifest.files.entries.sortedBy { it.key }.joinToString("\n") {
         val file = File(bundle.folder, it.key)
         "${it.key} ${file.length()} ${file.lastModified()} ${it.value.sha256}"
     }
