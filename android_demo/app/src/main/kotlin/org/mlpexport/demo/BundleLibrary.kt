@@ -27,7 +27,12 @@ class BundleLibrary(
     private val worker: ExecutorService = thread("hashes and imports"),
 ) {
     /** [fit] is null for a bundle that cannot be used. */
-    data class Item(val entry: BundleEntry, val fit: DeviceFit?)
+    data class Item(val entry: BundleEntry, val fit: DeviceFit?) {
+        /** It fits this phone, and nothing is known against its files. */
+        val canOpen get() = fit?.runs == true && (entry as? BundleEntry.Usable)?.hashes !is HashState.Wrong
+
+        val isChecked get() = (entry as? BundleEntry.Usable)?.hashes == HashState.Checked
+    }
 
     /** Bytes of [name] that are hashed or copied. */
     data class Progress(val name: String, val done: Long, val total: Long) {

@@ -103,6 +103,9 @@ private fun Context.tooLong(problem: PromptException): String {
 /** "SM8650" as people know it: "Snapdragon 8 Gen 3 (SM8650)". */
 fun chip(model: String): String = CHIPS[model.uppercase()]?.let { "$it (${model.uppercase()})" } ?: model
 
+/** "Snapdragon 8 Gen 3" alone, where there is little room. */
+fun chipName(model: String): String = CHIPS[model.uppercase()] ?: model
+
 internal fun Context.size(bytes: Long): String = Formatter.formatShortFileSize(this, bytes)
 
 internal fun Context.number(value: Int): String =
