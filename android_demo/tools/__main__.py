@@ -6,25 +6,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from mlp_export.errors import MlpExportError
-
 from android_demo.tools import fetch
+from android_demo.tools.android_library import SHIM
 from android_demo.tools.common import CACHE, ROOT
 from android_demo.tools.compile import APP, Project
-from android_demo.tools.jvm_tests import Outcome, run_tests, test_classes
+from android_demo.tools.jvm_tests import find_tests, run_tests
+from mlp_export.errors import MlpExportError, UsageError
 
-RUNNERS = ("core", "app")
+RUNNERS = ("core", "app", "end-to-end")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m android_demo.tools", description=__doc__)
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of what is fetched (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("fetch", help="get what the purposes need; exits with 0 even where something is missing")
+    command = commands.add_parser("fetch", help="get what the purposes need, as far as it can be had")
     command.add_argument("purposes", nargs="+", choices=fetch.PURPOSES)
     command = commands.add_parser("test", help="run the JUnit tests")
     command.add_argument("runners", nargs="*", metavar="RUNNER", help=f"some of: {' '.join(RUNNERS)} (all)")
     command.add_argument("--only", action="append", default=[], metavar="CLASS", help="only this test class")
+    command.add_argument("--bundle", type=Path, help="for the end-to-end tests, exported with --runtime 1.3")
     command.add_argument("--screenshots", type=Path, default=ROOT / "build/android/screenshots")
     options = parser.parse_args()
     try:
@@ -44,28 +45,46 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
+    if unknown := set(options.runners) - set(RUNNERS):
+        raise UsageError(f"there is no runner {', '.join(sorted(unknown))}", f"known are {', '.join(RUNNERS)}")
+    if options.bundle and not (options.bundle / "manifest.json").is_file():
+        raise UsageError(f"{options.bundle} has no manifest.json: it is no bundle", "`make test-android` exports one")
     fetch.require(options.cache, fetch.TESTS)
+    options.screenshots.mkdir(parents=True, exist_ok=True)
     package = options.cache / fetch.ANDROID / "package"
     project = Project(options.cache, ROOT / "build/android", [package / "android/libs/classes.jar"])
-    properties = {"vectors": ROOT / "tests/vectors", "screenshots": options.screenshots.resolve()}
-    outcomes: list[Outcome] = []
-    for runner in options.runners or RUNNERS:
-        if runner == "core":
-            folder = project.core_tests
-            path = [folder, project.fixtures, project.core, *project.libraries, *project.test_libraries]
-            values: dict[str, object] = dict(properties)
-        else:
-            folder = project.app_tests("test")
-            path = [_robolectric_config(project), APP / "test/resources", folder, project.fixtures, project.app]
-            path += [project.core, *project.libraries, *project.runtime, *project.test_libraries]
-            values = {**properties, "robolectric.offline": "true", "robolectric.enabledSdks": "35"}
-            values["robolectric.dependency.dir"] = options.cache.resolve() / "robolectric"
-        options.screenshots.mkdir(parents=True, exist_ok=True)
-        classes = test_classes(folder, options.only)
+    outcomes = []
+    for runner in options.runners or [name for name in RUNNERS if name != "end-to-end" or options.bundle]:
+        folder, path, properties, arguments = _runner(runner, project, options)
+        classes = find_tests(folder, options.only)
         if classes or not options.only:
-            outcomes.append(run_tests(runner, classes, path, values))
+            outcomes.append(run_tests(runner, classes, path, properties, arguments))
     print(*outcomes, sep="\n")
     return 0 if outcomes and all(outcome.succeeded for outcome in outcomes) else 1
+
+
+def _runner(
+    name: str, project: Project, options: argparse.Namespace
+) -> tuple[Path, list[Path], dict[str, object], list[str]]:
+    """Compile a runner's tests; returns their folder, the class path, system properties and the JVM's arguments."""
+    properties: dict[str, object] = {"vectors": ROOT / "tests/vectors", "screenshots": options.screenshots.resolve()}
+    common = [project.fixtures, project.core, *project.libraries, *project.test_libraries]
+    if name == "core":
+        return project.core_tests, [project.core_tests, *common], properties, []
+    properties |= {"robolectric.offline": "true", "robolectric.enabledSdks": "35"}
+    properties["robolectric.dependency.dir"] = project.cache / "robolectric"
+    # Android's own classes last: annotations name them outside of Robolectric's sandbox.
+    common += [project.app, *project.runtime, *fetch.jars(project.cache, "platform")]
+    tests = project.app_tests("test")
+    path = [_robolectric_config(project), APP / "test/resources", tests, *common]
+    if name == "app":
+        return tests, path, properties, []
+    if not options.bundle:
+        raise UsageError("the end-to-end tests need a bundle", "name one with --bundle, or run `make test-android`")
+    folder = project.app_tests("endToEnd")
+    properties["bundle"] = options.bundle.resolve()
+    agent = [f"-agentpath:{project.native / SHIM}", f"-Djava.library.path={project.native}"]
+    return folder, [folder, APP / "endToEnd/resources", *path], properties, agent
 
 
 def _robolectric_config(project: Project) -> Path:

@@ -49,7 +49,7 @@ def run(
         shown = " ".join(str(part) for part in command)
         raise BuildError(
             f"{step} failed with exit code {result.returncode}:\n{result.stdout[-6000:].rstrip()}",
-            f"the command was: {shown if len(shown) < 1000 else shown[:1000] + ' ...'}",
+            f"the command was: {shown}" if len(shown) < 400 else "",
         )
     print(f"{time.monotonic() - start:6.1f} s  {step}", file=sys.stderr, flush=True)
     return result.stdout

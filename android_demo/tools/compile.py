@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import xml.etree.ElementTree as ET
 import zipfile
@@ -12,8 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from android_demo.tools import android_library
+from android_demo.tools.android_library import SHIM_SOURCE, prepare
 from android_demo.tools.common import DEMO, gradle_properties, java_tool, joined, run
-from android_demo.tools.fetch import FRAMEWORK, jars
+from android_demo.tools.fetch import ANDROID, FRAMEWORK, jars
 
 ANDROID_NAMESPACE = "http://schemas.android.com/apk/res/android"
 APP, CORE = DEMO / "app/src", DEMO / "core/src"
@@ -51,9 +52,10 @@ class Project:
 
     @cached_property
     def test_libraries(self) -> list[Path]:
-        """JUnit and Robolectric, less what the app itself brings."""
-        own = {_artifact(jar) for jar in self.libraries}
-        return [jar for jar in jars(self.cache, "tests") if _artifact(jar) not in own and _artifact(jar) != "android-all"]
+        """JUnit and Robolectric, without Android: Robolectric brings an instrumented one at run time."""
+        own = {jar.name for jar in self.libraries} - {"classes.jar"}
+        found = jars(self.cache, "tests")
+        return [jar for jar in found if jar.name not in own and not jar.name.startswith("android-all")]
 
     @cached_property
     def core(self) -> Path:
@@ -82,7 +84,7 @@ class Project:
 
     @cached_property
     def resources(self) -> Resources:
-        """Compile and link the resources of app/src/main, with a manifest as the Android Gradle plugin would merge it."""
+        """Compile and link the resources of app/src/main, with a manifest as Gradle would merge it."""
         main, out = APP / "main", self.out / "resources"
         made = Resources(out / "linked.apk", out / "AndroidManifest.xml", out / "sources", out / "rules.pro")
         properties = gradle_properties()
@@ -96,7 +98,7 @@ class Project:
             link += ["-A", main / "assets"] if (main / "assets").is_dir() else []
             run("aapt2 link", [*link, out / "resources.zip"])
 
-        self._unless_made(out, _digest(given, [*properties.items()]), make)
+        self.unless_made(out, content_digest(given, [*properties.items()]), make)
         return made
 
     def kotlin(
@@ -126,13 +128,36 @@ class Project:
             compiler += ["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", *arguments, "-cp", joined(path), "-d", str(out)]
             run(f"kotlinc {name}", [*compiler, *files])
             if java := [file for file in files if file.suffix == ".java"]:
-                command = [java_tool("javac"), "-nowarn", "--release", "17", "-cp", joined([out, *path]), "-d", str(out)]
+                command = [
+                    java_tool("javac"),
+                    "-nowarn",
+                    "--release",
+                    "17",
+                    "-cp",
+                    joined([out, *path]),
+                    "-d",
+                    str(out),
+                ]
                 run(f"javac {name}", [*command, *java])
 
-        self._unless_made(out, _digest([*files, *path], arguments), make)
+        self.unless_made(out, content_digest([*files, *path], arguments), make)
         return out
 
-    def _unless_made(self, out: Path, digest: str, make: Callable[[], None]) -> None:
+    @cached_property
+    def native(self) -> Path:
+        """The folder of the x86-64 libraries, patched for a JVM of this machine, with their loader."""
+        out = self.out / "native"
+        package = self.cache / ANDROID / "package/third-party/android/libs/executorch/x86_64"
+        fbjni = next((self.cache / "app").glob("fbjni-*")) / "jni/x86_64"
+        libraries = [package / "libexecutorch.so", fbjni / "libfbjni.so", fbjni / "libc++_shared.so"]
+        self.unless_made(
+            out,
+            content_digest([*libraries, SHIM_SOURCE, Path(android_library.__file__)], []),
+            lambda: prepare(libraries, ["g++"], out),
+        )
+        return out
+
+    def unless_made(self, out: Path, digest: str, make: Callable[[], object]) -> None:
         """`make` fills the folder `out`, unless it did so with the same `digest`."""
         stamp = self.out / f"{out.name}.made-from"
         if stamp.is_file() and stamp.read_text() == digest:
@@ -158,13 +183,7 @@ def _merge_manifest(source: Path, target: Path, properties: dict[str, str]) -> N
     tree.write(target, encoding="utf-8", xml_declaration=True)
 
 
-def _artifact(jar: Path) -> str:
-    """`gson` for gson-2.13.2.jar; for the classes of an unpacked AAR, its name."""
-    name = jar.parent.name if jar.name == "classes.jar" else jar.stem
-    return re.sub(r"-\d.*", "", name)
-
-
-def _digest(paths: Iterable[Path], values: Iterable[object]) -> str:
+def content_digest(paths: Iterable[Path], values: Iterable[object]) -> str:
     """A hash of files and folders, by content; of jars by name and size, since their versions are pinned."""
     digest = hashlib.sha256(repr([*values]).encode())
     for path in paths:
