@@ -8,9 +8,9 @@ from pathlib import Path
 
 from android_demo.tools import fetch
 from android_demo.tools.android_library import SHIM
-from android_demo.tools.common import CACHE, ROOT
-from android_demo.tools.compile import APP, Project
-from android_demo.tools.jvm_tests import find_tests, run_tests
+from android_demo.tools.common import CACHE, ROOT, BuildError
+from android_demo.tools.compile import Project
+from android_demo.tools.jvm_tests import Outcome, find_tests, run_tests
 from mlp_export.errors import MlpExportError, UsageError
 
 RUNNERS = ("core", "app", "end-to-end")
@@ -55,10 +55,14 @@ def _test(options: argparse.Namespace) -> int:
     project = Project(options.cache, ROOT / "build/android", [package / "android/libs/classes.jar"])
     outcomes = []
     for runner in options.runners or [name for name in RUNNERS if name != "end-to-end" or options.bundle]:
-        folder, path, properties, arguments = _runner(runner, project, options)
-        classes = find_tests(folder, options.only)
-        if classes or not options.only:
-            outcomes.append(run_tests(runner, classes, path, properties, arguments))
+        try:
+            folder, path, properties, arguments = _runner(runner, project, options)
+            classes = find_tests(folder, options.only)
+            if classes or not options.only:
+                outcomes.append(run_tests(runner, classes, path, properties, arguments))
+        except BuildError as error:  # the others may still compile and run
+            print(f"error: {error.message}", file=sys.stderr)
+            outcomes.append(Outcome(runner, 0, 1, 1, 0.0))
     print(*outcomes, sep="\n")
     return 0 if outcomes and all(outcome.succeeded for outcome in outcomes) else 1
 
@@ -76,7 +80,7 @@ def _runner(
     # Android's own classes last: annotations name them outside of Robolectric's sandbox.
     common += [project.app, *project.runtime, *fetch.jars(project.cache, "platform")]
     tests = project.app_tests("test")
-    path = [_robolectric_config(project), APP / "test/resources", tests, *common]
+    path = [_robolectric_config(project), project.app_source / "test/resources", tests, *common]
     if name == "app":
         return tests, path, properties, []
     if not options.bundle:
@@ -84,7 +88,7 @@ def _runner(
     folder = project.app_tests("endToEnd")
     properties["bundle"] = options.bundle.resolve()
     agent = [f"-agentpath:{project.native / SHIM}", f"-Djava.library.path={project.native}"]
-    return folder, [folder, APP / "endToEnd/resources", *path], properties, agent
+    return folder, [folder, project.app_source / "endToEnd/resources", *path], properties, agent
 
 
 def _robolectric_config(project: Project) -> Path:
@@ -95,7 +99,7 @@ def _robolectric_config(project: Project) -> Path:
     made = project.resources
     config.write_text(
         f"android_merged_manifest={made.manifest}\nandroid_resource_apk={made.linked}\n"
-        "android_custom_package=org.mlpexport.demo\n"
+        f"android_custom_package={project.properties['applicationId']}\n"
     )
     return folder
 

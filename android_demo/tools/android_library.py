@@ -99,9 +99,9 @@ def prepare(libraries: Sequence[Path], compiler: Sequence[str], folder: Path) ->
         patch(library, out, [other.name for other in libraries])
     source, shim = folder / "shim.c", folder / SHIM
     source.write_text(SHIM_SOURCE.read_text() + _missing(patched, compiler))
-    flags = ["-x", "c", "-w", "-O1", "-shared", "-fPIC", f"-Wl,-soname,{SHIM}", "-o", shim, source]
-    libraries_of_glibc = ["-x", "none", "-ldl", "-lm", "-lpthread", "-Wl,--no-as-needed", "-lgcc_s"]
-    subprocess.run([*compiler, *flags, *libraries_of_glibc], check=True)
+    flags = f"-x c -w -O1 -shared -fPIC -Wl,-soname,{SHIM} -o".split()
+    glibc = "-x none -ldl -lm -lpthread -Wl,--no-as-needed -lgcc_s".split()
+    subprocess.run([*compiler, *flags, shim, source, *glibc], check=True)
     return shim
 
 

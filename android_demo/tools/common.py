@@ -20,9 +20,9 @@ class BuildError(VerificationError):
     """A compiler, a test or a check of the app failed."""
 
 
-def gradle_properties() -> dict[str, str]:
+def gradle_properties(demo: Path = DEMO) -> dict[str, str]:
     """The app's name, SDK levels and versions, which Gradle reads from the same file."""
-    lines = (DEMO / "gradle.properties").read_text(encoding="utf-8").splitlines()
+    lines = (demo / "gradle.properties").read_text(encoding="utf-8").splitlines()
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip() for key, value in pairs}
 

@@ -17,7 +17,6 @@ from android_demo.tools.common import DEMO, gradle_properties, java_tool, joined
 from android_demo.tools.fetch import ANDROID, FRAMEWORK, jars
 
 ANDROID_NAMESPACE = "http://schemas.android.com/apk/res/android"
-APP, CORE = DEMO / "app/src", DEMO / "core/src"
 # Less memory and, for compilations this small, less time.
 _SMALL_JVM = ["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 # Android's classes as Robolectric packs them carry annotations that Google's stubs do not: whether null may be passed.
@@ -37,12 +36,14 @@ class Resources:
 class Project:
     """Compiled parts of the app, each made when it is first asked for.
 
-    `cache`: the folder of fetch.py. `out`: where the results go. `runtime`: jars of org.pytorch.executorch.
+    `cache`: the folder of fetch.py. `out`: where the results go. `runtime`: jars of org.pytorch.executorch. `demo`: the
+    folder of the app's sources.
     """
 
-    def __init__(self, cache: Path, out: Path, runtime: Sequence[Path], sources: Path = DEMO) -> None:
+    def __init__(self, cache: Path, out: Path, runtime: Sequence[Path], demo: Path = DEMO) -> None:
         self.cache, self.out, self.runtime = cache.resolve(), out.resolve(), [jar.resolve() for jar in runtime]
-        self._sources = sources
+        self.app_source, self.core_source = demo / "app/src", demo / "core/src"
+        self.properties = gradle_properties(demo)
         self.out.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -59,46 +60,47 @@ class Project:
 
     @cached_property
     def core(self) -> Path:
-        return self.kotlin("core", [CORE / "main/kotlin"], self.libraries)
+        return self.kotlin("core", [self.core_source / "main/kotlin"], self.libraries)
 
     @cached_property
     def fixtures(self) -> Path:
-        return self.kotlin("fixtures", [CORE / "testFixtures/kotlin"], [self.core, *self.libraries], [self.core])
+        return self.kotlin(
+            "fixtures", [self.core_source / "testFixtures/kotlin"], [self.core, *self.libraries], [self.core]
+        )
 
     @cached_property
     def core_tests(self) -> Path:
         path = [self.core, self.fixtures, *self.libraries, *self.test_libraries]
-        return self.kotlin("core-tests", [CORE / "test/kotlin"], path, [self.core])
+        return self.kotlin("core-tests", [self.core_source / "test/kotlin"], path, [self.core])
 
     @cached_property
     def app(self) -> Path:
         path = [self.core, *self.libraries, *self.runtime]
-        return self.kotlin("app", [APP / "main/kotlin", self.resources.sources], path, android=True)
+        return self.kotlin("app", [self.app_source / "main/kotlin", self.resources.sources], path, android=True)
 
     def app_tests(self, name: str) -> Path:
         """Classes of app/src/`name`: `test`, or `endToEnd`, which may use those of `test`."""
         before = [] if name == "test" else [self.app_tests("test")]
         path = [*before, self.app, self.core, self.fixtures, *self.libraries, *self.runtime, *self.test_libraries]
         friends = [self.app, *before]
-        return self.kotlin(f"app-{name}", [APP / name / "kotlin"], path, friends, android=True)
+        return self.kotlin(f"app-{name}", [self.app_source / name / "kotlin"], path, friends, android=True)
 
     @cached_property
     def resources(self) -> Resources:
         """Compile and link the resources of app/src/main, with a manifest as Gradle would merge it."""
-        main, out = APP / "main", self.out / "resources"
+        main, out = self.app_source / "main", self.out / "resources"
         made = Resources(out / "linked.apk", out / "AndroidManifest.xml", out / "sources", out / "rules.pro")
-        properties = gradle_properties()
         given = [main / "AndroidManifest.xml", main / "res", main / "assets"]
 
         def make() -> None:
-            _merge_manifest(main / "AndroidManifest.xml", made.manifest, properties)
+            _merge_manifest(main / "AndroidManifest.xml", made.manifest, self.properties)
             run("aapt2 compile", ["aapt2", "compile", "--dir", main / "res", "-o", out / "resources.zip"])
             link = ["aapt2", "link", "--warn-manifest-validation", "-I", FRAMEWORK, "--manifest", made.manifest]
             link += ["--java", made.sources, "--proguard", made.rules, "-o", made.linked]
-            link += ["-A", main / "assets"] if (main / "assets").is_dir() else []
+            link += ["-A", str(main / "assets")] if (main / "assets").is_dir() else []
             run("aapt2 link", [*link, out / "resources.zip"])
 
-        self.unless_made(out, content_digest(given, [*properties.items()]), make)
+        self.unless_made(out, content_digest(given, [*self.properties.items()]), make)
         return made
 
     def kotlin(
