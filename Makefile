@@ -36,9 +36,12 @@ test-phone: venv
 	$(PYTHON) -m android_demo.tools fetch phone
 	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -n $(JOBS) -r s tests/phone_runtime
 
-# The Android app: build/apk/*.apk, with the runtime of an npm package or, with AAR=FILE, of an AAR. No Gradle, no SDK.
+# The Android app, build/apk/*.apk, without Gradle and without an SDK. The runtime is that of an npm package; with AAR=FILE,
+# that of executorch-android, or with QNN_RUNTIME=FILE beside it of executorch-android-qnn. The key is one that is made on
+# this machine (.cache/android/key.p12), or with KEYSTORE=FILE one's own.
 apk:
-	$(PYTHON) -m android_demo.tools apk $(if $(AAR),--aar $(AAR)) $(if $(QNN_AAR),--qnn-aar $(QNN_AAR))
+	$(PYTHON) -m android_demo.tools apk $(if $(AAR),--aar $(AAR)) $(if $(QNN_RUNTIME),--qnn-runtime $(QNN_RUNTIME)) \
+		$(if $(KEYSTORE),--keystore $(KEYSTORE))
 
 # The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model.
 ANDROID_BUNDLE := build/demo-runtime13

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from android_demo.tools import fetch
 from android_demo.tools.android_library import SHIM
+from android_demo.tools.apk import (
+    ABIS,
+    KEYSTORE_PASSWORD,
+    Key,
+    aar_runtime,
+    add_qnn_libraries,
+    badging,
+    build_apk,
+    machine_key,
+    npm_runtime,
+)
 from android_demo.tools.common import CACHE, ROOT, BuildError
 from android_demo.tools.compile import Project
 from android_demo.tools.jvm_tests import Outcome, find_tests, run_tests
@@ -27,9 +39,17 @@ def main() -> int:
     command.add_argument("--only", action="append", default=[], metavar="CLASS", help="only this test class")
     command.add_argument("--bundle", type=Path, help="for the end-to-end tests, exported with --runtime 1.3")
     command.add_argument("--screenshots", type=Path, default=ROOT / "build/android/screenshots")
+    command = commands.add_parser("apk", help="build a signed APK")
+    command.add_argument(
+        "--aar", type=Path, help="executorch-android, or -qnn (default: the runtime of an npm package)"
+    )
+    command.add_argument("--qnn-runtime", type=Path, help="Qualcomm's libraries: the AAR qnn-runtime, or a folder")
+    command.add_argument("--abi", action="append", choices=ABIS, help="default: all that the runtime has")
+    command.add_argument("--keystore", type=Path, help=f"sign with its key; {KEYSTORE_PASSWORD} holds the password")
+    command.add_argument("--out", type=Path, default=ROOT / "build/apk", help="folder (%(default)s)")
     options = parser.parse_args()
     try:
-        return {"fetch": _fetch, "test": _test}[options.command](options)
+        return {"apk": _apk, "fetch": _fetch, "test": _test}[options.command](options)
     except MlpExportError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -41,6 +61,31 @@ def _fetch(options: argparse.Namespace) -> int:
     missing = fetch.fetch(options.cache, [name for purpose in options.purposes for name in fetch.PURPOSES[purpose]])
     for why in missing.values():
         print(f"missing: {why}", file=sys.stderr)
+    return 0
+
+
+def _apk(options: argparse.Namespace) -> int:
+    for given in (options.aar, options.qnn_runtime, options.keystore):
+        if given and not given.exists():
+            raise UsageError(f"{given} is not there", "check the path")
+    if options.keystore and KEYSTORE_PASSWORD not in os.environ:
+        raise UsageError(
+            f"{KEYSTORE_PASSWORD} is not set", "put the keystore's password into this environment variable"
+        )
+    fetch.require(options.cache, fetch.APK)
+    out = ROOT / "build/android"
+    runtime = aar_runtime(options.aar, out / "aar") if options.aar else npm_runtime(options.cache)
+    if options.qnn_runtime:
+        runtime = add_qnn_libraries(runtime, options.qnn_runtime, out / "qnn-runtime")
+    elif runtime.qnn:
+        raise UsageError(f"{options.aar} needs Qualcomm's libraries, too", "name them with --qnn-runtime")
+    project = Project(options.cache, out / runtime.flavor if options.aar else out, runtime.jars)
+    key = Key(options.keystore, f"env:{KEYSTORE_PASSWORD}") if options.keystore else machine_key(options.cache)
+    name = f"mlp-export-demo-{project.properties['versionName']}-{runtime.flavor}.apk"
+    abis = options.abi or [abi for abi in ABIS if abi in runtime.libraries]
+    apk = build_apk(project, runtime, key, options.out / name, abis)
+    print(badging(apk))
+    print(f"{apk}: {apk.stat().st_size:,} bytes, signed with {key.keystore}")
     return 0
 
 

@@ -29,7 +29,7 @@ def gradle_properties(demo: Path = DEMO) -> dict[str, str]:
 
 def run(
     step: str,
-    command: Sequence[str | Path],
+    command: Sequence[object],
     *,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,

@@ -95,13 +95,17 @@ class Project:
         def make() -> None:
             _merge_manifest(main / "AndroidManifest.xml", made.manifest, self.properties)
             run("aapt2 compile", ["aapt2", "compile", "--dir", main / "res", "-o", out / "resources.zip"])
-            link = ["aapt2", "link", "--warn-manifest-validation", "-I", FRAMEWORK, "--manifest", made.manifest]
-            link += ["--java", made.sources, "--proguard", made.rules, "-o", made.linked]
-            link += ["-A", str(main / "assets")] if (main / "assets").is_dir() else []
-            run("aapt2 link", [*link, out / "resources.zip"])
+            self.link(made.manifest, made.linked, "--java", made.sources, "--proguard", made.rules)
 
         self.unless_made(out, content_digest(given, [*self.properties.items()]), make)
         return made
+
+    def link(self, manifest: Path, target: Path, *options: object) -> None:
+        """Link the compiled resources with `manifest`."""
+        assets = self.app_source / "main/assets"
+        command: list[object] = ["aapt2", "link", "--warn-manifest-validation", "-I", FRAMEWORK, "--manifest", manifest]
+        command += ["-A", assets] if assets.is_dir() else []
+        run("aapt2 link", [*command, *options, "-o", target, self.out / "resources/resources.zip"])
 
     def kotlin(
         self,
