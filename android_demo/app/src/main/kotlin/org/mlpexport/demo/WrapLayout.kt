@@ -6,7 +6,7 @@ import android.view.View
 import android.view.ViewGroup
 
 /** Children in lines that wrap, as text does: chips and buttons fit large fonts and narrow windows. */
-class FlowLayout @JvmOverloads constructor(context: Context, attributes: AttributeSet? = null) :
+class WrapLayout @JvmOverloads constructor(context: Context, attributes: AttributeSet? = null) :
     ViewGroup(context, attributes) {
 
     private val gap = (8 * resources.displayMetrics.density).toInt()
