@@ -51,6 +51,7 @@ def vectors() -> dict[str, str]:
         "utf8.json": utf8,
         "device_fit.json": device_fits,
         "error_codes.json": error_codes,
+        "bench.json": bench,
     }
     # ASCII: a reader of one line must not depend on an encoding
     return {name: json.dumps(make(), indent=1, ensure_ascii=True) + "\n" for name, make in made.items()}
@@ -353,9 +354,10 @@ def manifests() -> Values:
             cases.append({**case, **_opened(Path(scratch, str(n)))})
     return {
         "about": (
-            "A folder with `manifest` (its text in UTF-8; null: there is none), `files` (name -> text), symbolic `links` "
-            "(name -> target) and sub-`folders`. `problem` is that of opening it with all hashes, null where it is a bundle; "
-            "WRONG_HASH shows only where hashes are checked. `read` is the manifest as format 2 says it."
+            "A folder with `manifest` (its text in UTF-8; null: there is none), `files` (name -> text), symbolic "
+            "`links` (name -> target) and sub-`folders`. `problem` is that of opening it with all hashes, null "
+            "where it is a bundle; WRONG_HASH shows only where hashes are checked. `read` is the manifest as "
+            "format 2 says it."
         ),
         "cases": cases,
     }
@@ -424,9 +426,10 @@ def chat() -> Values:
     ]
     return {
         "about": (
-            "`text` is what the turns become in a format of `formats`; with `generate` it ends where the assistant is "
-            "to speak. null, with `problem`, where the format takes no system message. White space that `trim` drops is "
-            "what Python's str.strip drops: Unicode's White_Space, U+0085 with it, and U+001C to U+001F."
+            "`text` is what the turns become in a format of `formats`; with `generate` it ends where the "
+            "assistant is to speak. null, with `problem`, where the format takes no system message. White space "
+            "that `trim` drops is what Python's str.strip drops: Unicode's White_Space, U+0085 with it, and "
+            "U+001C to U+001F."
         ),
         "formats": _FORMATS,
         "cases": cases,
@@ -525,9 +528,9 @@ def utf8() -> Values:
     ]
     return {
         "about": (
-            "`texts` has what each of `chunks` (bytes in hexadecimal) completes, `rest` what is left at the end; bytes "
-            "that are no UTF-8 become U+FFFD, one for each maximal part that begins a character. `surrogates`: the same for "
-            "pieces of UTF-16, as Java has them (JSON escapes of halves)."
+            "`texts` has what each of `chunks` (bytes in hexadecimal) completes, `rest` what is left at the end; "
+            "bytes that are no UTF-8 become U+FFFD, one for each maximal part that begins a character. "
+            "`surrogates`: the same for pieces of UTF-16, as Java has them (JSON escapes of halves)."
         ),
         "cases": [_assembled(name, parts) for name, parts in chunks],
         "surrogates": [_joined(name, pieces) for name, pieces in halves],
@@ -620,9 +623,9 @@ def device_fits() -> Values:
     ]
     return {
         "about": (
-            "`reasons` are why the bundle of `manifest` does not run on `device`, `warnings` what to know of: both whole "
-            "and in this order. Numbers are bytes in decimal. Apps may use 3/4 of the memory (total // 4 * 3). A runtime "
-            "whose version is unknown is not held against the app."
+            "`reasons` are why the bundle of `manifest` does not run on `device`, `warnings` what to know of: "
+            "both whole and in this order. Numbers are bytes in decimal. Apps may use 3/4 of the memory (total //"
+            " 4 * 3). A runtime whose version is unknown is not held against the app."
         ),
         "cases": [_fitted(*case) for case in cases],
     }
@@ -706,10 +709,111 @@ def error_codes() -> Values:
     cases += [case("a number of a later runtime", code, "UNKNOWN") for code in (0x05, 0x17, 0x33, 5000, -1)]
     return {
         "about": (
-            "`code` is ExecuTorch's number (executorch::runtime::Error), `kind` what an app tells of it; the number and "
-            "the message stay with it. The runner's message decides where the number alone is not enough."
+            "`code` is ExecuTorch's number (executorch::runtime::Error), `kind` what an app tells of it; the "
+            "number and the message stay with it. The runner's message decides where the number alone is not "
+            "enough."
         ),
         "cases": cases,
+    }
+
+
+# bench.json
+
+
+def bench() -> Values:
+    plan = {
+        **{"format": 1, "id": "20261126-044500-1a2b", "bundle": "pro", "prompt_tokens": [512, 2048, 8192]},
+        **{"new_tokens": 64, "repetitions": 2, "sustained_seconds": 120},
+    }
+    done = {
+        "format": 1,
+        "id": plan["id"],
+        "status": "done",
+        "progress": {"done": 7, "total": 7, "stage": ""},
+        "error": None,
+        "plan": plan,
+        "skipped": [8192],
+        "app": {"id": "org.mlpexport.demo", "version": "1.0", "runtimes": {"executorch": "1.3.1"}},
+        "device": {
+            **{"manufacturer": "samsung", "model": "SM-S921B", "soc_model": "SM8650", "abi": "arm64-v8a"},
+            **{"android": "14", "sdk": 34, "cores": 8, "total_memory_bytes": 7_800_000_000},
+        },
+        "bundle": {
+            **{"name": "pro", "model_id": "facebook/MobileLLM-Pro", "backend": "xnnpack", "target": None},
+            **{"context": 4096, "prefill_chunk": 128, "pte_sha256": "0" * 64},
+        },
+        "threads": 4,
+        "load_s": 1.25,
+        "resident_bytes": 1_400_000_000,
+        "runs": [
+            _run(512, 1, 2.0, 64, 3.2),
+            _run(512, 2, 2.5, 64, 3.2),
+            _run(2048, 1, 9.0, 64, 4.0),
+            _run(2048, 2, 11.0, 32, 2.5, "light"),
+        ],
+        "sustained": {
+            "seconds": 121.5,
+            "prompt_tokens": 512,
+            "samples": [
+                {"at_s": 5.0, "prefill_tok_s": 250.0, "decode_tok_s": 20.0, "thermal": "none", "headroom": 0.5},
+                {"at_s": 121.5, "prefill_tok_s": 200.0, "decode_tok_s": 15.0, "thermal": "moderate", "headroom": None},
+            ],
+        },
+    }
+    running = {
+        **done,
+        **{"status": "running", "progress": {"done": 1, "total": 7, "stage": "512 tokens, 1 of 2"}},
+        **{"skipped": [8192], "runs": [], "sustained": None},
+    }
+    failed = {
+        **{**done, "status": "failed", "progress": {"done": 0, "total": 7, "stage": "load"}},
+        **{"error": {"kind": "NOT_A_PROGRAM", "code": 2, "message": "Model runner was not created"}},
+        **{"threads": None, "load_s": None, "resident_bytes": None, "runs": [], "sustained": None, "skipped": []},
+    }
+    refused = {
+        **{**failed, "plan": None, "bundle": None, "progress": {"done": 0, "total": 0, "stage": "plan"}},
+        **{"error": {"kind": "BAD_PLAN", "code": None, "message": "`new_tokens` is 0, expected 1 or more"}},
+    }
+    bad: list[tuple[str, str]] = [
+        ("empty", ""),
+        ("an array", "[]"),
+        ("cut short", json.dumps(plan)[:40]),
+        ("a later format", json.dumps({**plan, "format": 2})),
+        ("no bundle", json.dumps(_without(plan, "bundle"))),
+        ("an unknown key", json.dumps({**plan, "threads": 4})),
+        ("no prompt length", json.dumps({**plan, "prompt_tokens": []})),
+        ("a prompt of no tokens", json.dumps({**plan, "prompt_tokens": [0]})),
+        ("a prompt length twice", json.dumps({**plan, "prompt_tokens": [512, 512]})),
+        ("prompt lengths as text", json.dumps({**plan, "prompt_tokens": "512"})),
+        ("no new token", json.dumps({**plan, "new_tokens": 0})),
+        ("half a token", json.dumps({**plan, "new_tokens": 0.5})),
+        ("no repetition", json.dumps({**plan, "repetitions": 0})),
+        ("less than no time", json.dumps({**plan, "sustained_seconds": -1})),
+        ("an id that leads elsewhere", json.dumps({**plan, "id": "../x"})),
+        ("an empty id", json.dumps({**plan, "id": ""})),
+        ("an id that is too long", json.dumps({**plan, "id": "a" * 65})),
+    ]
+    return {
+        "about": (
+            "The schema is mlp_export/data/device_bench.schema.json. `plans` are texts of the "
+            "extra `bench`, `valid` or not. `results` are files as an app writes them while it runs and at the end."
+        ),
+        "plans": [
+            {"name": "as the host writes it", "text": json.dumps(plan), "valid": True},
+            {"name": "nothing sustained", "text": json.dumps({**plan, "sustained_seconds": 0}), "valid": True},
+            *({"name": name, "text": text, "valid": False} for name, text in bad),
+        ],
+        "results": [
+            {"name": name, "result": result}
+            for name, result in [("done", done), ("running", running), ("failed", failed), ("bad plan", refused)]
+        ],
+    }
+
+
+def _run(tokens: int, repetition: int, prefill: float, steps: int, decode: float, thermal: str = "none") -> Values:
+    return {
+        **{"prompt_tokens": tokens, "wanted_tokens": tokens, "repetition": repetition, "prefill_s": prefill},
+        **{"decode_tokens": steps, "decode_s": decode, "thermal": thermal},
     }
 
 
