@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import executorch
+import jsonschema
 import pytest
 from make_vectors import ERROR_CODES, VECTORS, lay_out, vectors
 
+import mlp_export
 from mlp_export.bundle import Bundle, BundleError, BundleProblem, Manifest
 from mlp_export.chat import ChatFormat, Message
 from mlp_export.device_fit import Device, FitKind, at_least, device_fit, is_soc
@@ -237,3 +239,33 @@ def test_what_error_codes_must_say() -> None:
     assert found[0x12, "something"] == "CONTEXT_FULL" and found[0x14, "something"] == "MISSING_OPERATOR"
     assert found[0x02, "something"] == "UNKNOWN" and found[0x02, "Model runner was not created"] == "NOT_A_PROGRAM"
     assert all(case["kept_code"] == case["code"] for case in load("error_codes.json")["cases"])
+
+
+# Benchmarks on a phone
+
+
+def bench_schema() -> dict[str, Any]:
+    data = Path(mlp_export.__file__).parent / "data" / "device_bench.schema.json"
+    values: dict[str, Any] = json.loads(data.read_text(encoding="utf-8"))
+    return values
+
+
+@cases("bench.json", "results")
+def test_bench_results_fit_the_schema(case: dict[str, Any]) -> None:
+    jsonschema.validate(case["result"], bench_schema())
+    for key in case["result"]:
+        with pytest.raises(jsonschema.ValidationError, match=key):
+            jsonschema.validate({k: v for k, v in case["result"].items() if k != key}, bench_schema())
+
+
+@cases("bench.json", "plans")
+def test_bench_plans(case: dict[str, Any]) -> None:
+    def read() -> None:
+        schema = bench_schema()
+        jsonschema.validate(json.loads(case["text"]), {**schema["$defs"]["plan"], "$defs": schema["$defs"]})
+
+    if case["valid"]:
+        read()
+    else:
+        with pytest.raises((ValueError, jsonschema.ValidationError)):
+            read()
