@@ -22,7 +22,11 @@ import org.pytorch.executorch.extension.llm.LlmModule
  * A chat's text spells its start token, so none is added: the runtime would add one to the first `generate` after
  * a reset, which here may stand in the middle of a prompt.
  */
-class ExecuTorchEngine(private val bundle: Bundle, private val nativeLibraries: String) : Engine {
+class ExecuTorchEngine(
+    private val bundle: Bundle,
+    private val nativeLibraries: String,
+    private val packedWeights: PackedWeights,
+) : Engine {
     private var module: LlmModule? = null
 
     override fun load() = translating(Stage.LOAD) {
@@ -37,6 +41,7 @@ class ExecuTorchEngine(private val bundle: Bundle, private val nativeLibraries: 
             0, // end tokens
         )
         try {
+            packedWeights.use(bundle) // the constructor has loaded the library that this asks
             created.load()
         } catch (failure: Throwable) {
             created.close()
