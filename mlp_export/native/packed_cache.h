@@ -1,14 +1,7 @@
 // Makes every XNNPACK delegate that this process loads keep its packed weights in a file, whoever loads it: for apps whose model is
 // loaded by a class that cannot ask for it, as ExecuTorch's LlmModule (Android) and TextRunner (iOS) cannot. Call it before the model
 // is loaded. Header only, C++17, ExecuTorch 1.5's headers; the one symbol it needs is executorch::runtime::get_backend_class.
-//
-//   extern "C" JNIEXPORT jboolean JNICALL
-//   Java_com_example_PackedCache_use(JNIEnv* env, jclass, jstring path) {
-//     const char* text = env->GetStringUTFChars(path, nullptr);
-//     const bool used = mlp_export::use_packed_cache(text);
-//     env->ReleaseStringUTFChars(path, text);
-//     return used;
-//   }
+// android_demo/app/src/main/cpp/packed_weights_jni.cpp is its JNI function.
 //
 // XNNPACK reads the path from a load's own options alone, and the classes above give none. So `init` of the registered backend is
 // replaced by one that adds the two options. A backend cannot be registered twice and the registry is not reachable: the replacement

@@ -1,6 +1,6 @@
 """The exported forms that a phone's runtime has to run, and the calls that they are given.
 
-Exports are kept in a folder of their own beside the sources (`.cache/phone/forms`), under a key of the exporter's
+Exports are kept in a folder of their own beside the sources (`.cache/android/forms`), under a key of the exporter's
 sources: the tests on this machine and those on Arm code share them.
 """
 
@@ -35,7 +35,7 @@ from mlp_export.quantization.nearest import quantize_weight
 from mlp_export.quantization.weight import WeightFormat
 
 REPOSITORY = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("PHONE_TOOLS") or REPOSITORY / ".cache" / "phone")
+CACHE = Path(os.environ.get("PHONE_TOOLS") or REPOSITORY / ".cache" / "android")
 CONTEXT, CHUNK = 64, 16  # the local layers' window is 8: a chunk goes around their ring twice
 FEATURES, RESULTS = 64, 48  # of a tiny program
 # Tokens a call: one, some, whole chunks past the ring's wrap, then one by one; then a new sequence from position 0.

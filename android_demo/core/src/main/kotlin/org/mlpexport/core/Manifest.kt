@@ -1,7 +1,5 @@
 package org.mlpexport.core
 
-import java.io.File
-
 /** What a bundle's `manifest.json` says, format 2; format 1 is read as it. The keys are those of docs/manifest.md. */
 data class Manifest(
     val exporter: Exporter?,
@@ -17,7 +15,12 @@ data class Manifest(
     val chat: ChatFormat?,
     val verification: Verification?,
     val files: Map<String, FileEntry>,
-)
+) {
+    companion object {
+        /** The manifest in [text]. Throws [BundleException] with NEWER_FORMAT, BAD_NAME or DAMAGED_MANIFEST. */
+        fun parse(text: String): Manifest = parseManifest(text)
+    }
+}
 
 data class Exporter(val name: String, val version: String)
 
@@ -39,25 +42,3 @@ data class Verification(val passed: Boolean, val tokens: Int, val checks: List<C
 }
 
 data class FileEntry(val bytes: Long, val sha256: String)
-
-/** A bundle whose manifest, names and sizes were checked. Hashes are checked by [Bundle.checkHashes]. */
-data class Bundle(val folder: File, val manifest: Manifest) {
-    val pte get() = File(folder, "model.pte")
-    val tokenizer get() = File(folder, "tokenizer.json")
-    val license get() = File(folder, "LICENSE")
-}
-
-/** Why a folder is no bundle that can be used. The app has a sentence for each; [detail] names file, key or number. */
-class BundleException(val problem: BundleProblem, val detail: String) : Exception("$problem: $detail")
-
-enum class BundleProblem {
-    NOT_A_BUNDLE, // no manifest.json
-    NEWER_FORMAT, // detail: the number
-    DAMAGED_MANIFEST, // detail: key and what is wrong
-    BAD_NAME, // a file name with a separator, "..", ...
-    SYMBOLIC_LINK,
-    MISSING_FILE,
-    WRONG_SIZE, // half copied, 0 bytes
-    WRONG_HASH,
-    UNREADABLE, // permissions, removed storage
-}

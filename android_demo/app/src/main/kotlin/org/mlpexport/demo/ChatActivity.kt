@@ -1,0 +1,3 @@
+package org.mlpexport.demo
+
+class ChatActivity : Screen()

@@ -1,0 +1,124 @@
+package org.mlpexport.demo
+
+import android.app.ForegroundServiceStartNotAllowedException
+import android.app.Notification
+import android.app.NotificationChannel
+import android.app.NotificationManager
+import android.app.PendingIntent
+import android.app.Service
+import android.content.Context
+import android.content.Intent
+import android.content.pm.ServiceInfo
+import android.graphics.drawable.Icon
+import android.os.Build
+import android.os.IBinder
+import android.os.SystemClock
+import java.io.Closeable
+import java.text.NumberFormat
+
+/** Keeps the process alive while [ModelHost] works, with a notification that shows how far it is and has Stop. */
+class GenerationService : Service() {
+    private val models get() = (application as MlpApplication).models
+    private val notifications get() = getSystemService(NotificationManager::class.java)
+    private var following: Closeable? = null
+    private var shown = 0L
+
+    override fun onBind(intent: Intent): IBinder? = null
+
+    override fun onCreate() {
+        super.onCreate()
+        val channel = NotificationChannel(CHANNEL, getString(R.string.work_channel), NotificationManager.IMPORTANCE_LOW)
+        notifications.createNotificationChannel(channel)
+    }
+
+    override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
+        if (intent?.action == ACTION_STOP) models.stop()
+        // Always, and first: the system ends an app whose foreground service shows no notification in time.
+        val notification = notification(models.state)
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
+            startForeground(NOTIFICATION, notification, ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC)
+        } else {
+            startForeground(NOTIFICATION, notification)
+        }
+        if (following == null) following = models.observe(::update)
+        return START_NOT_STICKY // a killed answer is marked as interrupted; nothing goes on without the user
+    }
+
+    private fun update(state: ModelHost.State) {
+        if (!models.busy) {
+            stopForeground(STOP_FOREGROUND_REMOVE)
+            stopSelf()
+            return
+        }
+        val now = SystemClock.elapsedRealtime()
+        if (now - shown < NOTIFY_MILLIS) return // the system drops notifications that come faster
+        shown = now
+        notifications.notify(NOTIFICATION, notification(state))
+    }
+
+    private fun notification(state: ModelHost.State): Notification {
+        val builder = Notification.Builder(this, CHANNEL)
+            .setSmallIcon(R.drawable.ic_notification)
+            .setColor(getColor(R.color.primary))
+            .setOngoing(true)
+            .setOnlyAlertOnce(true)
+            .addAction(stopAction())
+        val request = models.request ?: return builder.setContentTitle(getString(R.string.app_name)).build()
+        builder.setContentTitle(request.bundle.folder.name)
+        val numbers = NumberFormat.getIntegerInstance()
+        when {
+            state is ModelHost.State.Loading ->
+                builder.setContentText(getString(R.string.work_loading, request.bundle.folder.name))
+                    .setProgress(0, 0, true)
+
+            state is ModelHost.State.Working && state.text.isEmpty() && state.total > 0 ->
+                builder.setContentText(
+                    getString(
+                        R.string.work_reading,
+                        numbers.format(state.prefilled.toLong()),
+                        numbers.format(state.total.toLong()),
+                    ),
+                ).setProgress(state.total, state.prefilled, false)
+
+            else -> builder.setContentText(getString(R.string.work_answering)).setProgress(0, 0, true)
+        }
+        return builder.build()
+    }
+
+    private fun stopAction(): Notification.Action {
+        val intent = Intent(this, GenerationService::class.java).setAction(ACTION_STOP)
+        val pending = PendingIntent.getService(this, 0, intent, PendingIntent.FLAG_IMMUTABLE)
+        return Notification.Action.Builder(Icon.createWithResource(this, R.drawable.ic_stop), getString(R.string.stop), pending)
+            .build()
+    }
+
+    override fun onTimeout(startId: Int, fgsType: Int) = models.stop()
+
+    override fun onDestroy() {
+        following?.close()
+        super.onDestroy()
+    }
+
+    companion object {
+        const val CHANNEL = "work"
+        const val NOTIFICATION = 1
+        const val ACTION_STOP = "org.mlpexport.demo.STOP"
+        private const val NOTIFY_MILLIS = 1000L
+
+        /** Starts the service whenever [models] begins to work. */
+        fun follow(context: Context, models: ModelHost) {
+            models.observe { state ->
+                if (state !is ModelHost.State.Loading) return@observe
+                try {
+                    context.startForegroundService(Intent(context, GenerationService::class.java))
+                } catch (refused: IllegalStateException) {
+                    // From the background (Android 12): the work goes on for as long as the system lets the process.
+                    if (!isRefusal(refused)) throw refused
+                }
+            }
+        }
+
+        private fun isRefusal(problem: IllegalStateException) =
+            Build.VERSION.SDK_INT < Build.VERSION_CODES.S || problem is ForegroundServiceStartNotAllowedException
+    }
+}

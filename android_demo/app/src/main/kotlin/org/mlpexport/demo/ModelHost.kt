@@ -1,0 +1,170 @@
+package org.mlpexport.demo
+
+import android.os.Handler
+import android.os.Looper
+import java.io.Closeable
+import java.util.concurrent.Executors
+import java.util.concurrent.atomic.AtomicReference
+import org.mlpexport.core.Answer
+import org.mlpexport.core.AnswerEnd
+import org.mlpexport.core.AnswerListener
+import org.mlpexport.core.AnswerStatistics
+import org.mlpexport.core.Bundle
+import org.mlpexport.core.GenerationSettings
+import org.mlpexport.core.Turn
+
+/**
+ * The one loaded model of the process and the one request that it works on; outlives Activities. Everything public is
+ * called on the main thread. Work happens on one thread of its own, as an engine belongs to one thread.
+ */
+class ModelHost(private val loader: ModelLoader) {
+    /** [tag] says whose request it is: "chat/<conversation id>", "task", "document". */
+    data class Request(
+        val bundle: Bundle,
+        val turns: List<Turn>,
+        val settings: GenerationSettings,
+        val tag: String,
+    )
+
+    sealed interface State {
+        data object Idle : State
+
+        data class Loading(val request: Request) : State
+
+        /** [prefilled] of [total] tokens of the prompt are in the KV cache; total is 0 until it is known. */
+        data class Working(val request: Request, val prefilled: Int, val total: Int, val text: String) : State
+
+        data class Done(val request: Request, val answer: Answer) : State
+
+        /** [problem]: EngineException, PromptException or BundleException; [text]: what came before it. */
+        data class Failed(val request: Request, val problem: Exception, val text: String) : State
+    }
+
+    var state: State = State.Idle
+        private set
+
+    private val main = Handler(Looper.getMainLooper())
+    private val worker = Executors.newSingleThreadExecutor { Thread(it, "model").apply { isDaemon = true } }
+    private val listeners = mutableListOf<(State) -> Unit>()
+    private val newest = AtomicReference<State.Working?>()
+
+    // The worker's: the loaded model, and whose it is.
+    @Volatile private var model: Model? = null
+    private var loaded: Bundle? = null
+
+    @Volatile private var stopping = false
+
+    val busy get() = state is State.Loading || state is State.Working
+
+    /** The request that is being worked on, or the last one. */
+    val request
+        get() = when (val state = state) {
+            State.Idle -> null
+            is State.Loading -> state.request
+            is State.Working -> state.request
+            is State.Done -> state.request
+            is State.Failed -> state.request
+        }
+
+    /** Calls [listener] with the present state at once, and with each new one until the result is closed. */
+    fun observe(listener: (State) -> Unit): Closeable {
+        listeners += listener
+        listener(state)
+        return Closeable { listeners -= listener }
+    }
+
+    /** False while another request runs: a second tap does nothing. */
+    fun submit(request: Request): Boolean {
+        if (busy) return false
+        stopping = false
+        show(State.Loading(request))
+        worker.execute { work(request) }
+        return true
+    }
+
+    /** Ends the running request; what was generated so far stays. */
+    fun stop() {
+        if (!busy) return
+        stopping = true
+        model?.cancel()
+    }
+
+    /** Frees the memory of [bundle]'s model, or of any, after a running request was stopped. */
+    fun unload(bundle: Bundle? = null) {
+        if (bundle == null || request?.bundle?.folder == bundle.folder) stop()
+        worker.execute { if (bundle == null || loaded?.folder == bundle.folder) close() }
+    }
+
+    private fun work(request: Request) {
+        val progress = Progress(request)
+        val end = try {
+            val model = open(request.bundle)
+            progress.report()
+            State.Done(request, if (stopping) NOTHING else model.answer(request.turns, request.settings, progress))
+        } catch (problem: Exception) {
+            State.Failed(request, problem, progress.text)
+        }
+        main.post { show(end) }
+    }
+
+    /** On the worker's thread. */
+    private inner class Progress(val request: Request) : AnswerListener {
+        private var prefilled = 0
+        private var total = 0
+        var text = ""
+            private set
+
+        override fun onPrefill(done: Int, total: Int) {
+            prefilled = done
+            this.total = total
+            report()
+        }
+
+        override fun onText(text: String) {
+            this.text = text
+            report()
+        }
+
+        /** Only the newest state is shown: pieces may come faster than frames. */
+        fun report() {
+            if (stopping) model?.cancel() // again, as one that came before the answer began is forgotten
+            val working = State.Working(request, prefilled, total, text)
+            if (newest.getAndSet(working) == null) main.post { newest.getAndSet(null)?.let(::show) }
+        }
+    }
+
+    private fun open(bundle: Bundle): Model {
+        model?.takeIf { loaded?.folder == bundle.folder }?.let { return it }
+        close()
+        return loader.load(bundle).also {
+            model = it
+            loaded = bundle
+        }
+    }
+
+    private fun close() {
+        model?.close()
+        model = null
+        loaded = null
+    }
+
+    private fun show(state: State) {
+        this.state = state
+        listeners.toList().forEach { it(state) }
+    }
+
+    private companion object {
+        val NOTHING = Answer("", AnswerEnd.STOPPED, AnswerStatistics(0, 0, 0, 0, null, null, 0))
+    }
+}
+
+/** A loaded model that answers; blocks, and belongs to one thread but for [cancel]. */
+interface Model : AutoCloseable {
+    fun answer(turns: List<Turn>, settings: GenerationSettings, listener: AnswerListener): Answer
+
+    fun cancel()
+}
+
+fun interface ModelLoader {
+    fun load(bundle: Bundle): Model
+}

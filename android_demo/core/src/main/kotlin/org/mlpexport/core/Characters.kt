@@ -1,0 +1,47 @@
+package org.mlpexport.core
+
+import java.nio.ByteBuffer
+import java.nio.CharBuffer
+import java.nio.charset.CodingErrorAction
+
+private const val REPLACEMENT = "\uFFFD"
+
+/** Puts pieces together that end inside a surrogate pair: the first half waits for the second. */
+class SurrogateAssembler {
+    private var held = ""
+
+    /** The whole characters once [piece] is there. */
+    fun push(piece: String): String {
+        val text = held + piece
+        held = if (text.isNotEmpty() && text.last().isHighSurrogate()) text.takeLast(1) else ""
+        return text.dropLast(held.length)
+    }
+
+    /** A replacement character for a half that is still held, when no more text comes. */
+    fun finish(): String = if (held.isEmpty()) "" else REPLACEMENT.also { held = "" }
+}
+
+/** Decodes UTF-8 that comes in chunks which may end inside a character. Bytes that are no UTF-8 become U+FFFD. */
+class Utf8Assembler {
+    private val decoder =
+        Charsets.UTF_8.newDecoder()
+            .onMalformedInput(CodingErrorAction.REPLACE)
+            .onUnmappableCharacter(CodingErrorAction.REPLACE)
+    private var held = ByteArray(0)
+
+    /** The whole characters once [bytes] are there. */
+    fun push(bytes: ByteArray): String = decode(held + bytes, last = false)
+
+    /** A replacement character for a part that is still held, when no more bytes come. */
+    fun finish(): String = decode(held, last = true)
+
+    private fun decode(bytes: ByteArray, last: Boolean): String {
+        val input = ByteBuffer.wrap(bytes)
+        val output = CharBuffer.allocate(bytes.size + 1)
+        decoder.reset()
+        decoder.decode(input, output, last)
+        if (last) decoder.flush(output)
+        held = bytes.copyOfRange(input.position(), bytes.size)
+        return output.flip().toString()
+    }
+}

@@ -1,0 +1,49 @@
+package org.mlpexport.core
+
+/** Why a prompt was refused. [tokens] and [context] are there where numbers matter. */
+class PromptException(
+    val problem: PromptProblem,
+    val detail: String = "",
+    val tokens: TokenCount? = null,
+    val context: Int? = null,
+    cause: Throwable? = null,
+) : Exception(listOfNotNull(problem, detail, tokens?.tokens, context).joinToString(" "), cause)
+
+enum class PromptProblem {
+    EMPTY, // nothing to answer
+    TOO_LONG, // as many tokens as the context or more: no room for an answer
+    SPECIAL_TOKEN, // a message spells one; detail: its spelling
+    NO_SYSTEM_ROLE, // the chat template takes no system message
+}
+
+/** Turns as the text that the model is given. A model without a chat format continues the turns' plain text. */
+internal class Prompts(private val manifest: Manifest, private val tokenizer: Tokenizer) {
+    /** [turns] with the system message of [settings]. Throws [PromptException] where they cannot be answered. */
+    fun check(turns: List<Turn>, settings: GenerationSettings): List<Turn> {
+        val last = turns.lastOrNull()
+        if (last == null || last.role != Role.USER || last.content.isBlank()) throw PromptException(PromptProblem.EMPTY)
+        val all = withSystem(turns, settings)
+        for (turn in all) {
+            if (turn.role == Role.ASSISTANT) continue
+            tokenizer.specialIn(turn.content)?.let { throw PromptException(PromptProblem.SPECIAL_TOKEN, it) }
+        }
+        return all
+    }
+
+    /** [turns] with the system message of [settings], unless they have one. */
+    fun withSystem(turns: List<Turn>, settings: GenerationSettings): List<Turn> {
+        val system = settings.systemPrompt
+        val takesSystem = manifest.chat?.takesSystem ?: false
+        if (system == null || turns.firstOrNull()?.role == Role.SYSTEM || (system.isBlank() && !takesSystem)) return turns
+        return listOf(Turn(Role.SYSTEM, system)) + turns
+    }
+
+    /** The text of [turns]. Those of [asAnswered] (index to text) keep their white space even if the template trims. */
+    fun compose(turns: List<Turn>, generate: Boolean, asAnswered: Map<Int, String> = emptyMap()): String {
+        val chat = manifest.chat
+        if (chat != null) return chat.compose(turns, generate, asAnswered)
+        if (turns.any { it.role == Role.SYSTEM }) throw PromptException(PromptProblem.NO_SYSTEM_ROLE)
+        val bos = if (manifest.tokenizer.addBos) tokenizer.spelling(manifest.tokenizer.bosId).orEmpty() else ""
+        return bos + turns.joinToString("") { it.content }
+    }
+}

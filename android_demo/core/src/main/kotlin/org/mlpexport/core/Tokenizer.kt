@@ -1,0 +1,27 @@
+package org.mlpexport.core
+
+/** A number of tokens, and whether it is what the runtime will count or an estimate. */
+data class TokenCount(val tokens: Int, val exact: Boolean) {
+    operator fun plus(other: TokenCount) = TokenCount(tokens + other.tokens, exact && other.exact)
+}
+
+/** Counts tokens as the runtime's tokenizer will make them. Any thread may call it. */
+interface Tokenizer {
+    /** Null where counts are exact; else why they are estimates. */
+    val inexactBecause: String?
+
+    /** Tokens of [text], in which special tokens are recognised. */
+    fun count(text: String): TokenCount
+
+    /** The spelling of a special token in [message], which a message must not have; null where there is none. */
+    fun specialIn(message: String): String?
+
+    /** How token [id] is spelled in a text; null where that is not known. */
+    fun spelling(id: Int): String?
+
+    /**
+     * [text] in slices of about [size] tokens. The tokens of the slices, one after the other, are the tokens of [text],
+     * so that a prompt can be fed in steps.
+     */
+    fun slices(text: String, size: Int): List<String>
+}

@@ -1,0 +1,66 @@
+"""Folders, Gradle's properties, and running another program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mlp_export.errors import VerificationError
+
+DEMO = Path(__file__).resolve().parents[1]
+ROOT = DEMO.parent
+CACHE = ROOT / ".cache/android"
+
+
+class BuildError(VerificationError):
+    """A compiler, a test or a check of the app failed."""
+
+
+def gradle_properties(demo: Path = DEMO) -> dict[str, str]:
+    """The app's name, SDK levels and versions, which Gradle reads from the same file."""
+    lines = (demo / "gradle.properties").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def run(
+    step: str,
+    command: Sequence[object],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """What the command printed. Raises BuildError with the end of it where the command fails."""
+    start = time.monotonic()
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if result.returncode:
+        shown = " ".join(str(part) for part in command)
+        raise BuildError(
+            f"{step} failed with exit code {result.returncode}:\n{result.stdout[-6000:].rstrip()}",
+            f"the command was: {shown}" if len(shown) < 400 else "",
+        )
+    print(f"{time.monotonic() - start:6.1f} s  {step}", file=sys.stderr, flush=True)
+    return result.stdout
+
+
+def java_tool(name: str) -> str:
+    """`java`, `javac` or `keytool` of JAVA_HOME, or else the one on PATH."""
+    home = os.environ.get("JAVA_HOME")
+    return str(Path(home, "bin", name)) if home else name
+
+
+def joined(paths: Sequence[Path]) -> str:
+    """A class path."""
+    return os.pathsep.join(map(str, paths))
