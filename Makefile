@@ -7,7 +7,7 @@ JOBS ?= 2
 # Linter of the workflows, built by a Go that comes as a wheel.
 ACTIONLINT := $(CURDIR)/.venv-actionlint
 
-.PHONY: demo demo-qnn demo-coreml test test-phone lint types workflows venv qnn clean
+.PHONY: demo demo-qnn demo-coreml test test-phone apk test-android lint types workflows venv qnn clean
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
@@ -30,11 +30,28 @@ test: venv
 
 # Exported programs on Arm code under an emulator, and on the library of an Android app. Fetches 60 MB, and as root installs
 # Debian packages; what is missing then is a failure where CI is set, else a skip that is shown.
-PHONE_TOOLS := $(CURDIR)/.cache/phone
+PHONE_TOOLS := $(CURDIR)/.cache/android
 
 test-phone: venv
-	$(BIN)/python tests/phone_runtime/fetch.py $(PHONE_TOOLS)
+	$(PYTHON) -m android_demo.tools fetch phone
 	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -n $(JOBS) -r s tests/phone_runtime
+
+# The Android app, build/apk/*.apk, without Gradle and without an SDK. The runtime is that of an npm package; with AAR=FILE,
+# that of executorch-android, or with QNN_RUNTIME=FILE beside it of executorch-android-qnn. The key is one that is made on
+# this machine (.cache/android/key.p12), or with KEYSTORE=FILE one's own.
+APK_OPTIONS = $(if $(AAR),--aar $(AAR)) $(if $(QNN_RUNTIME),--qnn-runtime $(QNN_RUNTIME))
+APK_OPTIONS += $(if $(KEYSTORE),--keystore $(KEYSTORE))
+
+apk:
+	$(PYTHON) -m android_demo.tools apk $(APK_OPTIONS)
+
+# The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model.
+ANDROID_BUNDLE := build/demo-runtime13
+
+test-android: venv
+	@test -f $(ANDROID_BUNDLE)/manifest.json || \
+		$(BIN)/mlp-export --backend xnnpack --model demo --runtime 1.3 --out $(ANDROID_BUNDLE)
+	$(PYTHON) -m android_demo.tools test --bundle $(ANDROID_BUNDLE)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import importlib.resources
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,42 @@ PTE = "model.pte"
 LICENSE = "LICENSE"
 ENCODINGS = "encodings.json"  # static scales, by the names of the decoder's results; where a backend has them
 BUNDLE = FolderKind("bundle", lambda folder: (folder / MANIFEST).is_file())
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class BundleProblem(StrEnum):
+    """Why a folder is no bundle that can be used. Apps spell them alike: see tests/vectors/manifests.json."""
+
+    NOT_A_BUNDLE = "NOT_A_BUNDLE"  # no manifest.json
+    NEWER_FORMAT = "NEWER_FORMAT"
+    DAMAGED_MANIFEST = "DAMAGED_MANIFEST"
+    BAD_NAME = "BAD_NAME"  # a file's name that could lead out of the folder
+    SYMBOLIC_LINK = "SYMBOLIC_LINK"
+    MISSING_FILE = "MISSING_FILE"
+    WRONG_SIZE = "WRONG_SIZE"  # half copied, empty
+    WRONG_HASH = "WRONG_HASH"
+    UNREADABLE = "UNREADABLE"  # permissions, a disk that is gone
+
+
+class BundleError(InputError):
+    """A folder that is no bundle, or one that is damaged."""
+
+    def __init__(self, problem: BundleProblem, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """What wrote a bundle."""
+
+    name: str
+    version: str
+
+    @staticmethod
+    def this() -> Exporter:
+        """This mlp-export."""
+        return Exporter("mlp-export", importlib.metadata.version("mlp-export"))
 
 
 @dataclass(frozen=True)
@@ -101,30 +140,30 @@ class Manifest:
     chat: ChatFormat | None
     verification: dict[str, Any] | None = None
     files: dict[str, FileInfo] = field(default_factory=dict)
+    exporter: Exporter | None = field(default_factory=Exporter.this)  # None: written before manifests said it
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, its keys in the order of reading."""
-        values: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        values: dict[str, Any] = {"format": FORMAT, "exporter": None, **asdict(self)}
         return json.loads(json.dumps(values, allow_nan=False))  # tuples as lists
 
     @staticmethod
     def from_json(values: dict[str, Any], source: str = MANIFEST) -> Manifest:
-        """Raises InputError, naming the key, where `values` is not a manifest of a format that is read."""
-        if "format" in values and values["format"] not in range(_OLDEST_FORMAT, FORMAT + 1):
-            raise InputError(
-                f"{source} is of format {values['format']!r}, "
-                f"this mlp-export reads formats {_OLDEST_FORMAT} to {FORMAT}",
-                "export the model again, or use the release of mlp-export that wrote the bundle",
-            )
+        """Raises BundleError, naming the key, where `values` is not a manifest of a format that is read."""
+        _check_format(values, source)
         values = _current_format(values)
+        _check_names(values, source)
         try:
             jsonschema.validate(values, _schema())
         except jsonschema.ValidationError as error:
             where = ".".join(str(part) for part in error.absolute_path) or "the manifest"
             message = error.message if len(error.message) < 160 else error.message[:157] + "..."
-            raise InputError(f"{source}: {where}: {message}", "the manifest is damaged: export again") from error
+            raise BundleError(
+                BundleProblem.DAMAGED_MANIFEST, f"{source}: {where}: {message}", "the manifest is damaged: export again"
+            ) from error
         chat = values["chat"]
         tokenizer = values["tokenizer"]
+        exporter = values.get("exporter")
         return Manifest(
             model=ModelInfo(**values["model"]),
             backend=BackendInfo(**values["backend"]),
@@ -141,7 +180,36 @@ class Manifest:
             chat=None if chat is None else ChatFormat(**{**chat, "stop": tuple(chat["stop"])}),
             verification=values["verification"],
             files={name: FileInfo(**entry) for name, entry in values["files"].items()},
+            exporter=None if exporter is None else Exporter(**exporter),
         )
+
+
+def _check_format(values: dict[str, Any], source: str) -> None:
+    found = values.get("format")
+    if type(found) is int and _OLDEST_FORMAT <= found <= FORMAT:
+        return
+    newer = type(found) is int and found > FORMAT
+    raise BundleError(
+        BundleProblem.NEWER_FORMAT if newer else BundleProblem.DAMAGED_MANIFEST,
+        f"{source} is of format {found!r}, this mlp-export reads formats {_OLDEST_FORMAT} to {FORMAT}"
+        if "format" in values
+        else f"{source}: 'format' is a required property",
+        "use a newer mlp-export" if newer else "export the model again",
+    )
+
+
+def _check_names(values: dict[str, Any], source: str) -> None:
+    files, tokenizer = values.get("files"), values.get("tokenizer")
+    names = list(files) if isinstance(files, dict) else []
+    if isinstance(tokenizer, dict) and isinstance(tokenizer.get("files"), list):
+        names += [name for name in tokenizer["files"] if isinstance(name, str)]
+    for name in names:
+        if not _FILE_NAME.fullmatch(name) or ".." in name or name == MANIFEST:
+            raise BundleError(
+                BundleProblem.BAD_NAME,
+                f"{source}: files: {name!r} is not a plain file name",
+                "no mlp-export wrote this bundle: do not use it",
+            )
 
 
 def _current_format(values: dict[str, Any]) -> dict[str, Any]:
@@ -171,13 +239,15 @@ class Bundle:
     def open(path: Path, *, hashes: bool = True) -> Bundle:
         """The bundle in folder `path`: manifest, names and sizes checked and, unless `hashes` is off, sha256 too.
 
-        Raises InputError where the folder is no bundle or a file is missing or is not the one the manifest names.
+        Raises BundleError where the folder is no bundle or a file is missing or is not the one the manifest names.
         """
         check_utf8(path)
         try:
             return _open(path, hashes)
         except OSError as error:  # a folder that may not be entered, a name that is too long
-            raise InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
+            raise BundleError(
+                BundleProblem.UNREADABLE, f"cannot read {path}: {error.strerror}", "check the path and its permissions"
+            ) from error
 
     @property
     def pte(self) -> Path:
@@ -190,30 +260,51 @@ class Bundle:
 
 
 def _open(path: Path, hashes: bool) -> Bundle:
+    hint = "give the folder that the export wrote"
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {found}, expected the folder of a bundle", "give the folder that the export wrote")
+        raise BundleError(BundleProblem.NOT_A_BUNDLE, f"{path} {found}, expected the folder of a bundle", hint)
     if not (path / MANIFEST).is_file():
-        raise InputError(f"{path} has no {MANIFEST}: it is not a bundle", "give the folder that the export wrote")
-    manifest = Manifest.from_json(read_json_object(path / MANIFEST), str(path / MANIFEST))
+        raise BundleError(BundleProblem.NOT_A_BUNDLE, f"{path} has no {MANIFEST}: it is not a bundle", hint)
+    manifest = Manifest.from_json(_read_manifest(path / MANIFEST), str(path / MANIFEST))
     for name in manifest.tokenizer.files:
         if name not in manifest.files:
-            raise InputError(f"{path / MANIFEST}: tokenizer file {name!r} is not among its files", "export it again")
+            raise BundleError(
+                BundleProblem.DAMAGED_MANIFEST,
+                f"{path / MANIFEST}: tokenizer file {name!r} is not among its files",
+                "export it again",
+            )
     for name, entry in manifest.files.items():
         _check_file(path / name, entry, hashes)
     return Bundle(path, manifest)
 
 
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(path, strict=True)
+    except InputError as error:
+        unreadable = isinstance(error.__cause__, OSError)
+        problem = BundleProblem.UNREADABLE if unreadable else BundleProblem.DAMAGED_MANIFEST
+        raise BundleError(problem, error.message, error.hint) from error
+
+
 def _check_file(path: Path, entry: FileInfo, hashes: bool) -> None:
-    hint = "copy the whole bundle again, or export it again"
-    if path.is_symlink() or not path.is_file():
-        found = "is a symbolic link" if path.is_symlink() else "is missing"
-        raise InputError(f"{path} {found}, expected a file of {entry.bytes:,} bytes", hint)
+    def refuse(problem: BundleProblem, message: str) -> BundleError:
+        return BundleError(problem, message, "copy the whole bundle again, or export it again")
+
+    if path.is_symlink():
+        raise refuse(
+            BundleProblem.SYMBOLIC_LINK, f"{path} is a symbolic link, expected a file of {entry.bytes:,} bytes"
+        )
+    if not path.is_file():
+        raise refuse(BundleProblem.MISSING_FILE, f"{path} is missing, expected a file of {entry.bytes:,} bytes")
     size = path.stat().st_size
     if size != entry.bytes:
-        raise InputError(f"{path} has {size:,} bytes, the manifest says {entry.bytes:,}", hint)
+        raise refuse(BundleProblem.WRONG_SIZE, f"{path} has {size:,} bytes, the manifest says {entry.bytes:,}")
     if hashes and (found := file_sha256(path)) != entry.sha256:
-        raise InputError(f"{path} has sha256 {found[:12]}..., the manifest says {entry.sha256[:12]}...", hint)
+        raise refuse(
+            BundleProblem.WRONG_HASH, f"{path} has sha256 {found[:12]}..., the manifest says {entry.sha256[:12]}..."
+        )
 
 
 def file_sha256(path: Path) -> str:

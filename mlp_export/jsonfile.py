@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mlp_export.errors import InputError
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises InputError where it cannot be read or holds something else."""
+def read_json_object(path: Path, *, strict: bool = False) -> dict[str, Any]:
+    """The JSON object in `path`. Raises InputError where it cannot be read or holds something else.
+
+    `strict` refuses what readers in other languages take otherwise or not at all: a key twice, NaN and Infinity.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number) if strict else json.loads(text)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
     except (ValueError, RecursionError) as error:
@@ -22,3 +26,15 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a JSON {type(value).__name__}, expected an object", "fetch the file again")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return values
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")

@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from mlp_export.errors import MlpExportError
-
 from android_demo.tools import fetch
-from android_demo.tools.common import CACHE, ROOT
-from android_demo.tools.compile import APP, Project
-from android_demo.tools.jvm_tests import Outcome, run_tests, test_classes
+from android_demo.tools.android_library import SHIM
+from android_demo.tools.apk import (
+    ABIS,
+    KEYSTORE_PASSWORD,
+    Key,
+    aar_runtime,
+    add_qnn_libraries,
+    badging,
+    build_apk,
+    machine_key,
+    npm_runtime,
+)
+from android_demo.tools.common import CACHE, ROOT, BuildError
+from android_demo.tools.compile import Project
+from android_demo.tools.jvm_tests import Outcome, find_tests, run_tests
+from mlp_export.errors import MlpExportError, UsageError
 
-RUNNERS = ("core", "app")
+RUNNERS = ("core", "app", "end-to-end")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m android_demo.tools", description=__doc__)
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of what is fetched (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("fetch", help="get what the purposes need; exits with 0 even where something is missing")
+    command = commands.add_parser("fetch", help="get what the purposes need, as far as it can be had")
     command.add_argument("purposes", nargs="+", choices=fetch.PURPOSES)
     command = commands.add_parser("test", help="run the JUnit tests")
     command.add_argument("runners", nargs="*", metavar="RUNNER", help=f"some of: {' '.join(RUNNERS)} (all)")
     command.add_argument("--only", action="append", default=[], metavar="CLASS", help="only this test class")
+    command.add_argument("--bundle", type=Path, help="for the end-to-end tests, exported with --runtime 1.3")
     command.add_argument("--screenshots", type=Path, default=ROOT / "build/android/screenshots")
+    command = commands.add_parser("apk", help="build a signed APK")
+    command.add_argument(
+        "--aar", type=Path, help="executorch-android, or -qnn (default: the runtime of an npm package)"
+    )
+    command.add_argument("--qnn-runtime", type=Path, help="Qualcomm's libraries: the AAR qnn-runtime, or a folder")
+    command.add_argument("--abi", action="append", choices=ABIS, help="default: all that the runtime has")
+    command.add_argument("--keystore", type=Path, help=f"sign with its key; {KEYSTORE_PASSWORD} holds the password")
+    command.add_argument("--out", type=Path, default=ROOT / "build/apk", help="folder (%(default)s)")
     options = parser.parse_args()
     try:
-        return {"fetch": _fetch, "test": _test}[options.command](options)
+        return {"apk": _apk, "fetch": _fetch, "test": _test}[options.command](options)
     except MlpExportError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -43,29 +64,76 @@ def _fetch(options: argparse.Namespace) -> int:
     return 0
 
 
+def _apk(options: argparse.Namespace) -> int:
+    for given in (options.aar, options.qnn_runtime, options.keystore):
+        if given and not given.exists():
+            raise UsageError(f"{given} is not there", "check the path")
+    if options.keystore and KEYSTORE_PASSWORD not in os.environ:
+        raise UsageError(
+            f"{KEYSTORE_PASSWORD} is not set", "put the keystore's password into this environment variable"
+        )
+    fetch.require(options.cache, fetch.APK)
+    out = ROOT / "build/android"
+    runtime = aar_runtime(options.aar, out / "aar") if options.aar else npm_runtime(options.cache)
+    if options.qnn_runtime:
+        runtime = add_qnn_libraries(runtime, options.qnn_runtime, out / "qnn-runtime")
+    elif runtime.qnn:
+        raise UsageError(f"{options.aar} needs Qualcomm's libraries, too", "name them with --qnn-runtime")
+    project = Project(options.cache, out / runtime.flavor if options.aar else out, runtime.jars)
+    key = Key(options.keystore, f"env:{KEYSTORE_PASSWORD}") if options.keystore else machine_key(options.cache)
+    name = f"mlp-export-demo-{project.properties['versionName']}-{runtime.flavor}.apk"
+    abis = options.abi or [abi for abi in ABIS if abi in runtime.libraries]
+    apk = build_apk(project, runtime, key, options.out / name, abis)
+    print(badging(apk))
+    print(f"{apk}: {apk.stat().st_size:,} bytes, signed with {key.keystore}")
+    return 0
+
+
 def _test(options: argparse.Namespace) -> int:
+    if unknown := set(options.runners) - set(RUNNERS):
+        raise UsageError(f"there is no runner {', '.join(sorted(unknown))}", f"known are {', '.join(RUNNERS)}")
+    if options.bundle and not (options.bundle / "manifest.json").is_file():
+        raise UsageError(f"{options.bundle} has no manifest.json: it is no bundle", "`make test-android` exports one")
     fetch.require(options.cache, fetch.TESTS)
+    options.screenshots.mkdir(parents=True, exist_ok=True)
     package = options.cache / fetch.ANDROID / "package"
     project = Project(options.cache, ROOT / "build/android", [package / "android/libs/classes.jar"])
-    properties = {"vectors": ROOT / "tests/vectors", "screenshots": options.screenshots.resolve()}
-    outcomes: list[Outcome] = []
-    for runner in options.runners or RUNNERS:
-        if runner == "core":
-            folder = project.core_tests
-            path = [folder, project.fixtures, project.core, *project.libraries, *project.test_libraries]
-            values: dict[str, object] = dict(properties)
-        else:
-            folder = project.app_tests("test")
-            path = [_robolectric_config(project), APP / "test/resources", folder, project.fixtures, project.app]
-            path += [project.core, *project.libraries, *project.runtime, *project.test_libraries]
-            values = {**properties, "robolectric.offline": "true", "robolectric.enabledSdks": "35"}
-            values["robolectric.dependency.dir"] = options.cache.resolve() / "robolectric"
-        options.screenshots.mkdir(parents=True, exist_ok=True)
-        classes = test_classes(folder, options.only)
-        if classes or not options.only:
-            outcomes.append(run_tests(runner, classes, path, values))
+    outcomes = []
+    for runner in options.runners or [name for name in RUNNERS if name != "end-to-end" or options.bundle]:
+        try:
+            folder, path, properties, arguments = _runner(runner, project, options)
+            classes = find_tests(folder, options.only)
+            if classes or not options.only:
+                outcomes.append(run_tests(runner, classes, path, properties, arguments))
+        except BuildError as error:  # the others may still compile and run
+            print(f"error: {error.message}", file=sys.stderr)
+            outcomes.append(Outcome(runner, 0, 1, 1, 0.0))
     print(*outcomes, sep="\n")
     return 0 if outcomes and all(outcome.succeeded for outcome in outcomes) else 1
+
+
+def _runner(
+    name: str, project: Project, options: argparse.Namespace
+) -> tuple[Path, list[Path], dict[str, object], list[str]]:
+    """Compile a runner's tests; returns their folder, the class path, system properties and the JVM's arguments."""
+    properties: dict[str, object] = {"vectors": ROOT / "tests/vectors", "screenshots": options.screenshots.resolve()}
+    common = [project.fixtures, project.core, *project.libraries, *project.test_libraries]
+    if name == "core":
+        return project.core_tests, [project.core_tests, *common], properties, []
+    properties |= {"robolectric.offline": "true", "robolectric.enabledSdks": "35"}
+    properties["robolectric.dependency.dir"] = project.cache / "robolectric"
+    # Android's own classes last: annotations name them outside of Robolectric's sandbox.
+    common += [project.app, *project.runtime, *fetch.jars(project.cache, "platform")]
+    tests = project.app_tests("test")
+    path = [_robolectric_config(project), project.app_source / "test/resources", tests, *common]
+    if name == "app":
+        return tests, path, properties, []
+    if not options.bundle:
+        raise UsageError("the end-to-end tests need a bundle", "name one with --bundle, or run `make test-android`")
+    folder = project.app_tests("endToEnd")
+    properties["bundle"] = options.bundle.resolve()
+    agent = [f"-agentpath:{project.native / SHIM}", f"-Djava.library.path={project.native}"]
+    return folder, [folder, project.app_source / "endToEnd/resources", *path], properties, agent
 
 
 def _robolectric_config(project: Project) -> Path:
@@ -76,7 +144,7 @@ def _robolectric_config(project: Project) -> Path:
     made = project.resources
     config.write_text(
         f"android_merged_manifest={made.manifest}\nandroid_resource_apk={made.linked}\n"
-        "android_custom_package=org.mlpexport.demo\n"
+        f"android_custom_package={project.properties['applicationId']}\n"
     )
     return folder
 

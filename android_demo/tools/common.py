@@ -20,16 +20,16 @@ class BuildError(VerificationError):
     """A compiler, a test or a check of the app failed."""
 
 
-def gradle_properties() -> dict[str, str]:
+def gradle_properties(demo: Path = DEMO) -> dict[str, str]:
     """The app's name, SDK levels and versions, which Gradle reads from the same file."""
-    lines = (DEMO / "gradle.properties").read_text(encoding="utf-8").splitlines()
+    lines = (demo / "gradle.properties").read_text(encoding="utf-8").splitlines()
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip() for key, value in pairs}
 
 
 def run(
     step: str,
-    command: Sequence[str | Path],
+    command: Sequence[object],
     *,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -49,7 +49,7 @@ def run(
         shown = " ".join(str(part) for part in command)
         raise BuildError(
             f"{step} failed with exit code {result.returncode}:\n{result.stdout[-6000:].rstrip()}",
-            f"the command was: {shown if len(shown) < 1000 else shown[:1000] + ' ...'}",
+            f"the command was: {shown}" if len(shown) < 400 else "",
         )
     print(f"{time.monotonic() - start:6.1f} s  {step}", file=sys.stderr, flush=True)
     return result.stdout

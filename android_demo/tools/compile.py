@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import xml.etree.ElementTree as ET
 import zipfile
@@ -12,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from android_demo.tools import android_library
+from android_demo.tools.android_library import SHIM_SOURCE, prepare
 from android_demo.tools.common import DEMO, gradle_properties, java_tool, joined, run
-from android_demo.tools.fetch import FRAMEWORK, jars
+from android_demo.tools.fetch import ANDROID, FRAMEWORK, jars
 
 ANDROID_NAMESPACE = "http://schemas.android.com/apk/res/android"
-APP, CORE = DEMO / "app/src", DEMO / "core/src"
 # Less memory and, for compilations this small, less time.
 _SMALL_JVM = ["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 # Android's classes as Robolectric packs them carry annotations that Google's stubs do not: whether null may be passed.
@@ -36,12 +36,14 @@ class Resources:
 class Project:
     """Compiled parts of the app, each made when it is first asked for.
 
-    `cache`: the folder of fetch.py. `out`: where the results go. `runtime`: jars of org.pytorch.executorch.
+    `cache`: the folder of fetch.py. `out`: where the results go. `runtime`: jars of org.pytorch.executorch. `demo`: the
+    folder of the app's sources.
     """
 
-    def __init__(self, cache: Path, out: Path, runtime: Sequence[Path], sources: Path = DEMO) -> None:
+    def __init__(self, cache: Path, out: Path, runtime: Sequence[Path], demo: Path = DEMO) -> None:
         self.cache, self.out, self.runtime = cache.resolve(), out.resolve(), [jar.resolve() for jar in runtime]
-        self._sources = sources
+        self.app_source, self.core_source = demo / "app/src", demo / "core/src"
+        self.properties = gradle_properties(demo)
         self.out.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -51,53 +53,59 @@ class Project:
 
     @cached_property
     def test_libraries(self) -> list[Path]:
-        """JUnit and Robolectric, less what the app itself brings."""
-        own = {_artifact(jar) for jar in self.libraries}
-        return [jar for jar in jars(self.cache, "tests") if _artifact(jar) not in own and _artifact(jar) != "android-all"]
+        """JUnit and Robolectric, without Android: Robolectric brings an instrumented one at run time."""
+        own = {jar.name for jar in self.libraries} - {"classes.jar"}
+        found = jars(self.cache, "tests")
+        return [jar for jar in found if jar.name not in own and not jar.name.startswith("android-all")]
 
     @cached_property
     def core(self) -> Path:
-        return self.kotlin("core", [CORE / "main/kotlin"], self.libraries)
+        return self.kotlin("core", [self.core_source / "main/kotlin"], self.libraries)
 
     @cached_property
     def fixtures(self) -> Path:
-        return self.kotlin("fixtures", [CORE / "testFixtures/kotlin"], [self.core, *self.libraries], [self.core])
+        return self.kotlin(
+            "fixtures", [self.core_source / "testFixtures/kotlin"], [self.core, *self.libraries], [self.core]
+        )
 
     @cached_property
     def core_tests(self) -> Path:
         path = [self.core, self.fixtures, *self.libraries, *self.test_libraries]
-        return self.kotlin("core-tests", [CORE / "test/kotlin"], path, [self.core])
+        return self.kotlin("core-tests", [self.core_source / "test/kotlin"], path, [self.core])
 
     @cached_property
     def app(self) -> Path:
         path = [self.core, *self.libraries, *self.runtime]
-        return self.kotlin("app", [APP / "main/kotlin", self.resources.sources], path, android=True)
+        return self.kotlin("app", [self.app_source / "main/kotlin", self.resources.sources], path, android=True)
 
     def app_tests(self, name: str) -> Path:
         """Classes of app/src/`name`: `test`, or `endToEnd`, which may use those of `test`."""
         before = [] if name == "test" else [self.app_tests("test")]
         path = [*before, self.app, self.core, self.fixtures, *self.libraries, *self.runtime, *self.test_libraries]
         friends = [self.app, *before]
-        return self.kotlin(f"app-{name}", [APP / name / "kotlin"], path, friends, android=True)
+        return self.kotlin(f"app-{name}", [self.app_source / name / "kotlin"], path, friends, android=True)
 
     @cached_property
     def resources(self) -> Resources:
-        """Compile and link the resources of app/src/main, with a manifest as the Android Gradle plugin would merge it."""
-        main, out = APP / "main", self.out / "resources"
+        """Compile and link the resources of app/src/main, with a manifest as Gradle would merge it."""
+        main, out = self.app_source / "main", self.out / "resources"
         made = Resources(out / "linked.apk", out / "AndroidManifest.xml", out / "sources", out / "rules.pro")
-        properties = gradle_properties()
         given = [main / "AndroidManifest.xml", main / "res", main / "assets"]
 
         def make() -> None:
-            _merge_manifest(main / "AndroidManifest.xml", made.manifest, properties)
+            _merge_manifest(main / "AndroidManifest.xml", made.manifest, self.properties)
             run("aapt2 compile", ["aapt2", "compile", "--dir", main / "res", "-o", out / "resources.zip"])
-            link = ["aapt2", "link", "--warn-manifest-validation", "-I", FRAMEWORK, "--manifest", made.manifest]
-            link += ["--java", made.sources, "--proguard", made.rules, "-o", made.linked]
-            link += ["-A", main / "assets"] if (main / "assets").is_dir() else []
-            run("aapt2 link", [*link, out / "resources.zip"])
+            self.link(made.manifest, made.linked, "--java", made.sources, "--proguard", made.rules)
 
-        self._unless_made(out, _digest(given, [*properties.items()]), make)
+        self.unless_made(out, content_digest(given, [*self.properties.items()]), make)
         return made
+
+    def link(self, manifest: Path, target: Path, *options: object) -> None:
+        """Link the compiled resources with `manifest`."""
+        assets = self.app_source / "main/assets"
+        command: list[object] = ["aapt2", "link", "--warn-manifest-validation", "-I", FRAMEWORK, "--manifest", manifest]
+        command += ["-A", assets] if assets.is_dir() else []
+        run("aapt2 link", [*command, *options, "-o", target, self.out / "resources/resources.zip"])
 
     def kotlin(
         self,
@@ -115,7 +123,8 @@ class Project:
         out = self.out / name
         files = sorted(file for folder in sources for file in folder.rglob("*") if file.suffix in (".kt", ".java"))
         path = [*class_path, *(jars(self.cache, "platform") if android else [])]
-        arguments = ["-no-stdlib", "-no-reflect", "-jvm-target", "17", "-Werror"]
+        language = self.properties["kotlinVersion"].rpartition(".")[0]
+        arguments = ["-no-stdlib", "-no-reflect", "-jvm-target", "17", "-language-version", language, "-Werror"]
         arguments += _ANDROID_ARGUMENTS if android else []
         arguments += [f"-Xfriend-paths={','.join(map(str, friends))}"] if friends else []
 
@@ -126,13 +135,36 @@ class Project:
             compiler += ["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", *arguments, "-cp", joined(path), "-d", str(out)]
             run(f"kotlinc {name}", [*compiler, *files])
             if java := [file for file in files if file.suffix == ".java"]:
-                command = [java_tool("javac"), "-nowarn", "--release", "17", "-cp", joined([out, *path]), "-d", str(out)]
+                command = [
+                    java_tool("javac"),
+                    "-nowarn",
+                    "--release",
+                    "17",
+                    "-cp",
+                    joined([out, *path]),
+                    "-d",
+                    str(out),
+                ]
                 run(f"javac {name}", [*command, *java])
 
-        self._unless_made(out, _digest([*files, *path], arguments), make)
+        self.unless_made(out, content_digest([*files, *path], arguments), make)
         return out
 
-    def _unless_made(self, out: Path, digest: str, make: Callable[[], None]) -> None:
+    @cached_property
+    def native(self) -> Path:
+        """The folder of the x86-64 libraries, patched for a JVM of this machine, with their loader."""
+        out = self.out / "native"
+        package = self.cache / ANDROID / "package/third-party/android/libs/executorch/x86_64"
+        fbjni = next((self.cache / "app").glob("fbjni-*")) / "jni/x86_64"
+        libraries = [package / "libexecutorch.so", fbjni / "libfbjni.so", fbjni / "libc++_shared.so"]
+        self.unless_made(
+            out,
+            content_digest([*libraries, SHIM_SOURCE, Path(android_library.__file__)], []),
+            lambda: prepare(libraries, ["g++"], out),
+        )
+        return out
+
+    def unless_made(self, out: Path, digest: str, make: Callable[[], object]) -> None:
         """`make` fills the folder `out`, unless it did so with the same `digest`."""
         stamp = self.out / f"{out.name}.made-from"
         if stamp.is_file() and stamp.read_text() == digest:
@@ -158,13 +190,7 @@ def _merge_manifest(source: Path, target: Path, properties: dict[str, str]) -> N
     tree.write(target, encoding="utf-8", xml_declaration=True)
 
 
-def _artifact(jar: Path) -> str:
-    """`gson` for gson-2.13.2.jar; for the classes of an unpacked AAR, its name."""
-    name = jar.parent.name if jar.name == "classes.jar" else jar.stem
-    return re.sub(r"-\d.*", "", name)
-
-
-def _digest(paths: Iterable[Path], values: Iterable[object]) -> str:
+def content_digest(paths: Iterable[Path], values: Iterable[object]) -> str:
     """A hash of files and folders, by content; of jars by name and size, since their versions are pinned."""
     digest = hashlib.sha256(repr([*values]).encode())
     for path in paths:

@@ -146,7 +146,14 @@ def _whole(target: Path, get: Callable[[Path], None], key: str) -> None:
 
 
 def _get_jars(profile: str, folder: Path) -> None:
-    maven = ["mvn", "--quiet", "--batch-mode", "--no-transfer-progress", f"--file={POM}", f"--activate-profiles={profile}"]
+    maven = [
+        "mvn",
+        "--quiet",
+        "--batch-mode",
+        "--no-transfer-progress",
+        f"--file={POM}",
+        f"--activate-profiles={profile}",
+    ]
     _run([*maven, f"{MAVEN_PLUGIN}:copy-dependencies", f"-DoutputDirectory={folder}"])
     for aar in folder.glob("*.aar"):
         with zipfile.ZipFile(aar) as archive:
@@ -184,4 +191,4 @@ def _only(folder: Path, pattern: str, sha256: str) -> Path:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    subprocess.run(command, check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Runs JUnit tests of core and app on the JVM; app's under Robolectric, the end-to-end ones on the real Android runtime."""
+"""Runs JUnit tests on the JVM, and counts them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from mlp_export.errors import UsageError
 
 from android_demo.tools.classfile import ABSTRACT, INTERFACE, read_classes
 from android_demo.tools.common import java_tool, joined
@@ -39,11 +37,8 @@ class Outcome:
         return f"{self.name}: {self.passed} passed, {self.failed} failed"
 
 
-def test_classes(folder: Path, only: Sequence[str] = ()) -> list[str]:
-    """Names of the classes of `folder` that hold tests; `only`: those whose simple or whole name is among these.
-
-    Raises UsageError for a name that is not there.
-    """
+def find_tests(folder: Path, only: Sequence[str] = ()) -> list[str]:
+    """Names of the classes of `folder` that hold tests; `only`: those whose simple or whole name is among these."""
     classes = [c for c in read_classes(folder) if _TEST in c.texts and not c.flags & (ABSTRACT | INTERFACE)]
     names = [c.name.replace("/", ".") for c in classes]
     return [name for name in names if not only or name in only or name.rpartition(".")[2] in only]

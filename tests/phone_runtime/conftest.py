@@ -15,8 +15,8 @@ collect_ignore_glob = [] if TOOLS else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def needs() -> Callable[..., Path]:
-    """`needs(*names)`: the folder of tools, or the end of the test where one of `names` (see fetch.py) is missing: a
-    failure where CI is set, else a skip.
+    """`needs(*names)`: the folder of tools, or the end of the test where one of `names` (android_demo/tools/fetch.py)
+    is missing: a failure where CI is set, else a skip.
     """
     folder = Path(TOOLS).resolve()
     missing = json.loads((folder / "missing.json").read_text())

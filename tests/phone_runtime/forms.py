@@ -1,6 +1,6 @@
 """The exported forms that a phone's runtime has to run, and the calls that they are given.
 
-Exports are kept in a folder of their own beside the sources (`.cache/phone/forms`), under a key of the exporter's
+Exports are kept in a folder of their own beside the sources (`.cache/android/forms`), under a key of the exporter's
 sources: the tests on this machine and those on Arm code share them.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from mlp_export.quantization.nearest import quantize_weight
 from mlp_export.quantization.weight import WeightFormat
 
 REPOSITORY = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("PHONE_TOOLS") or REPOSITORY / ".cache" / "phone")
+CACHE = Path(os.environ.get("PHONE_TOOLS") or REPOSITORY / ".cache" / "android")
 CONTEXT, CHUNK = 64, 16  # the local layers' window is 8: a chunk goes around their ring twice
 FEATURES, RESULTS = 64, 48  # of a tiny program
 # Tokens a call: one, some, whole chunks past the ring's wrap, then one by one; then a new sequence from position 0.
@@ -90,7 +90,7 @@ def exported(form: Form) -> Path:
 
 def cached(name: str, write: Callable[[Path], None]) -> Path:
     """The file `name` of this exporter's forms; `write` makes it where it is not there yet."""
-    folder = CACHE / "forms" / _sources()
+    folder = CACHE / "forms" / sources_key([Path(__file__)])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     with FileLock(folder / f"{name}.lock"):
@@ -101,9 +101,10 @@ def cached(name: str, write: Callable[[Path], None]) -> Path:
     return path
 
 
-def _sources() -> str:
+def sources_key(more: Sequence[Path]) -> str:
+    """A hash of what decides how a checkpoint is exported, and of the files `more`."""
     digest = hashlib.sha256()
-    tests = [Path(__file__), *(Path(__file__).parents[1] / name for name in ("artifacts.py", "checkpoints.py"))]
+    tests = [*more, *(Path(__file__).parents[1] / name for name in ("artifacts.py", "checkpoints.py"))]
     package = Path(mlp_export.__file__).parent
     files = [package / f"{name}.py" for name in ("checkpoint", "config", "decoder")]
     for folder in ("quantization", "backends", "backends/xnnpack"):

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from phone_runtime import android_library, forms
-from phone_runtime.fetch import ANDROID
+from phone_runtime import android_runner, forms
 from phone_runtime.tools import ARM_COMPILER, ARM_CPUS, build_poison, emulated, near_x86, poisoned, same
 
+from android_demo.tools.fetch import ANDROID
 from mlp_export.native_runner import LoadMode, NativeRunError, Runner, RunnerOptions, load
 
 MODES: tuple[LoadMode, ...] = ("file", "mmap")
@@ -24,7 +24,7 @@ FORMS = [form for form in forms.FORMS if form.runtime == "1.3"]
 def x86(needs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Runner:
     package = needs("g++", "npm", ANDROID) / ANDROID / "package"
     folder = tmp_path_factory.mktemp("x86_64")
-    runner = Runner(android_library.build(package, "x86_64", ["g++"], folder))
+    runner = Runner(android_runner.build(package, "x86_64", ["g++"], folder))
     return poisoned(runner, build_poison(["g++"], folder))
 
 
@@ -32,7 +32,7 @@ def x86(needs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) ->
 def arm64(needs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Runner:
     package = needs("qemu-aarch64-static", "aarch64-linux-gnu-g++", "npm", ANDROID) / ANDROID / "package"
     folder = tmp_path_factory.mktemp("arm64")
-    runner = Runner(android_library.build(package, "arm64-v8a", ARM_COMPILER, folder))
+    runner = Runner(android_runner.build(package, "arm64-v8a", ARM_COMPILER, folder))
     return poisoned(runner, build_poison(ARM_COMPILER, folder))
 
 

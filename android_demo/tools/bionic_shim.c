@@ -1,7 +1,8 @@
-// What an Android library expects of bionic and glibc lacks or does otherwise, 64-bit, as far as ExecuTorch's library gets here.
-// Functions whose ABI differs have their first letter replaced by B (android_library.py renames the imports); the others are names
-// that glibc does not have. For tests only.
+// What an Android library expects of bionic and glibc lacks or does otherwise, 64-bit, as far as ExecuTorch's libraries get here, and
+// what loads them into a desktop JVM. Functions whose ABI differs have their first letter replaced by B (android_library.py renames
+// the imports); the others are names that glibc does not have. For tests only.
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -58,6 +59,7 @@ int Bthread_mutex_unlock(struct mutex *m) {
   return change();
 }
 
+int Bthread_cond_init(struct condition *c, const void *attributes) { *c = (struct condition){0}; return 0; }
 int Bthread_cond_destroy(struct condition *c) { return 0; }
 int Bthread_cond_timedwait(struct condition *c, struct mutex *m, const struct timespec *until) {
   pthread_mutex_lock(&monitor);
@@ -123,8 +125,27 @@ int Bthread_sigmask(int how, const unsigned long *set, unsigned long *old) {
 int __xpg_strerror_r(int error, char *buffer, size_t size);
 int Btrerror_r(int error, char *buffer, size_t size) { return __xpg_strerror_r(error, buffer, size); }
 
+// Streams: fbjni and libc++abi print to &__sF[0..2], bionic's stdin, stdout and stderr.
+char __sF[3][152];
+static FILE *stream(void *file) {
+  if (file == __sF[0]) return stdin;
+  if (file == __sF[1]) return stdout;
+  return file == __sF[2] ? stderr : file;
+}
+int Bfprintf(void *file, const char *format, va_list values) { return vfprintf(stream(file), format, values); }
+int Bprintf(void *file, const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  int printed = vfprintf(stream(file), format, values);
+  va_end(values);
+  return printed;
+}
+int Bputs(const char *text, void *file) { return fputs(text, stream(file)); }
+int Bputc(int c, void *file) { return fputc(c, stream(file)); }
+size_t Bwrite(const void *data, size_t size, size_t count, void *file) { return fwrite(data, size, count, stream(file)); }
+int Bflush(void *file) { return fflush(file ? stream(file) : NULL); }
+
 // Names that glibc does not have.
-char __sF[3][152];  // stdin, stdout, stderr: nothing is printed through them here
 char *__gnu_strerror_r(int error, char *buffer, size_t size) { return strerror_r(error, buffer, size); }
 int *__errno(void) { return __errno_location(); }
 void __assert2(const char *file, int line, const char *function, const char *what) {
@@ -154,4 +175,29 @@ int __android_log_print(int priority, const char *tag, const char *format, ...) 
 }
 int __android_log_write(int priority, const char *tag, const char *text) {
   return __android_log_print(priority, tag, "%s", text);
+}
+void __android_log_assert(const char *condition, const char *tag, const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  __android_log_vprint(7, tag, format ? format : condition ? condition : "", values);
+  abort();
+}
+
+// arm64 Android code keeps its stack guard at thread pointer + 40, inside glibc's first block of static thread-local data. A process
+// whose program has none preloads this library, so that the place belongs to nobody else.
+static __thread volatile long stack_guard_place[16] __attribute__((tls_model("initial-exec"))) = {1};
+__attribute__((constructor)) static void take_stack_guard_place(void) { (void)stack_guard_place[0]; }
+
+// The loader, `java -agentpath:.../libB.so`. As on Android it is one load of libexecutorch.so that brings the libraries it needs: so
+// fbjni binds to the C++ runtime that libexecutorch.so exports, and exceptions pass between the two. RTLD_DEEPBIND: or all would bind
+// to libstdc++, which the JVM has in the global scope. System.loadLibrary then finds the libraries loaded.
+int Agent_OnLoad(void *vm, char *options, void *reserved) {
+  Dl_info self;
+  char path[PATH_MAX], library[PATH_MAX + sizeof "/libexecutorch.so"];
+  if (!dladdr((void *)Agent_OnLoad, &self) || !realpath(self.dli_fname, path)) return -1;
+  *strrchr(path, '/') = 0;
+  snprintf(library, sizeof library, "%s/libexecutorch.so", path);
+  if (dlopen(library, RTLD_NOW | RTLD_DEEPBIND)) return 0;
+  fprintf(stderr, "bionic shim: %s\n", dlerror());
+  return -1;
 }
