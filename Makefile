@@ -46,12 +46,11 @@ apk:
 	$(PYTHON) -m android_demo.tools apk $(APK_OPTIONS)
 
 # The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model.
-ANDROID_BUNDLE := build/demo-runtime13
+ANDROID_BUNDLES := build/android/bundles
 
 test-android: venv
-	@test -f $(ANDROID_BUNDLE)/manifest.json || \
-		$(BIN)/mlp-export --backend xnnpack --model demo --runtime 1.3 --out $(ANDROID_BUNDLE)
-	$(PYTHON) -m android_demo.tools test --bundle $(ANDROID_BUNDLE)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/android/bundles.py $(ANDROID_BUNDLES)
+	$(PYTHON) -m android_demo.tools test --bundles $(ANDROID_BUNDLES)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ def main() -> int:
     command = commands.add_parser("test", help="run the JUnit tests")
     command.add_argument("runners", nargs="*", metavar="RUNNER", help=f"some of: {' '.join(RUNNERS)} (all)")
     command.add_argument("--only", action="append", default=[], metavar="CLASS", help="only this test class")
-    command.add_argument("--bundle", type=Path, help="for the end-to-end tests, exported with --runtime 1.3")
+    command.add_argument("--bundles", type=Path, help="for the end-to-end tests: what tests/android/bundles.py made")
     command.add_argument("--screenshots", type=Path, default=ROOT / "build/android/screenshots")
     command = commands.add_parser("apk", help="build a signed APK")
     command.add_argument(
@@ -92,14 +92,14 @@ def _apk(options: argparse.Namespace) -> int:
 def _test(options: argparse.Namespace) -> int:
     if unknown := set(options.runners) - set(RUNNERS):
         raise UsageError(f"there is no runner {', '.join(sorted(unknown))}", f"known are {', '.join(RUNNERS)}")
-    if options.bundle and not (options.bundle / "manifest.json").is_file():
-        raise UsageError(f"{options.bundle} has no manifest.json: it is no bundle", "`make test-android` exports one")
+    if options.bundles and not (options.bundles / "real/manifest.json").is_file():
+        raise UsageError(f"{options.bundles} has no bundle `real`", "`make test-android` exports it")
     fetch.require(options.cache, fetch.TESTS)
     options.screenshots.mkdir(parents=True, exist_ok=True)
     package = options.cache / fetch.ANDROID / "package"
     project = Project(options.cache, ROOT / "build/android", [package / "android/libs/classes.jar"])
     outcomes = []
-    for runner in options.runners or [name for name in RUNNERS if name != "end-to-end" or options.bundle]:
+    for runner in options.runners or [name for name in RUNNERS if name != "end-to-end" or options.bundles]:
         try:
             folder, path, properties, arguments = _runner(runner, project, options)
             classes = find_tests(folder, options.only)
@@ -128,10 +128,11 @@ def _runner(
     path = [_robolectric_config(project), project.app_source / "test/resources", tests, *common]
     if name == "app":
         return tests, path, properties, []
-    if not options.bundle:
-        raise UsageError("the end-to-end tests need a bundle", "name one with --bundle, or run `make test-android`")
+    if not options.bundles:
+        raise UsageError("the end-to-end tests need bundles", "name them with --bundles, or run `make test-android`")
     folder = project.app_tests("endToEnd")
-    properties["bundle"] = options.bundle.resolve()
+    bundles = options.bundles.resolve()
+    properties |= {"bundle": bundles / "real", "tiny.bundle": bundles / "tiny", "answers": bundles / "answers.json"}
     agent = [f"-agentpath:{project.native / SHIM}", f"-Djava.library.path={project.native}"]
     return folder, [folder, project.app_source / "endToEnd/resources", *path], properties, agent
 
