@@ -26,6 +26,7 @@ from mlp_export.chat import ChatFormat, Message
 from mlp_export.device_fit import Device, device_fit
 from mlp_export.errors import InputError
 from mlp_export.generate import StopStrings
+from mlp_export.tokenizer import _LLAMA4_WORDS
 
 VECTORS = Path(__file__).with_name("vectors")
 
@@ -866,10 +867,9 @@ _TRAINING = (
     "\u041f\u0440\u0438\u0432\u0435\u0442 \U0001f642 "
 ) * 4
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_QWEN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_ENDS = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_LLAMA3 = rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_ENDS}"
+_QWEN = rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_ENDS}"
 
 
 def tokenizers() -> Values:
@@ -895,7 +895,7 @@ def tokenizers() -> Values:
     made = {
         "GPT-2": _byte_level(_GPT2),
         "Llama 3": _byte_level(_LLAMA3),
-        "Llama 3, merges ignored for whole words": _byte_level(_LLAMA3, ignore_merges=True),
+        "Llama 4 and MobileLLM-Pro": _byte_level(_LLAMA4_WORDS, ignore_merges=True),
         "Qwen": _byte_level(_QWEN, nfc=True),
         "SmolLM2": _byte_level(None, digits=True),
         "Llama 2": _sentence_pieces(pre_tokenizer=False),
@@ -903,8 +903,8 @@ def tokenizers() -> Values:
     }
     return {
         "about": (
-            "Small tokenizers of the kinds that bundles have (tokenizer.json as text) and the ids of texts, special tokens "
-            "recognised and none added."
+            "Small tokenizers of the kinds that bundles have (tokenizer.json as text) and the ids of texts, special "
+            "tokens recognised and none added."
         ),
         "tokenizers": {name: tokenizer.to_str() for name, tokenizer in made.items()},
         "cases": [

@@ -13,6 +13,7 @@ import executorch
 import jsonschema
 import pytest
 from make_vectors import ERROR_CODES, VECTORS, lay_out, vectors
+from tokenizers import Tokenizer
 
 import mlp_export
 from mlp_export.bundle import Bundle, BundleError, BundleProblem, Manifest
@@ -269,3 +270,17 @@ def test_bench_plans(case: dict[str, Any]) -> None:
     else:
         with pytest.raises((ValueError, jsonschema.ValidationError)):
             read()
+
+
+# Tokenizers
+
+
+def test_tokenizers() -> None:
+    values = load("tokenizers.json")
+    made = {name: Tokenizer.from_str(text) for name, text in values["tokenizers"].items()}
+    for case in values["cases"]:
+        assert made[case["tokenizer"]].encode(case["text"], add_special_tokens=False).ids == case["ids"], case
+    # They differ where models do: digits one by one, up to three or as many as there are
+    found = {(case["tokenizer"], case["text"]): len(case["ids"]) for case in values["cases"]}
+    assert len({found[name, "def f(x):\n    return x + 1000000\n"] for name in made}) > 2
+    assert all(found[name, "a<|end|> b <|end|>"] < 9 and found[name, ""] == 0 for name in made)

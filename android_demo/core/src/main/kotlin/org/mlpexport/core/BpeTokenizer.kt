@@ -31,14 +31,14 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
     override fun slices(text: String, size: Int): List<String> {
         val whole = run(text)
         val ids = whole.ids.toArray()
-        val slices = ArrayList<String>()
-        var from = 0 // index of a cut; cut 0 is the beginning
-        while (ids.size - whole.tokensAt(from) > size) {
-            val to = nextCut(text, whole, ids, from, size) ?: break
-            slices += text.substring(whole.cuts[from], whole.cuts[to])
-            from = to
+        val ends = arrayListOf(0) // cuts; cut 0 is the beginning
+        while (ids.size - whole.tokensAt(ends.last()) > size) ends += nextCut(text, whole, ids, ends.last(), size) ?: break
+        // What is left may not begin at the last cut, where a tokenizer puts a space before each text.
+        while (ends.size > 1 && !isExact(text.substring(whole.cuts[ends.last()]), ids, whole.tokensAt(ends.last()), ids.size)) {
+            ends.removeAt(ends.size - 1)
         }
-        return slices + text.substring(whole.cuts[from])
+        val places = ends.map { whole.cuts[it] } + text.length
+        return places.zipWithNext(text::substring)
     }
 
     /**
@@ -51,8 +51,14 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
         val candidates = (after - 1 downTo maxOf(from + 1, after - TRIES)) + (after until minOf(after + TRIES, whole.cuts.size))
         return candidates.firstOrNull { to ->
             val slice = text.substring(whole.cuts[from], whole.cuts[to])
-            slice.isNotEmpty() && encode(slice).contentEquals(ids.copyOfRange(start, whole.tokensAt(to)))
+            whole.tokensAt(to) > start && isExact(slice, ids, start, whole.tokensAt(to))
         }
+    }
+
+    /** Whether [part] alone has the tokens that are in [ids] from [start] until [end]. */
+    private fun isExact(part: String, ids: IntArray, start: Int, end: Int): Boolean {
+        val alone = encode(part)
+        return alone.size == end - start && alone.indices.all { alone[it] == ids[start + it] }
     }
 
     private fun run(text: String): Encoded {
