@@ -1,8 +1,9 @@
-"""The command line: fetch, apk, test."""
+"""The command line of the app's build and tests."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from android_demo.tools.apk import (
 )
 from android_demo.tools.common import CACHE, ROOT, BuildError
 from android_demo.tools.compile import Project
+from android_demo.tools.emulator import run_on_device, summary
 from android_demo.tools.jvm_tests import Outcome, find_tests, run_tests
 from mlp_export.errors import MlpExportError, UsageError
 
@@ -47,9 +49,17 @@ def main() -> int:
     command.add_argument("--abi", action="append", choices=ABIS, help="default: all that the runtime has")
     command.add_argument("--keystore", type=Path, help=f"sign with its key; {KEYSTORE_PASSWORD} holds the password")
     command.add_argument("--out", type=Path, default=ROOT / "build/apk", help="folder (%(default)s)")
+    command = commands.add_parser("device", help="run the instrumented test on a connected device or emulator")
+    command.add_argument("bundle", type=Path)
+    command.add_argument("apks", type=Path, nargs="+", help="the app and its tests, as Gradle builds them")
+    command.add_argument("--question", default="What is the capital of Japan?")
+    command.add_argument("--tokens", type=int, default=64, help="of the answer, at most (%(default)s)")
+    command.add_argument("--expected", help="the whole answer, where it is known")
+    command.add_argument("--serial", help="of several devices")
+    command.add_argument("--summary", type=Path, help="append the result as Markdown to this file")
     options = parser.parse_args()
     try:
-        return {"apk": _apk, "fetch": _fetch, "test": _test}[options.command](options)
+        return {"apk": _apk, "device": _device, "fetch": _fetch, "test": _test}[options.command](options)
     except MlpExportError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -86,6 +96,16 @@ def _apk(options: argparse.Namespace) -> int:
     apk = build_apk(project, runtime, key, options.out / name, abis)
     print(badging(apk))
     print(f"{apk}: {apk.stat().st_size:,} bytes, signed with {key.keystore}")
+    return 0
+
+
+def _device(options: argparse.Namespace) -> int:
+    asked = (options.question, options.tokens, options.expected, options.serial)
+    measured = run_on_device(options.bundle.resolve(), options.apks, *asked)
+    print(json.dumps(measured, ensure_ascii=False, indent=2))
+    if options.summary:
+        with options.summary.open("a", encoding="utf-8") as file:
+            file.write(summary(options.bundle, options.question, measured))
     return 0
 
 
