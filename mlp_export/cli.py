@@ -64,6 +64,7 @@ CalibrationOption = Annotated[
         metavar="FILE",
     ),
 ]
+SerialOption = Annotated[str | None, typer.Option(help="Which device, as `adb devices` lists it.")]
 TemperatureOption = Annotated[float, typer.Option(help="0 takes the likeliest token; up to 1 samples.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the sampling.")]
 
@@ -409,17 +410,27 @@ def doctor(
 @app.command()
 def push(
     bundle: BundleArgument,
-    serial: Annotated[str | None, typer.Option(help="Which device, as `adb devices` lists it.")] = None,
+    serial: SerialOption = None,
+    install: Annotated[
+        Path | None, typer.Option(help="Install the app first, over an older one.", metavar="APK")
+    ] = None,
+    start: Annotated[bool, typer.Option("--open", help="Start the app on the bundle.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Copy a bundle to an Android device with adb, and check it there."""
+    """Copy a bundle to an Android phone that can run it, with adb, and check it there.
+
+    What is on the phone already is not copied again; a copy that broke off goes on.
+    """
     with _reporting(as_json):
         from mlp_export.bundle import Bundle
         from mlp_export.progress import Progress
         from mlp_export.push import push as push_bundle
 
-        _show(push_bundle(Bundle.open(bundle), Progress(quiet=quiet or as_json), serial=serial).to_json(), as_json)
+        report = push_bundle(
+            Bundle.open(bundle), Progress(quiet=quiet or as_json), serial=serial, install=install, start=start
+        )
+        _show(report.to_json(), as_json)
 
 
 @app.command()
