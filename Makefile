@@ -39,9 +39,11 @@ test-phone: venv
 # The Android app, build/apk/*.apk, without Gradle and without an SDK. The runtime is that of an npm package; with AAR=FILE,
 # that of executorch-android, or with QNN_RUNTIME=FILE beside it of executorch-android-qnn. The key is one that is made on
 # this machine (.cache/android/key.p12), or with KEYSTORE=FILE one's own.
+APK_OPTIONS = $(if $(AAR),--aar $(AAR)) $(if $(QNN_RUNTIME),--qnn-runtime $(QNN_RUNTIME))
+APK_OPTIONS += $(if $(KEYSTORE),--keystore $(KEYSTORE))
+
 apk:
-	$(PYTHON) -m android_demo.tools apk $(if $(AAR),--aar $(AAR)) $(if $(QNN_RUNTIME),--qnn-runtime $(QNN_RUNTIME)) \
-		$(if $(KEYSTORE),--keystore $(KEYSTORE))
+	$(PYTHON) -m android_demo.tools apk $(APK_OPTIONS)
 
 # The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model.
 ANDROID_BUNDLE := build/demo-runtime13

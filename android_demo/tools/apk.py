@@ -140,7 +140,7 @@ def build_apk(project: Project, runtime: Runtime, key: Key, target: Path, abis: 
 
 
 def missing_members(classes: Iterator[ClassFile], runtime: Sequence[Path]) -> list[Member]:
-    """Fields and methods of ExecuTorch that `classes` use and that no class of the jars `runtime` declares or inherits."""
+    """Fields and methods of ExecuTorch that `classes` use and no class of the jars `runtime` declares or inherits."""
     known = {c.name: c for jar in runtime for c in read_classes(jar)}
     declared = {member for c in known.values() for member in c.declared}
 
@@ -269,7 +269,7 @@ def machine_key(cache: Path) -> Key:
         unfinished.unlink(missing_ok=True)
         command = [java_tool("keytool"), "-genkeypair", "-keystore", unfinished, "-storetype", "PKCS12"]
         command += ["-storepass", _MACHINE_PASSWORD, "-alias", "key", "-keyalg", "RSA", "-keysize", "3072"]
-        run("keytool", [*command, "-validity", "10950", "-dname", "CN=mlp-export demo, made on this machine"])
+        run("keytool", [*command, "-validity", "10950", "-dname", "CN=made on this machine by mlp-export"])
         unfinished.replace(keystore)
     return Key(keystore, f"pass:{_MACHINE_PASSWORD}")
 

@@ -123,7 +123,8 @@ class Project:
         out = self.out / name
         files = sorted(file for folder in sources for file in folder.rglob("*") if file.suffix in (".kt", ".java"))
         path = [*class_path, *(jars(self.cache, "platform") if android else [])]
-        arguments = ["-no-stdlib", "-no-reflect", "-jvm-target", "17", "-Werror"]
+        language = self.properties["kotlinVersion"].rpartition(".")[0]
+        arguments = ["-no-stdlib", "-no-reflect", "-jvm-target", "17", "-language-version", language, "-Werror"]
         arguments += _ANDROID_ARGUMENTS if android else []
         arguments += [f"-Xfriend-paths={','.join(map(str, friends))}"] if friends else []
 

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def exported(form: Form) -> Path:
 
 def cached(name: str, write: Callable[[Path], None]) -> Path:
     """The file `name` of this exporter's forms; `write` makes it where it is not there yet."""
-    folder = CACHE / "forms" / _sources()
+    folder = CACHE / "forms" / sources_key([Path(__file__)])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     with FileLock(folder / f"{name}.lock"):
@@ -101,9 +101,10 @@ def cached(name: str, write: Callable[[Path], None]) -> Path:
     return path
 
 
-def _sources() -> str:
+def sources_key(more: Sequence[Path]) -> str:
+    """A hash of what decides how a checkpoint is exported, and of the files `more`."""
     digest = hashlib.sha256()
-    tests = [Path(__file__), *(Path(__file__).parents[1] / name for name in ("artifacts.py", "checkpoints.py"))]
+    tests = [*more, *(Path(__file__).parents[1] / name for name in ("artifacts.py", "checkpoints.py"))]
     package = Path(mlp_export.__file__).parent
     files = [package / f"{name}.py" for name in ("checkpoint", "config", "decoder")]
     for folder in ("quantization", "backends", "backends/xnnpack"):

@@ -1,25 +1,57 @@
 package org.mlpexport.demo
 
 import android.app.Application
+import java.io.File
+import java.util.concurrent.Executors
+import org.mlpexport.core.Bundle
+import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Device
+import org.mlpexport.core.EngineFactory
+import org.mlpexport.core.Tokenizer
+import org.mlpexport.demo.engine.ExecuTorchEngine
+import org.mlpexport.demo.engine.PackedWeights
 
-/** Holds what outlives Activities. Tests override [loader] to put a fake engine in. */
+/** Holds what outlives Activities. Tests override [engines] and [bundleRoots] to put fakes in. */
 open class MlpApplication : Application() {
-    val models by lazy { ModelHost(loader()) }
-
     private val services by lazy { BundleServices(this, bundleRoots(), ::device) }
     private val deviceInfo by lazy { DeviceInfo(this) }
 
     val bundles get() = services.repository
     val library get() = services.library
     val licenses get() = services.licenses
+    val settings by lazy { BundleSettings(this) }
+    val windows by lazy { ContextWindows(this) }
+    val conversations by lazy { ConversationStore(File(filesDir, "conversations")) }
+    val models by lazy { ModelHost(engines(), ::tokenizer, ::residentBytes) }
+    val chats by lazy { Chats(conversations, models, settings, windows) }
+
+    /** For what takes longer than a frame: files, counts of tokens. In order, one at a time. */
+    val background by lazy { Executors.newSingleThreadExecutor { Thread(it, "background").apply { isDaemon = true } } }
+    val counter by lazy { ContextCounter(::tokenizer, background) }
+
+    /** In the cache: they are made again where the system deletes them. */
+    val packedWeights by lazy {
+        PackedWeights(File(cacheDir, "packed"), File(applicationInfo.nativeLibraryDir, "libexecutorch.so"))
+    }
+
+    private val tokenizers = object : LinkedHashMap<Bundle, Tokenizer>() {
+        override fun removeEldestEntry(eldest: Map.Entry<Bundle, Tokenizer>) = size > 1 // a large vocabulary is megabytes
+    }
 
     /** Takes long the first time: not on the main thread. */
     open fun device(): Device = deviceInfo.read()
 
     protected open fun bundleRoots(): List<BundleRoot> = BundleServices.roots(this)
 
-    protected open fun loader(): ModelLoader = error("no loader")
+    protected open fun engines(): EngineFactory =
+        EngineFactory { bundle -> ExecuTorchEngine(bundle, applicationInfo.nativeLibraryDir, packedWeights) }
+
+    /** Reads the file the first time: not for the main thread. */
+    fun tokenizer(bundle: Bundle): Tokenizer = synchronized(tokenizers) {
+        tokenizers.getOrPut(bundle) { openTokenizer(bundle) }
+    }
+
+    protected open fun openTokenizer(bundle: Bundle): Tokenizer = Tokenizer.open(bundle.tokenizer)
 
     override fun onCreate() {
         super.onCreate()

@@ -10,14 +10,23 @@ import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.AnswerListener
 import org.mlpexport.core.AnswerStatistics
 import org.mlpexport.core.Bundle
+import org.mlpexport.core.ChatSession
+import org.mlpexport.core.Engine
+import org.mlpexport.core.EngineFactory
 import org.mlpexport.core.GenerationSettings
+import org.mlpexport.core.PromptException
+import org.mlpexport.core.Tokenizer
 import org.mlpexport.core.Turn
 
 /**
  * The one loaded model of the process and the one request that it works on; outlives Activities. Everything public is
  * called on the main thread. Work happens on one thread of its own, as an engine belongs to one thread.
  */
-class ModelHost(private val loader: ModelLoader) {
+class ModelHost(
+    private val engines: EngineFactory,
+    private val tokenizers: (Bundle) -> Tokenizer,
+    private val memory: () -> Long,
+) {
     /** [tag] says whose request it is: "chat/<conversation id>", "task", "document". */
     data class Request(
         val bundle: Bundle,
@@ -40,6 +49,15 @@ class ModelHost(private val loader: ModelLoader) {
         data class Failed(val request: Request, val problem: Exception, val text: String) : State
     }
 
+    /** Stores what comes; called on the model's thread, before the state that says so. Must not throw. */
+    interface Recorder {
+        fun onText(request: Request, text: String)
+
+        fun onEnd(request: Request, end: State)
+    }
+
+    @Volatile var recorder: Recorder? = null
+
     var state: State = State.Idle
         private set
 
@@ -48,9 +66,7 @@ class ModelHost(private val loader: ModelLoader) {
     private val listeners = mutableListOf<(State) -> Unit>()
     private val newest = AtomicReference<State.Working?>()
 
-    // The worker's: the loaded model, and whose it is.
-    @Volatile private var model: Model? = null
-    private var loaded: Bundle? = null
+    @Volatile private var model: Loaded? = null // changed by the worker alone
 
     @Volatile private var stopping = false
 
@@ -86,24 +102,28 @@ class ModelHost(private val loader: ModelLoader) {
     fun stop() {
         if (!busy) return
         stopping = true
-        model?.cancel()
+        model?.session?.cancel()
     }
 
     /** Frees the memory of [bundle]'s model, or of any, after a running request was stopped. */
     fun unload(bundle: Bundle? = null) {
         if (bundle == null || request?.bundle?.folder == bundle.folder) stop()
-        worker.execute { if (bundle == null || loaded?.folder == bundle.folder) close() }
+        worker.execute { if (bundle == null || model?.bundle?.folder == bundle.folder) close() }
     }
 
     private fun work(request: Request) {
         val progress = Progress(request)
         val end = try {
-            val model = open(request.bundle)
+            val session = open(request.bundle)
             progress.report()
-            State.Done(request, if (stopping) NOTHING else model.answer(request.turns, request.settings, progress))
+            State.Done(request, if (stopping) NOTHING else session.answer(request.turns, request.settings, progress))
+        } catch (problem: PromptException) {
+            State.Failed(request, problem, progress.text)
         } catch (problem: Exception) {
+            close() // what an engine is worth after a failure is not known; the next request loads it anew
             State.Failed(request, problem, progress.text)
         }
+        recorder?.onEnd(request, end)
         main.post { show(end) }
     }
 
@@ -122,49 +142,47 @@ class ModelHost(private val loader: ModelLoader) {
 
         override fun onText(text: String) {
             this.text = text
+            recorder?.onText(request, text)
             report()
         }
 
+        override fun cancelled() = stopping
+
         /** Only the newest state is shown: pieces may come faster than frames. */
         fun report() {
-            if (stopping) model?.cancel() // again, as one that came before the answer began is forgotten
             val working = State.Working(request, prefilled, total, text)
             if (newest.getAndSet(working) == null) main.post { newest.getAndSet(null)?.let(::show) }
         }
     }
 
-    private fun open(bundle: Bundle): Model {
-        model?.takeIf { loaded?.folder == bundle.folder }?.let { return it }
-        close()
-        return loader.load(bundle).also {
-            model = it
-            loaded = bundle
+    private fun open(bundle: Bundle): ChatSession {
+        model?.takeIf { it.bundle == bundle }?.let { return it.session }
+        close() // before the next one needs the memory
+        val engine = engines.create(bundle)
+        try {
+            engine.load()
+            val session = ChatSession(engine, bundle.manifest, tokenizers(bundle), System::nanoTime, memory)
+            model = Loaded(bundle, engine, session)
+            return session
+        } catch (problem: Exception) {
+            engine.close()
+            throw problem
         }
     }
 
     private fun close() {
-        model?.close()
+        model?.engine?.close()
         model = null
-        loaded = null
     }
 
     private fun show(state: State) {
         this.state = state
-        listeners.toList().forEach { it(state) }
+        listeners.toList().forEach { if (it in listeners) it(state) }
     }
+
+    private class Loaded(val bundle: Bundle, val engine: Engine, val session: ChatSession)
 
     private companion object {
         val NOTHING = Answer("", AnswerEnd.STOPPED, AnswerStatistics(0, 0, 0, 0, null, null, 0))
     }
-}
-
-/** A loaded model that answers; blocks, and belongs to one thread but for [cancel]. */
-interface Model : AutoCloseable {
-    fun answer(turns: List<Turn>, settings: GenerationSettings, listener: AnswerListener): Answer
-
-    fun cancel()
-}
-
-fun interface ModelLoader {
-    fun load(bundle: Bundle): Model
 }

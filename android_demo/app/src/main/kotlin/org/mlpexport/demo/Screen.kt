@@ -8,7 +8,7 @@ import android.widget.Toolbar
 
 /** What all screens share: edge to edge with insets, a toolbar with Back, the application's container. */
 abstract class Screen : Activity() {
-    protected val app get() = application as MlpApplication
+    val app get() = application as MlpApplication
 
     /** Shows [layout], whose root has the id `screen` and which may have a Toolbar of the id `toolbar`. */
     protected fun show(layout: Int, back: Boolean = true) {

@@ -1,0 +1,83 @@
+plugins {
+    id("com.android.application")
+    kotlin("android")
+}
+
+fun setting(name: String): String = providers.gradleProperty(name).get()
+
+android {
+    namespace = setting("applicationId")
+    compileSdk = setting("targetSdk").toInt()
+    defaultConfig {
+        applicationId = setting("applicationId")
+        minSdk = setting("minSdk").toInt()
+        targetSdk = setting("targetSdk").toInt()
+        versionCode = setting("versionCode").toInt()
+        versionName = setting("versionName")
+        testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"
+    }
+
+    // Which of ExecuTorch's libraries is inside.
+    flavorDimensions += "runtime"
+    productFlavors {
+        create("cpu") {
+            dimension = "runtime"
+            ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
+        }
+        create("qnn") {
+            dimension = "runtime"
+            ndk { abiFilters += "arm64-v8a" } // there is no Hexagon in an emulator
+            // The DSP loads its half by path: the libraries have to be files on the phone.
+            packaging { jniLibs { useLegacyPackaging = true } }
+        }
+    }
+
+    buildTypes {
+        release {
+            isMinifyEnabled = true
+            proguardFiles("proguard-rules.pro")
+            // A key of your own: https://developer.android.com/studio/publish/app-signing
+            signingConfig = signingConfigs.getByName("debug")
+        }
+    }
+
+    compileOptions {
+        sourceCompatibility = JavaVersion.VERSION_17
+        targetCompatibility = JavaVersion.VERSION_17
+    }
+
+    testOptions {
+        unitTests {
+            isIncludeAndroidResources = true
+            all {
+                it.systemProperty("vectors", rootDir.resolve("../tests/vectors").path)
+                it.systemProperty("screenshots", layout.buildDirectory.dir("screenshots").get().asFile.path)
+            }
+        }
+    }
+}
+
+kotlin {
+    compilerOptions {
+        jvmTarget.set(org.jetbrains.kotlin.gradle.dsl.JvmTarget.JVM_17)
+        allWarningsAsErrors.set(true)
+    }
+}
+
+dependencies {
+    implementation(project(":core"))
+    implementation("com.google.code.gson:gson:${setting("gsonVersion")}")
+
+    "cpuImplementation"("org.pytorch:executorch-android:${setting("executorchVersion")}")
+    "qnnImplementation"("org.pytorch:executorch-android-qnn:${setting("executorchVersion")}")
+    // At least the QAIRT that compiled the bundle: an older one refuses its context binary.
+    "qnnImplementation"("com.qualcomm.qti:qnn-runtime:${setting("qnnRuntimeVersion")}")
+
+    testImplementation(testFixtures(project(":core")))
+    testImplementation("junit:junit:${setting("junitVersion")}")
+    testImplementation("org.robolectric:robolectric:${setting("robolectricVersion")}")
+
+    androidTestImplementation("androidx.test:core:${setting("androidxTestVersion")}")
+    androidTestImplementation("androidx.test:runner:${setting("androidxTestRunnerVersion")}")
+    androidTestImplementation("androidx.test.ext:junit:${setting("androidxTestJunitVersion")}")
+}

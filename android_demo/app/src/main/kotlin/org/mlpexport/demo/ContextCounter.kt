@@ -1,0 +1,56 @@
+package org.mlpexport.demo
+
+import android.os.Handler
+import android.os.Looper
+import java.util.concurrent.Executor
+import org.mlpexport.core.Bundle
+import org.mlpexport.core.ChatMessage
+import org.mlpexport.core.PromptException
+import org.mlpexport.core.Role
+import org.mlpexport.core.TokenCount
+import org.mlpexport.core.Tokenizer
+import org.mlpexport.core.Turn
+
+/** Counts the tokens of conversations away from the main thread, on which it answers. */
+class ContextCounter(private val tokenizers: (Bundle) -> Tokenizer, private val worker: Executor) {
+    private val main = Handler(Looper.getMainLooper())
+    private var newest = 0
+
+    /** Tokens of [turns] as the model will be given them. Only the newest of several questions is answered. */
+    fun count(bundle: Bundle, system: String?, turns: List<Turn>, result: (TokenCount) -> Unit) {
+        val question = ++newest
+        worker.execute {
+            val tokens = tokens(bundle, system, turns)
+            main.post { if (question == newest) result(tokens) }
+        }
+    }
+
+    /**
+     * The oldest of [messages] with which a conversation may go on so that half of the context is free again: a user's,
+     * and at least the last one is kept. Null where that one alone does not fit.
+     */
+    fun cut(bundle: Bundle, system: String?, messages: List<ChatMessage>, result: (ChatMessage?) -> Unit) {
+        worker.execute {
+            val starts = messages.indices.filter { messages[it].role == Role.USER }
+            fun tokensFrom(start: Int): Int {
+                val turns = messages.drop(start).filter { it.text.isNotBlank() }.map { Turn(it.role, it.text) }
+                return tokens(bundle, system, turns).tokens
+            }
+            val context = bundle.manifest.context
+            val start = starts.drop(1).firstOrNull { tokensFrom(it) <= context / 2 }
+                ?: starts.lastOrNull()?.takeIf { tokensFrom(it) < context }
+            main.post { result(start?.let(messages::get)) }
+        }
+    }
+
+    private fun tokens(bundle: Bundle, system: String?, turns: List<Turn>): TokenCount {
+        val tokenizer = tokenizers(bundle)
+        val chat = bundle.manifest.chat ?: return tokenizer.count(turns.joinToString("") { it.content })
+        val all = if (system != null && chat.takesSystem) listOf(Turn(Role.SYSTEM, system)) + turns else turns
+        return try {
+            tokenizer.count(chat.compose(all))
+        } catch (_: PromptException) {
+            TokenCount(0, exact = false) // refused for another reason than its length
+        }
+    }
+}

@@ -1,0 +1,83 @@
+package org.mlpexport.demo
+
+import android.content.Context
+import android.icu.text.MeasureFormat
+import android.icu.util.Measure
+import android.icu.util.MeasureUnit
+import android.os.SystemClock
+import org.mlpexport.core.Answer
+import org.mlpexport.core.AnswerEnd
+
+/** Says what the model does with a request, with the time that is left of a long prefill. */
+class WorkStatus(private val context: Context, private val clock: () -> Long = SystemClock::elapsedRealtime) {
+    private var request: ModelHost.Request? = null
+    private var begun: Pair<Int, Long>? = null
+
+    /** [percent] is null where nobody knows how long it takes. */
+    data class Line(val text: String, val percent: Int?)
+
+    fun describe(state: ModelHost.State): Line? = when (state) {
+        is ModelHost.State.Loading -> {
+            val model = state.request.bundle.manifest.model.id.substringAfterLast('/')
+            Line(context.getString(R.string.work_loading_model, model), null)
+        }
+        is ModelHost.State.Working -> working(state)
+        else -> null
+    }
+
+    private fun working(state: ModelHost.State.Working): Line {
+        if (state.total == 0 || state.prefilled >= state.total || state.text.isNotEmpty()) {
+            return Line(context.getString(R.string.work_writing), null)
+        }
+        val done = context.number(state.prefilled)
+        val total = context.number(state.total)
+        val left = secondsLeft(state)
+        val text = if (left == null) {
+            context.getString(R.string.work_prefill, done, total)
+        } else {
+            context.getString(R.string.work_prefill_left, done, total, context.duration(left))
+        }
+        return Line(text, 100 * state.prefilled / state.total)
+    }
+
+    /** From the speed since the first slice was seen; null until there were two. */
+    private fun secondsLeft(state: ModelHost.State.Working): Long? {
+        val start = begun.takeIf { request === state.request }
+        if (start == null || state.prefilled < start.first) {
+            request = state.request
+            begun = state.prefilled to clock()
+            return null
+        }
+        val millis = clock() - start.second
+        val tokens = state.prefilled - start.first
+        if (tokens == 0 || millis <= 0) return null
+        return millis * (state.total - state.prefilled) / tokens / 1000 + 1
+    }
+}
+
+/** "First text after 0.8 s · prefill 210 tok/s · decode 31 tok/s", and why it ended if not by itself. */
+fun Context.describe(answer: Answer): String {
+    val statistics = answer.statistics
+    val locale = resources.configuration.locales[0]
+    fun rate(value: Double?) = value?.let { "%.1f".format(locale, it) } ?: "–"
+    val end = when (answer.end) {
+        AnswerEnd.STOPPED -> getString(R.string.answer_stopped)
+        AnswerEnd.MAX_TOKENS -> getString(R.string.answer_max_tokens)
+        AnswerEnd.CONTEXT_FULL -> getString(R.string.answer_context_full)
+        AnswerEnd.COMPLETE, AnswerEnd.FAILED, AnswerEnd.INTERRUPTED -> null
+    }
+    val numbers = getString(
+        R.string.answer_statistics,
+        "%.1f s".format(locale, statistics.firstTokenMillis / 1000.0),
+        rate(statistics.prefillTokensPerSecond),
+        rate(statistics.decodeTokensPerSecond),
+    )
+    return listOfNotNull(end, numbers).joinToString(" ")
+}
+
+/** "45 sec" or "2 min" in the user's language. */
+internal fun Context.duration(seconds: Long): String {
+    val format = MeasureFormat.getInstance(resources.configuration.locales[0], MeasureFormat.FormatWidth.SHORT)
+    if (seconds < 90) return format.formatMeasures(Measure(seconds, MeasureUnit.SECOND))
+    return format.formatMeasures(Measure((seconds + 30) / 60, MeasureUnit.MINUTE))
+}

@@ -1,0 +1,34 @@
+package org.mlpexport.core
+
+import com.google.gson.JsonElement
+import com.google.gson.JsonObject
+import java.text.Normalizer
+
+/** What a tokenizer.json's `normalizer` makes of a text. Throws [UnknownTokenizerException]. */
+internal fun normalizer(json: JsonElement): (String) -> String {
+    if (json.isJsonNull) return { it }
+    val values = json.asJsonObject
+    return when (val type = values.text("type")) {
+        "Sequence" -> {
+            val steps = values.getAsJsonArray("normalizers").map(::normalizer)
+            ({ text -> steps.fold(text) { changed, step -> step(changed) } })
+        }
+        "NFC", "NFD", "NFKC", "NFKD" -> {
+            val form = Normalizer.Form.valueOf(type)
+            ({ Normalizer.normalize(it, form) })
+        }
+        "Prepend" -> {
+            val prefix = values.text("prepend")
+            ({ if (it.isEmpty()) it else prefix + it })
+        }
+        "Replace" -> replace(values)
+        else -> throw UnknownTokenizerException("the normalizer $type is not known")
+    }
+}
+
+private fun replace(values: JsonObject): (String) -> String {
+    val pattern = values.getAsJsonObject("pattern")
+    if (!pattern.has("String")) throw UnknownTokenizerException("a Replace by a pattern is not known")
+    val (old, new) = pattern.text("String") to values.text("content")
+    return { it.replace(old, new) }
+}
