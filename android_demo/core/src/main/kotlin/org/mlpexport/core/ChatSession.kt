@@ -212,12 +212,14 @@ class ChatSession(
 
         /** Runs a call that feeds; a context that is full before the first piece means that the prompt is too long. */
         private fun <T> feeding(call: () -> T): T {
+            var succeeded = false
             try {
-                return call()
+                return call().also { succeeded = true }
             } catch (exception: EngineException) {
-                cache.forget()
                 val full = exception.failure.kind == EngineFailure.Kind.CONTEXT_FULL
                 throw if (full && pieces.isEmpty()) tooLong(exception) else exception
+            } finally {
+                if (!succeeded) cache.forget()
             }
         }
 

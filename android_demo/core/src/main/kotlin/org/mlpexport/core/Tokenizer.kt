@@ -42,6 +42,8 @@ interface Tokenizer {
                 EstimatingTokenizer(AddedTokens(read.added), exception.message.orEmpty())
             } catch (exception: IOException) {
                 EstimatingTokenizer(AddedTokens(read.added), "cannot read ${file.name}: ${exception.message}")
+            } catch (exception: RuntimeException) { // what Gson throws for values of other kinds than expected
+                EstimatingTokenizer(AddedTokens(read.added), "${file.name} is damaged: $exception")
             }
         }
     }

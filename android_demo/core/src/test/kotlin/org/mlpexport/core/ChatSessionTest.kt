@@ -442,6 +442,17 @@ class ChatSessionTest {
     }
 
     @Test
+    fun `a fault of the engine leaves nothing known of the cache`() {
+        val session = session(manifest(prefillChunk = 4))
+        engine.failOn = { if (it is FakeEngine.Call.Prefill) error("a fault") else null }
+        assertThrows(IllegalStateException::class.java) { session.ask(user("Hi")) }
+        engine.failOn = { null }
+        engine.calls.clear()
+        session.ask(user("Hi"))
+        assertEquals(1, resets())
+    }
+
+    @Test
     fun `an exception of the listener does not go through the runtime`() {
         val session = session()
         val failure = IllegalStateException("the screen is gone")
