@@ -30,8 +30,8 @@ interface Tokenizer {
 
     companion object {
         /**
-         * The tokenizer in a `tokenizer.json`. One of a kind that is not read here, or a damaged one, gives estimates and
-         * says why in [inexactBecause]. Reads the file once, as a stream; takes seconds for a large vocabulary.
+         * The tokenizer in a `tokenizer.json`. One of a kind that is not read here, or a damaged one, gives estimates
+         * and says why in [inexactBecause]. Reads the file once, as a stream; takes seconds for a large vocabulary.
          */
         fun open(file: File): Tokenizer {
             val read = TokenizerFile()

@@ -81,7 +81,9 @@ internal class TokenizerFile {
     private fun addMerge(left: String, right: String) {
         val (first, second) = vocabulary.id(left) to vocabulary.id(right)
         val merged = vocabulary.id(left + right)
-        if (minOf(first, second, merged) < 0) throw UnknownTokenizerException("merge $left $right is not in the vocabulary")
+        if (minOf(first, second, merged) < 0) {
+            throw UnknownTokenizerException("merge $left $right is not in the vocabulary")
+        }
         merges.add(first, second, merged)
     }
 }
