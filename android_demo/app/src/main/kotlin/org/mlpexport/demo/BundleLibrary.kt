@@ -101,9 +101,13 @@ class BundleLibrary(
                 Imported(name, e)
             } catch (e: IOException) {
                 Imported(name, e)
-            } catch (e: RuntimeException) {
-                // SecurityException without permission, CancellationException, and what a provider throws of its own.
+            } catch (e: CancellationException) {
                 Imported(name, e)
+            } catch (e: SecurityException) {
+                Imported(name, e)
+            } catch (e: RuntimeException) {
+                // Whatever the provider of another app throws.
+                Imported(name, IOException(e.message ?: e.javaClass.simpleName, e))
             }
             main.post {
                 show(snapshot.copy(importing = null, imported = outcome))

@@ -69,6 +69,7 @@ class BundlesActivity : Screen() {
     override fun onResume() {
         super.onResume()
         leaving = false
+        openWanted()
         library.refresh()
     }
 

@@ -6,6 +6,7 @@ import java.util.concurrent.Executors
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Device
+import org.mlpexport.core.Engine
 import org.mlpexport.core.EngineFactory
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.demo.engine.ExecuTorchEngine
@@ -44,6 +45,9 @@ open class MlpApplication : Application() {
     open fun device(): Device = deviceInfo.read()
 
     protected open fun bundleRoots(): List<BundleRoot> = BundleServices.roots(this)
+
+    /** Makes an engine apart from [models]. */
+    fun newEngine(bundle: Bundle): Engine = engines().create(bundle)
 
     protected open fun engines(): EngineFactory =
         EngineFactory { bundle -> ExecuTorchEngine(bundle, applicationInfo.nativeLibraryDir, packedWeights) }
