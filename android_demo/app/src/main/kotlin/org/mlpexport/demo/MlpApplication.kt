@@ -14,7 +14,7 @@ import org.mlpexport.demo.engine.PackedWeights
 
 /** Holds what outlives Activities. Tests override [engines] and [bundleRoots] to put fakes in. */
 open class MlpApplication : Application() {
-    private val services by lazy { BundleServices(this, bundleRoots(), ::device) }
+    private val services by lazy { BundleServices(this, bundleRoots(), packedWeights, ::device) }
     private val deviceInfo by lazy { DeviceInfo(this) }
 
     val bundles get() = services.repository
