@@ -60,7 +60,7 @@ from mlp_export.verify import verify_bundle
 EXIT_CODES = {VerificationError: 1, UsageError: 2, InputError: 3, MissingError: 4, ResourceError: 5}
 # What scripts read of a dry run
 PLAN_KEYS = {"peak_ram_bytes", "disk_bytes", "file_bytes", "kv_cache_bytes", "download_bytes"}
-LICENCE = "License of the weights.\n\nDo as you like, in 3 §§."
+LICENSE_TEXT = "License of the weights.\n\nDo as you like, in 3 §§."
 Q = "model.layers.0.self_attn.q_proj.weight"
 EMBED = "model.embed_tokens.weight"
 
@@ -123,7 +123,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints: trained for int4 on CPUs (with a license), on accelerators, and for nothing."""
     folder = tmp_path_factory.mktemp("checkpoints")
     cpu = write_checkpoint(folder / CPU_NAME)
-    (cpu / "LICENSE").write_text(LICENCE, encoding="utf-8")
+    (cpu / "LICENSE").write_text(LICENSE_TEXT, encoding="utf-8")
     return {
         "cpu": cpu,
         "accelerator": write_checkpoint(folder / "other", kind="int4-accelerator"),
@@ -280,7 +280,7 @@ def test_quantization_error_is_said_of_checkpoints_that_were_not_trained_for_it(
 
 def test_the_license_is_in_the_bundle(reports: dict[str, ExportReport]) -> None:
     text = (reports["cpu"].bundle.path / "LICENSE").read_text(encoding="utf-8")
-    assert text.startswith(f"{CPU_NAME}: ") and LICENCE in text
+    assert text.startswith(f"{CPU_NAME}: ") and LICENSE_TEXT in text
     assert "states no license" in (reports["float"].bundle.path / "LICENSE").read_text(encoding="utf-8")
 
 
