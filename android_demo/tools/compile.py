@@ -79,8 +79,8 @@ class Project:
         return self.kotlin("app", [self.app_source / "main/kotlin", self.resources.sources], path, android=True)
 
     def app_tests(self, name: str) -> Path:
-        """Classes of app/src/`name`: `test`, or `endToEnd`, which may use those of `test`."""
-        before = [] if name == "test" else [self.app_tests("test")]
+        """Classes of app/src/`name`: `test`, `androidTest`, or `endToEnd`, which may use those of `test`."""
+        before = [self.app_tests("test")] if name == "endToEnd" else []
         path = [*before, self.app, self.core, self.fixtures, *self.libraries, *self.runtime, *self.test_libraries]
         friends = [self.app, *before]
         return self.kotlin(f"app-{name}", [self.app_source / name / "kotlin"], path, friends, android=True)

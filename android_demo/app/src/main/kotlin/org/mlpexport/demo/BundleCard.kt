@@ -78,7 +78,7 @@ class BundleCard(parent: ViewGroup, private val item: BundleLibrary.Item) {
 
     private fun broken(entry: BundleEntry.Broken) {
         text(R.id.card_title).text = entry.name
-        text(R.id.card_subtitle).text = entry.folder.path
+        text(R.id.card_subtitle).text = context.getString(BundleDetails.source(entry.source))
         view.requireViewById<View>(R.id.card_chips).visibility = View.GONE
         view.requireViewById<View>(R.id.card_actions).visibility = View.GONE
         sentence(R.drawable.ic_error_circle, context.getString(R.string.bundles_broken), emphasised = true)

@@ -24,12 +24,6 @@ class BundleDetails(private val context: Context) {
         ).filter { it.second.isNotEmpty() }.joinToString("\n\n") { "${context.getString(it.first)}\n${it.second}" }
     }
 
-    private fun source(source: BundleSource) = when (source) {
-        BundleSource.IMPORTED -> R.string.bundle_source_imported
-        BundleSource.FILES -> R.string.bundle_source_files
-        BundleSource.PUSHED -> R.string.bundle_source_pushed
-    }
-
     private fun versions(versions: Map<String, String>) = versions.entries.joinToString { "${it.key} ${it.value}" }
 
     private fun parameters(count: Long): String {
@@ -46,7 +40,14 @@ class BundleDetails(private val context: Context) {
         }
     }
 
-    private companion object {
-        const val BILLION = 1_000_000_000L
+    companion object {
+        private const val BILLION = 1_000_000_000L
+
+        /** How the bundle came onto this phone. */
+        fun source(source: BundleSource): Int = when (source) {
+            BundleSource.IMPORTED -> R.string.bundle_source_imported
+            BundleSource.FILES -> R.string.bundle_source_files
+            BundleSource.PUSHED -> R.string.bundle_source_pushed
+        }
     }
 }

@@ -44,7 +44,7 @@ class BundleImporter(
         val files = manifest.files.map { (name, entry) ->
             val file = source.files.find { it.name == name } ?: throw BundleException(BundleProblem.MISSING_FILE, name)
             if (file.bytes != null && file.bytes != entry.bytes) {
-                throw BundleException(BundleProblem.WRONG_SIZE, "$name: ${file.bytes}, ${entry.bytes}")
+                throw BundleException(BundleProblem.WRONG_SIZE, "$name: ${file.bytes} of ${entry.bytes}")
             }
             Triple(file, entry.bytes, entry.sha256)
         }
@@ -100,7 +100,7 @@ class BundleImporter(
                 output.fd.sync()
             }
         }
-        if (copied != bytes) throw BundleException(BundleProblem.WRONG_SIZE, "${file.name}: $copied, $bytes")
+        if (copied != bytes) throw BundleException(BundleProblem.WRONG_SIZE, "${file.name}: $copied of $bytes")
         val found = digest.digest().joinToString("") { "%02x".format(it) }
         if (found != sha256) throw BundleException(BundleProblem.WRONG_HASH, file.name)
     }

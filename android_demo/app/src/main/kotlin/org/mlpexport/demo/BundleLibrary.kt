@@ -76,7 +76,7 @@ class BundleLibrary(
         val device = device()
         val items = repository.list().map { entry ->
             Item(entry, (entry as? BundleEntry.Usable)?.let { deviceFit(it.bundle.manifest, device) })
-        }
+        }.sortedByDescending { it.canOpen }
         val unreadable = repository.unreadable()
         main.post {
             show(snapshot.copy(items = items, device = device, unreadable = unreadable))

@@ -41,12 +41,12 @@ sealed interface BundleEntry {
 /** The bundles on this phone. Every call looks at the storage anew, so that what was deleted outside is gone here. */
 class BundleRepository(private val roots: List<BundleRoot>, private val ledger: HashLedger) {
 
-    /** All bundles, by name; of two with one name the usable one, and then the first root's. */
+    /** All bundles by name, those that cannot be used last; of two with one name the usable one, and then the first root's. */
     fun list(): List<BundleEntry> = roots
         .flatMap { root -> folders(root.folder).map { entry(root.source, it) } }
         .sortedBy { it is BundleEntry.Broken }
         .distinctBy { it.name }
-        .sortedBy { it.name.lowercase() }
+        .sortedWith(compareBy({ it is BundleEntry.Broken }, { it.name.lowercase() }))
 
     /** The bundle of that name, null if there is none that can be opened. */
     fun find(name: String): Bundle? = (entry(name) as? BundleEntry.Usable)?.bundle

@@ -89,7 +89,7 @@ class BundlesActivity : Screen() {
 
     override fun onOptionsItemSelected(item: MenuItem): Boolean {
         when (item.itemId) {
-            R.id.menu_conversations -> leave(Intent(this, ConversationsActivity::class.java))
+            R.id.menu_conversations -> leave(ConversationsActivity.intent(this))
             R.id.menu_import_folder -> pickFolder()
             R.id.menu_import_files -> pickFiles()
             else -> return super.onOptionsItemSelected(item)
@@ -97,7 +97,6 @@ class BundlesActivity : Screen() {
         return true
     }
 
-    @Deprecated("Its replacement is not part of the platform")
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
         if (requestCode == LICENSE) {
             if (resultCode == RESULT_OK) openWanted() else wanted = null
@@ -110,7 +109,7 @@ class BundlesActivity : Screen() {
             FOLDER -> if (tree != null) import(tree) { files.folder(tree) }
             FILES -> {
                 val clip = data.clipData
-                val uris = if (clip == null) listOfNotNull(tree) else (0 until clip.itemCount).map { clip.getItemAt(it).uri }
+                val uris = clip?.run { (0 until itemCount).map { getItemAt(it).uri } } ?: listOfNotNull(tree)
                 if (uris.isNotEmpty()) import(uris[0]) { files.files(uris) }
             }
         }
@@ -145,16 +144,16 @@ class BundlesActivity : Screen() {
         val before = drawn
         drawn = snapshot
         // Progress comes often: it changes its own views, so that nothing jumps under a finger or a screen reader.
-        if (before == null || before.copy(checking = null, importing = null) != snapshot.copy(checking = null, importing = null) ||
-            (before.importing == null) != (snapshot.importing == null)
-        ) {
-            drawList(snapshot)
-        }
+        if (before?.layout() != snapshot.layout()) drawList(snapshot)
         cards.forEach { (name, card) -> card.showCheck(snapshot.checking?.takeIf { it.name == name }) }
         snapshot.importing?.let(::showImport)
         snapshot.imported?.let(::showImported)
         openWanted()
     }
+
+    /** What decides which views there are. */
+    private fun BundleLibrary.Snapshot.layout() =
+        copy(checking = null, importing = importing?.copy(done = 0, total = 0), imported = null)
 
     private fun drawList(snapshot: BundleLibrary.Snapshot) {
         val list = requireViewById<ViewGroup>(R.id.bundles)
@@ -244,7 +243,9 @@ class BundlesActivity : Screen() {
             }
             else -> {
                 wanted = null
-                leave(if (target == Target.CHAT) ChatActivity.intent(this, name) else DocumentActivity.intent(this, name))
+                app.choice.used(name)
+                val chat = target == Target.CHAT
+                leave(if (chat) ChatActivity.intent(this, name) else DocumentActivity.intent(this, name))
             }
         }
     }
@@ -256,8 +257,14 @@ class BundlesActivity : Screen() {
 
     private fun reasons(item: BundleLibrary.Item): String = when (val entry = item.entry) {
         is BundleEntry.Broken -> sentence(entry.problem, entry.detail)
-        is BundleEntry.Usable -> (entry.hashes as? HashState.Wrong)?.let { getString(R.string.problem_wrong_hash, it.file) }
-            ?: item.fit?.reasons.orEmpty().joinToString("\n\n") { sentence(it) }
+        is BundleEntry.Usable -> {
+            val wrong = entry.hashes as? HashState.Wrong
+            if (wrong != null) {
+                getString(R.string.problem_wrong_hash, wrong.file)
+            } else {
+                item.fit?.reasons.orEmpty().joinToString("\n\n") { sentence(it) }
+            }
+        }
     }
 
     private fun showMenu(anchor: View, item: BundleLibrary.Item) {

@@ -19,6 +19,8 @@ open class MlpApplication : Application() {
     val bundles get() = services.repository
     val library get() = services.library
     val licenses get() = services.licenses
+    val choice by lazy { ModelChoice(this) }
+    val speeds by lazy { PrefillSpeeds(this) }
     val settings by lazy { BundleSettings(this) }
     val windows by lazy { ContextWindows(this) }
     val conversations by lazy { ConversationStore(File(filesDir, "conversations")) }
@@ -56,6 +58,7 @@ open class MlpApplication : Application() {
     override fun onCreate() {
         super.onCreate()
         GenerationService.follow(this, models)
+        speeds.follow(models)
     }
 
     /** In the background an idle model is the most memory for the least use: it loads again within seconds. */

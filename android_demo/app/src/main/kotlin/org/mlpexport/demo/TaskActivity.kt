@@ -13,7 +13,9 @@ import android.widget.PopupMenu
 import android.widget.ProgressBar
 import android.widget.TextView
 import android.widget.Toast
+import org.mlpexport.core.ChatMessage
 import org.mlpexport.core.GenerationSettings
+import org.mlpexport.core.Role
 import java.io.Closeable
 import java.util.UUID
 
@@ -25,6 +27,7 @@ class TaskActivity : Screen() {
     private val library get() = app.library
     private val models get() = app.models
     private val status by lazy { WorkStatus(this) }
+    private val texts by lazy { ConversationTexts(this) }
     private val observers = mutableListOf<Closeable>()
 
     private var text = ""
@@ -89,7 +92,6 @@ class TaskActivity : Screen() {
         outState.putString(WANTED, wanted?.name)
     }
 
-    @Deprecated("Its replacement is not part of the platform")
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
         asking = false
         if (resultCode != RESULT_OK) wanted = null
@@ -147,7 +149,8 @@ class TaskActivity : Screen() {
         val item = item(snapshot)
         view<Button>(R.id.task_model).apply {
             visibility = if (snapshot.items == null) View.GONE else View.VISIBLE
-            text = item?.let { getString(R.string.task_model, BundleCard.title(it.entry)) } ?: getString(R.string.task_models)
+            val name = item?.let { BundleCard.title(it.entry) }
+            text = if (name == null) getString(R.string.task_models) else getString(R.string.task_model, name)
         }
         if (text.isBlank()) problem(getString(R.string.task_no_text))
         val state = models.state.takeIf { models.request?.tag == tag } ?: ModelHost.State.Idle
@@ -155,7 +158,7 @@ class TaskActivity : Screen() {
         drawAnswer(state)
         val free = text.isNotBlank() && wanted == null && state !is ModelHost.State.Loading &&
             state !is ModelHost.State.Working
-        for (id in listOf(R.id.task_summarize, R.id.task_shorter, R.id.task_formal, R.id.task_friendlier, R.id.task_ask)) {
+        for (id in ACTIONS) {
             view<View>(id).apply {
                 isEnabled = free
                 alpha = if (free) 1f else DISABLED
@@ -193,7 +196,10 @@ class TaskActivity : Screen() {
         view<TextView>(R.id.task_result).apply { if (text.toString() != shown) text = shown }
         view<TextView>(R.id.task_statistics).apply {
             visibility = if (done == null) View.GONE else View.VISIBLE
-            text = done?.let { describe(it.answer) }
+            text = done?.let { ended ->
+                val message = ChatMessage("", Role.ASSISTANT, shown, 0, ended.answer.end, ended.answer.statistics)
+                listOfNotNull(texts.end(message), texts.line(ended.answer.statistics)).joinToString("\n")
+            }
         }
         view<View>(R.id.task_actions).visibility = if (done == null) View.GONE else View.VISIBLE
         view<View>(R.id.task_replace).visibility = if (canReplace()) View.VISIBLE else View.GONE
@@ -201,7 +207,8 @@ class TaskActivity : Screen() {
 
     private fun problem(sentence: String?) {
         view<View>(R.id.task_problem).visibility = if (sentence == null) View.GONE else View.VISIBLE
-        view<TextView>(R.id.task_problem_text).apply { if (sentence != null && text.toString() != sentence) text = sentence }
+        val text = view<TextView>(R.id.task_problem_text)
+        if (sentence != null && text.text.toString() != sentence) text.text = sentence
     }
 
     private fun canReplace() = intent.action == Intent.ACTION_PROCESS_TEXT &&
@@ -258,5 +265,7 @@ class TaskActivity : Screen() {
         const val WANTED = "wanted"
         const val LICENSE = 1
         const val DISABLED = 0.5f
+        val ACTIONS =
+            listOf(R.id.task_summarize, R.id.task_shorter, R.id.task_formal, R.id.task_friendlier, R.id.task_ask)
     }
 }

@@ -5,8 +5,6 @@ import android.icu.text.MeasureFormat
 import android.icu.util.Measure
 import android.icu.util.MeasureUnit
 import android.os.SystemClock
-import org.mlpexport.core.Answer
-import org.mlpexport.core.AnswerEnd
 
 /** Says what the model does with a request, with the time that is left of a long prefill. */
 class WorkStatus(private val context: Context, private val clock: () -> Long = SystemClock::elapsedRealtime) {
@@ -53,26 +51,6 @@ class WorkStatus(private val context: Context, private val clock: () -> Long = S
         if (tokens == 0 || millis <= 0) return null
         return millis * (state.total - state.prefilled) / tokens / 1000 + 1
     }
-}
-
-/** "First text after 0.8 s · prefill 210 tok/s · decode 31 tok/s", and why it ended if not by itself. */
-fun Context.describe(answer: Answer): String {
-    val statistics = answer.statistics
-    val locale = resources.configuration.locales[0]
-    fun rate(value: Double?) = value?.let { "%.1f".format(locale, it) } ?: "–"
-    val end = when (answer.end) {
-        AnswerEnd.STOPPED -> getString(R.string.answer_stopped)
-        AnswerEnd.MAX_TOKENS -> getString(R.string.answer_max_tokens)
-        AnswerEnd.CONTEXT_FULL -> getString(R.string.answer_context_full)
-        AnswerEnd.COMPLETE, AnswerEnd.FAILED, AnswerEnd.INTERRUPTED -> null
-    }
-    val numbers = getString(
-        R.string.answer_statistics,
-        "%.1f s".format(locale, statistics.firstTokenMillis / 1000.0),
-        rate(statistics.prefillTokensPerSecond),
-        rate(statistics.decodeTokensPerSecond),
-    )
-    return listOfNotNull(end, numbers).joinToString(" ")
 }
 
 /** "45 sec" or "2 min" in the user's language. */

@@ -1,9 +1,12 @@
 package org.mlpexport.demo
 
+import android.app.Activity
 import android.content.Intent
 import android.os.Looper
 import android.view.View
 import android.widget.Button
+import com.google.gson.JsonNull
+import com.google.gson.JsonParser
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -11,6 +14,7 @@ import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
+import org.mlpexport.core.Bundle
 import org.mlpexport.core.Device
 import org.mlpexport.demo.TestBundles.files
 import org.mlpexport.demo.TestBundles.model
@@ -19,6 +23,7 @@ import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import java.io.File
+import java.io.RandomAccessFile
 import java.nio.file.Files
 
 class BundlesActivityTest : ScreenTest() {
@@ -46,6 +51,8 @@ class BundlesActivityTest : ScreenTest() {
 
     private fun next(activity: BundlesActivity): String? =
         shadowOf(activity).nextStartedActivity?.component?.shortClassName?.substringAfterLast('.')
+
+    private fun allNext(activity: BundlesActivity) = generateSequence { next(activity) }.toList()
 
     private fun shownFor(phone: Device = TestBundles.S24, write: (File) -> Unit): List<String> {
         app.phone = phone
@@ -211,7 +218,7 @@ class BundlesActivityTest : ScreenTest() {
     @Test
     fun anUnverifiedBundleIsMarked() {
         val texts = shownFor { root ->
-            TestBundles.write(root, "quick") { it.add("verification", com.google.gson.JsonNull.INSTANCE) }
+            TestBundles.write(root, "quick") { it.add("verification", JsonNull.INSTANCE) }
         }
         assertTrue("Not verified" in texts)
         assertTrue(texts.any { "did not verify it" in it })
@@ -226,13 +233,13 @@ class BundlesActivityTest : ScreenTest() {
         click(activity, R.id.card_chat)
         val request = shadowOf(activity).nextStartedActivityForResult
         assertTrue(request.intent.component?.className.orEmpty().endsWith("LicenseActivity"))
-        assertNull("the chat waits for the license", shadowOf(activity).nextStartedActivity)
+        assertEquals("the chat waits for the license", listOf("LicenseActivity"), allNext(activity))
 
         val license = Robolectric.buildActivity(LicenseActivity::class.java, request.intent).setup()
         assertShows(license.get(), "Version 2.0, January 2004")
         license.get().requireViewById<Button>(R.id.license_accept).performClick()
         assertTrue(license.get().isFinishing)
-        shadowOf(activity).receiveResult(request.intent, android.app.Activity.RESULT_OK, null)
+        shadowOf(activity).receiveResult(request.intent, Activity.RESULT_OK, null)
         controllers.single().pause().resume()
         shadowOf(Looper.getMainLooper()).idle()
         assertEquals("ChatActivity", next(activity))
@@ -249,10 +256,11 @@ class BundlesActivityTest : ScreenTest() {
         settle()
         click(activity, R.id.card_chat)
         val request = shadowOf(activity).nextStartedActivityForResult
-        shadowOf(activity).receiveResult(request.intent, android.app.Activity.RESULT_CANCELED, null)
+        assertEquals(listOf("LicenseActivity"), allNext(activity))
+        shadowOf(activity).receiveResult(request.intent, Activity.RESULT_CANCELED, null)
         controllers.single().pause().resume()
         shadowOf(Looper.getMainLooper()).idle()
-        assertNull(shadowOf(activity).nextStartedActivity)
+        assertEquals(emptyList<String>(), allNext(activity))
         val bundle = app.bundles.find("smol") ?: error("gone")
         assertFalse(app.licenses.accepted(bundle))
     }
@@ -303,7 +311,10 @@ class BundlesActivityTest : ScreenTest() {
         TestBundles.write(app.pushed, "smol")
         start()
         settle()
-        fun state() = (BundleServices(app, app.bundleRoots(), app::device).repository.list().single() as BundleEntry.Usable).hashes
+        fun state(): HashState {
+            val nextProcess = BundleServices(app, app.bundleRoots(), app::device)
+            return (nextProcess.repository.list().single() as BundleEntry.Usable).hashes
+        }
         assertEquals("remembered by the next process", HashState.Checked, state())
         val pte = File(app.pushed, "smol/model.pte")
         assertTrue(pte.setLastModified(pte.lastModified() - 60_000))
@@ -357,18 +368,28 @@ class BundlesActivityTest : ScreenTest() {
         assertEquals(1, app.bundles.list().size)
     }
 
-    private fun writeTwo() {
-        TestBundles.write(app.imported, "smol")
-        TestBundles.writeQnn(app.pushed, "pro", "sm8750")
-        TestBundles.write(app.pushed, "half") { it.model.addProperty("id", "facebook/MobileLLM-R1-140M") }
+    private fun writeThree() {
+        enlarge(TestBundles.write(app.imported, "smol"), 77_935_488)
+        enlarge(TestBundles.writeQnn(app.pushed, "pro", "sm8750"), 706_000_000)
+        TestBundles.write(app.pushed, "half")
         File(app.pushed, "half/model.pte").writeBytes(ByteArray(17))
         app.phone = TestBundles.S24_WITH_QNN
+    }
+
+    /** Gives a bundle the size of a real one, without its bytes, and counts its hashes as checked. */
+    private fun enlarge(folder: File, bytes: Long) {
+        RandomAccessFile(File(folder, "model.pte"), "rw").use { it.setLength(bytes) }
+        val manifest = File(folder, "manifest.json")
+        val json = JsonParser.parseString(manifest.readText()).asJsonObject
+        json.files.getAsJsonObject("model.pte").addProperty("bytes", bytes)
+        manifest.writeText(json.toString())
+        HashLedger(File(app.filesDir, "checked.json")).record(Bundle.open(folder), wrong = null)
     }
 
     private fun picture(name: String, qualifiers: String = "", fontScale: Float = 1f) {
         RuntimeEnvironment.setQualifiers("+$qualifiers")
         RuntimeEnvironment.setFontScale(fontScale)
-        writeTwo()
+        writeThree()
         val activity = start()
         settle()
         screenshot(activity, name)

@@ -64,7 +64,7 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
     private fun run(text: String): Encoded {
         val result = Encoded()
         val words = HashMap<String, IntArray>()
-        for ((range, token) in beforeNormalizing.split(wellFormed(text))) {
+        for ((range, token) in beforeNormalizing.split(text.wellFormed())) {
             result.cut(range.first)
             if (token != null) result.ids.add(token.id) else encode(range.first, text.substring(range), result, words)
         }
@@ -72,7 +72,7 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
     }
 
     private fun encode(start: Int, segment: String, result: Encoded, words: HashMap<String, IntArray>) {
-        val text = normalize(wellFormed(segment))
+        val text = normalize(segment.wellFormed())
         for ((range, token) in afterNormalizing.split(text)) {
             if (!changesText) result.cut(start + range.first)
             if (token != null) {
@@ -105,20 +105,6 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
 
     private companion object {
         const val TRIES = 16
-
-        /** Halves of surrogate pairs, which have no UTF-8, as replacement characters. */
-        fun wellFormed(text: String): String {
-            if (text.none(Char::isSurrogate)) return text
-            val result = StringBuilder(text.length)
-            var at = 0
-            while (at < text.length) {
-                val codePoint = text.codePointAt(at)
-                val length = Character.charCount(codePoint)
-                if (length == 1 && text[at].isSurrogate()) result.append('\uFFFD') else result.append(text, at, at + length)
-                at += length
-            }
-            return result.toString()
-        }
     }
 }
 

@@ -2,6 +2,8 @@ package org.mlpexport.core
 
 import java.io.File
 import java.io.IOException
+import java.nio.ByteBuffer
+import java.nio.charset.CharacterCodingException
 import java.nio.file.Files
 import java.nio.file.LinkOption
 import java.security.MessageDigest
@@ -60,13 +62,9 @@ private fun noManifest(folder: File): BundleException =
 
 private fun text(file: File): String =
     try {
-        when (val document = TextDocument.read(file.readBytes(), MOST_MANIFEST_BYTES)) {
-            is TextDocument.Text -> document.text
-            is TextDocument.Refused -> {
-                val detail = "$MANIFEST: ${document.problem}"
-                throw BundleException(BundleProblem.DAMAGED_MANIFEST, detail)
-            }
-        }
+        Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(file.readBytes())).toString()
+    } catch (_: CharacterCodingException) {
+        throw BundleException(BundleProblem.DAMAGED_MANIFEST, "$MANIFEST is not UTF-8")
     } catch (exception: IOException) {
         throw BundleException(BundleProblem.UNREADABLE, "$MANIFEST: ${exception.message}")
     }

@@ -6,6 +6,19 @@ import java.nio.charset.CodingErrorAction
 
 private const val REPLACEMENT = "\uFFFD"
 
+/** This text with replacement characters for halves of surrogate pairs, which have no UTF-8. */
+internal fun String.wellFormed(): String {
+    if (none(Char::isSurrogate)) return this
+    val result = StringBuilder(length)
+    var at = 0
+    while (at < length) {
+        val size = Character.charCount(codePointAt(at))
+        if (size == 1 && this[at].isSurrogate()) result.append(REPLACEMENT) else result.append(this, at, at + size)
+        at += size
+    }
+    return result.toString()
+}
+
 /** Puts pieces together that end inside a surrogate pair: the first half waits for the second. */
 class SurrogateAssembler {
     private var held = ""
@@ -14,7 +27,7 @@ class SurrogateAssembler {
     fun push(piece: String): String {
         val text = held + piece
         held = if (text.isNotEmpty() && text.last().isHighSurrogate()) text.takeLast(1) else ""
-        return text.dropLast(held.length)
+        return text.dropLast(held.length).wellFormed()
     }
 
     /** A replacement character for a half that is still held, when no more text comes. */

@@ -33,79 +33,80 @@ data class DeviceFit(val reasons: List<Reason>, val warnings: List<Reason>) {
     }
 }
 
-/** Whether a bundle with [manifest] runs on [device], and every reason why not. */
+/** Whether a bundle with [manifest] runs on [device], and every reason why not. The rules of mlp_export/device_fit.py. */
 fun deviceFit(manifest: Manifest, device: Device): DeviceFit {
     val backend = manifest.backend
-    if (IOS in backend.minRuntime) {
-        return DeviceFit(listOf(DeviceFit.Reason(DeviceFit.Kind.OTHER_SYSTEM, "android", IOS)), emptyList())
+    if (backend.name == "coreml" || "ios" in backend.minRuntime) {
+        return DeviceFit(listOf(DeviceFit.Reason(DeviceFit.Kind.OTHER_SYSTEM, "Android", "iOS")), emptyList())
     }
-    return DeviceFit(
-        reasons =
-            listOfNotNull(wrongSoc(backend, device), wrongAbi(backend, device), missingBackend(backend, device)) +
-                oldRuntimes(backend, device) +
-                listOfNotNull(missingLibraries(device), tooLittleMemory(manifest, device)),
-        warnings =
-            listOfNotNull(unknownSoc(backend, device), littleFreeMemory(manifest, device), notVerified(manifest)),
-    )
+    val reasons =
+        listOfNotNull(missingBackend(backend, device)) +
+            device.missingLibraries.map { DeviceFit.Reason(DeviceFit.Kind.MISSING_LIBRARY, "", it) } +
+            listOfNotNull(wrongAbi(backend, device), wrongSoc(backend, device)) +
+            oldRuntimes(backend, device) +
+            listOfNotNull(tooLittleMemory(manifest, device))
+    val warnings = listOfNotNull(unknownSoc(backend, device), littleFreeMemory(manifest, device), notVerified(manifest))
+    return DeviceFit(reasons, warnings)
 }
 
-private const val IOS = "ios"
-private const val QNN = "qnn"
-
-private fun wrongSoc(backend: BackendInfo, device: Device): DeviceFit.Reason? {
-    val target = backend.target ?: return null
-    val found = device.socModel ?: return null
-    // Variants of a chip have a suffix: SM8650-AC is the one of the Galaxy S24 Ultra.
-    if (found.substringBefore('-').equals(target, ignoreCase = true)) return null
-    return DeviceFit.Reason(DeviceFit.Kind.WRONG_SOC, found, target.uppercase())
-}
-
-private fun unknownSoc(backend: BackendInfo, device: Device): DeviceFit.Reason? {
-    val target = backend.target ?: return null
-    return if (device.socModel == null) DeviceFit.Reason(DeviceFit.Kind.UNKNOWN_SOC, "", target.uppercase()) else null
-}
-
-private fun wrongAbi(backend: BackendInfo, device: Device): DeviceFit.Reason? {
-    val expected = if (backend.name == QNN) listOf("arm64-v8a") else listOf("arm64-v8a", "x86_64")
-    if (device.abis.any { it in expected }) return null
-    return DeviceFit.Reason(DeviceFit.Kind.WRONG_ABI, device.abis.joinToString(), expected.joinToString())
-}
+/** ABIs that the Android runtime of a backend exists for. */
+private fun abis(backend: String) = if (backend == "xnnpack") listOf("arm64-v8a", "x86_64") else listOf("arm64-v8a")
 
 private fun missingBackend(backend: BackendInfo, device: Device): DeviceFit.Reason? {
     if (backend.name in device.backends) return null
     return DeviceFit.Reason(DeviceFit.Kind.MISSING_BACKEND, device.backends.sorted().joinToString(), backend.name)
 }
 
-/** Runtimes that the app carries and that are too old; one that it lacks is a missing backend. */
-private fun oldRuntimes(backend: BackendInfo, device: Device): List<DeviceFit.Reason> =
-    backend.minRuntime.mapNotNull { (name, least) ->
-        val found = device.runtimes[name]
-        if (found == null || compareVersions(found, least) >= 0) return@mapNotNull null
-        DeviceFit.Reason(DeviceFit.Kind.OLD_RUNTIME, "$name $found", "$name $least")
-    }
-
-private fun missingLibraries(device: Device): DeviceFit.Reason? {
-    if (device.missingLibraries.isEmpty()) return null
-    return DeviceFit.Reason(DeviceFit.Kind.MISSING_LIBRARY, "", device.missingLibraries.joinToString())
+private fun wrongAbi(backend: BackendInfo, device: Device): DeviceFit.Reason? {
+    val expected = abis(backend.name)
+    if (device.abis.any { it in expected }) return null
+    return DeviceFit.Reason(DeviceFit.Kind.WRONG_ABI, device.abis.joinToString(), expected.joinToString(" or "))
 }
 
+private fun wrongSoc(backend: BackendInfo, device: Device): DeviceFit.Reason? {
+    val target = backend.target?.uppercase() ?: return null
+    val found = knownSoc(device) ?: return null
+    // Variants of a chip add letters or a dash: SM8650-AC is the one of the Galaxy S24 Ultra.
+    val isTarget = found.startsWith(target, ignoreCase = true) && found.getOrNull(target.length)?.isDigit() != true
+    return if (isTarget) null else DeviceFit.Reason(DeviceFit.Kind.WRONG_SOC, found, target)
+}
+
+private fun unknownSoc(backend: BackendInfo, device: Device): DeviceFit.Reason? {
+    val target = backend.target?.uppercase() ?: return null
+    return if (knownSoc(device) == null) DeviceFit.Reason(DeviceFit.Kind.UNKNOWN_SOC, "", target) else null
+}
+
+private fun knownSoc(device: Device) =
+    device.socModel?.trim()?.takeUnless { it.isEmpty() || it.equals("unknown", ignoreCase = true) }
+
+/** A runtime whose version is not known is not held against the app: one that it lacks is a missing backend. */
+private fun oldRuntimes(backend: BackendInfo, device: Device): List<DeviceFit.Reason> =
+    backend.minRuntime.toSortedMap().mapNotNull { (name, oldest) ->
+        val found = device.runtimes[name]
+        if (found == null || compareVersions(found, oldest) >= 0) return@mapNotNull null
+        DeviceFit.Reason(DeviceFit.Kind.OLD_RUNTIME, "$name $found", "$name $oldest")
+    }
+
 private fun tooLittleMemory(manifest: Manifest, device: Device): DeviceFit.Reason? {
-    if (device.totalMemoryBytes >= manifest.deviceRamBytes) return null
+    if (manifest.deviceRamBytes <= memoryForApps(device)) return null
     val (found, expected) = device.totalMemoryBytes to manifest.deviceRamBytes
     return DeviceFit.Reason(DeviceFit.Kind.TOO_LITTLE_MEMORY, "$found", "$expected")
 }
 
 private fun littleFreeMemory(manifest: Manifest, device: Device): DeviceFit.Reason? {
-    if (device.totalMemoryBytes < manifest.deviceRamBytes) return null
-    if (device.availableMemoryBytes >= manifest.deviceRamBytes) return null
+    if (manifest.deviceRamBytes > memoryForApps(device)) return null
+    if (manifest.deviceRamBytes <= device.availableMemoryBytes) return null
     val (found, expected) = device.availableMemoryBytes to manifest.deviceRamBytes
     return DeviceFit.Reason(DeviceFit.Kind.LITTLE_FREE_MEMORY, "$found", "$expected")
 }
 
+/** The system and its services keep a quarter. */
+private fun memoryForApps(device: Device) = device.totalMemoryBytes / 4 * 3
+
 private fun notVerified(manifest: Manifest): DeviceFit.Reason? {
     val verification = manifest.verification
     if (verification?.passed == true) return null
-    return DeviceFit.Reason(DeviceFit.Kind.NOT_VERIFIED, if (verification == null) "" else "failed", "passed")
+    return DeviceFit.Reason(DeviceFit.Kind.NOT_VERIFIED, if (verification == null) "none" else "failed", "passed")
 }
 
 /** Order of versions such as "1.3.1", "1.5.0a0+cpu" and "2.49.40.260810104044": their numbers, one by one. */
@@ -120,6 +121,6 @@ internal fun compareVersions(left: String, right: String): Int {
 }
 
 private fun numbers(version: String): List<Long> =
-    Regex("""v?(\d+(?:\.\d+)*)""").matchAt(version.trim(), 0)?.let { match ->
+    Regex("""(\d+(?:\.\d+)*)""").matchAt(version, 0)?.let { match ->
         match.groupValues[1].split('.').map { it.toLongOrNull() ?: Long.MAX_VALUE }
     }.orEmpty()

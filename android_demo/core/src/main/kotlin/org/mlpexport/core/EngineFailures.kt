@@ -15,7 +15,7 @@ fun engineFailure(code: Int, message: String): EngineFailure {
             MEMORY_ALLOCATION_FAILED, OUT_OF_RESOURCES, DELEGATE_MEMORY_ALLOCATION_FAILED -> Kind.OUT_OF_MEMORY
             ACCESS_FAILED -> Kind.MISSING_FILE
             INVALID_PROGRAM, INVALID_EXTERNAL_DATA -> Kind.NOT_A_PROGRAM
-            DELEGATE_INVALID_COMPATIBILITY, DELEGATE_INVALID_HANDLE, QNN_OLD_SDK -> Kind.WRONG_DELEGATE
+            DELEGATE_INVALID_COMPATIBILITY, DELEGATE_INVALID_HANDLE -> Kind.WRONG_DELEGATE
             else -> Kind.UNKNOWN
         }
     return EngineFailure(kind, code, message)
@@ -33,4 +33,3 @@ private const val OUT_OF_RESOURCES = 0x25
 private const val DELEGATE_INVALID_COMPATIBILITY = 0x30
 private const val DELEGATE_MEMORY_ALLOCATION_FAILED = 0x31
 private const val DELEGATE_INVALID_HANDLE = 0x32
-private const val QNN_OLD_SDK = 5000 // "Using newer context binary on old SDK"

@@ -24,7 +24,7 @@ private fun readManifest(json: JsonFields): Manifest {
     json.boolean("tied_weights_stored_once")
     val manifest =
         Manifest(
-            exporter = if (json.has("exporter")) readExporter(json.fields("exporter")) else null,
+            exporter = if (json.has("exporter")) json.fieldsOrNull("exporter")?.let(::readExporter) else null,
             model = readModel(json.fields("model")),
             backend = readBackend(json.fields("backend"), if (format == 1L) "least_runtime" else "min_runtime"),
             context = json.int("context", least = 1),
@@ -63,13 +63,12 @@ private fun readModel(json: JsonFields): ModelInfo {
     return model
 }
 
+/** [minRuntime] is the key, which format 1 spelled otherwise. */
 private fun readBackend(json: JsonFields, minRuntime: String): BackendInfo {
     val name = json.string("name")
     if (!BACKEND.matches(name)) throw json.wrong("name", "lower-case letters")
-    // Format 1 had the other name; a few files of it were written with the new one.
-    val key = if (json.has(minRuntime)) minRuntime else "min_runtime"
     val backend =
-        BackendInfo(name, json.stringOrNull("target"), json.stringMap("compiled_with"), json.stringMap(key))
+        BackendInfo(name, json.stringOrNull("target"), json.stringMap("compiled_with"), json.stringMap(minRuntime))
     json.refuseOthers()
     return backend
 }

@@ -10,8 +10,8 @@ import com.google.gson.Strictness
 import com.google.gson.stream.JsonReader
 import com.google.gson.stream.JsonToken
 import com.google.gson.stream.MalformedJsonException
+import java.io.EOFException
 import java.io.IOException
-import java.io.Reader
 import java.io.StringReader
 import java.math.BigDecimal
 
@@ -19,11 +19,9 @@ import java.math.BigDecimal
 class JsonException(val key: String, val problem: String) : Exception(if (key.isEmpty()) problem else "$key: $problem")
 
 /** The value of a JSON text. Throws [JsonException] for what RFC 8259 does not allow, and for a key that is there twice. */
-internal fun parseJson(text: String): JsonElement = readJson(StringReader(text))
-
-/** As [parseJson], from [source], which is read to its end. */
-internal fun readJson(source: Reader): JsonElement {
-    val reader = JsonReader(source)
+internal fun parseJson(text: String): JsonElement {
+    if (text.startsWith('\uFEFF')) throw JsonException("", "this is no JSON: it begins with a byte order mark")
+    val reader = JsonReader(StringReader(text))
     reader.strictness = Strictness.STRICT
     try {
         val value = reader.readElement("")
@@ -40,12 +38,11 @@ internal fun readJson(source: Reader): JsonElement {
     }
 }
 
-private fun notJson(exception: Exception): String =
-    if (exception is MalformedJsonException || exception is java.io.EOFException) {
-        "this is no JSON: ${exception.message.orEmpty().lineSequence().first()}"
-    } else {
-        "this cannot be read: ${exception.message}"
-    }
+private fun notJson(exception: Exception): String {
+    val message = exception.message.orEmpty().lineSequence().first().take(200)
+    val isJson = exception !is MalformedJsonException && exception !is EOFException
+    return if (isJson) "this cannot be read: $message" else "this is no JSON: $message"
+}
 
 private fun JsonReader.readElement(key: String): JsonElement =
     when (peek()) {
