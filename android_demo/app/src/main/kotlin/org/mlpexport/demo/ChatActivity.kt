@@ -57,6 +57,7 @@ class ChatActivity : Screen(), MessageList.Listener {
     private var used: TokenCount? = null
     private var dismissed: ModelHost.State? = null // a failure whose banner was closed
     private var storeProblem: IOException? = null
+    private var spoken = false // an answer began while this screen showed it: its end is announced
 
     private val tag get() = conversationId?.let(Chats::tag)
     private val mine get() = app.models.request?.tag.let { it != null && it == tag }
@@ -83,10 +84,12 @@ class ChatActivity : Screen(), MessageList.Listener {
         reload()
         shownFrom = maxOf(0, conversation?.messages.orEmpty().size - PAGE)
         observer = app.models.observe(::onState)
+        countSoon()
     }
 
     override fun onStop() {
         observer?.close()
+        observer = null
         main.removeCallbacksAndMessages(null)
         super.onStop()
     }
@@ -101,7 +104,9 @@ class ChatActivity : Screen(), MessageList.Listener {
         if (mine && (state is ModelHost.State.Done || state is ModelHost.State.Failed)) {
             reload()
             countSoon()
+            if (spoken) messages.announceForAccessibility(getString(R.string.answer_done))
         }
+        spoken = answering
         render()
     }
 
@@ -227,16 +232,26 @@ class ChatActivity : Screen(), MessageList.Listener {
 
     private fun isFull(failure: Exception?, last: ChatMessage?): Boolean {
         val context = bundle?.manifest?.context ?: return false
-        val tooLong = failure is PromptException && failure.problem == PromptProblem.TOO_LONG
-        val counted = used.let { it != null && it.tokens >= context && conversation != null }
-        return tooLong || last?.end == AnswerEnd.CONTEXT_FULL || counted
+        if (failure is PromptException && failure.problem == PromptProblem.TOO_LONG) return true
+        val used = used ?: return last?.end == AnswerEnd.CONTEXT_FULL
+        return last != null && used.tokens >= context - LEAST_ANSWER
     }
 
     private fun fullBanner(failure: Exception?): Banner {
         val context = number(bundle?.manifest?.context ?: 0)
         val text = if (failure != null) sentence(failure) else getString(R.string.context_full, context)
-        val drop = action(R.string.drop_oldest, ::dropOldest)
-        return Banner("full", text, false, listOf(drop, action(R.string.new_conversation, ::startNew)))
+        val way = when {
+            canDrop() -> action(R.string.drop_oldest, ::dropOldest)
+            failure != null -> action(R.string.edit_message, ::editLast)
+            else -> null
+        }
+        return Banner("full", text, false, listOfNotNull(way, action(R.string.new_conversation, ::startNew)))
+    }
+
+    /** The last question is always kept. */
+    private fun canDrop(): Boolean {
+        val conversation = conversation ?: return false
+        return conversation.messages.drop(app.chats.windowStart(conversation)).count { it.role == Role.USER } > 1
     }
 
     private fun failureActions(failure: Exception): List<Banner.Action> {
@@ -491,6 +506,7 @@ class ChatActivity : Screen(), MessageList.Listener {
         private const val ASKED = "asked for notifications"
         private const val SAVE = 1
         private const val PAGE = 40 // messages
+        private const val LEAST_ANSWER = 8 // tokens: less is no answer
         private const val LOW = 10 // of the context: a tenth
         private const val COUNT = "count"
         private const val COUNT_MILLIS = 250L

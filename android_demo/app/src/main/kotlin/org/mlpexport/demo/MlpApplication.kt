@@ -27,9 +27,12 @@ open class MlpApplication : Application() {
     val models by lazy { ModelHost(engines(), ::tokenizer, ::residentBytes) }
     val chats by lazy { Chats(conversations, models, settings, windows) }
 
-    /** For what takes longer than a frame: files, counts of tokens. In order, one at a time. */
-    val background by lazy { Executors.newSingleThreadExecutor { Thread(it, "background").apply { isDaemon = true } } }
-    val counter by lazy { ContextCounter(::tokenizer, background) }
+    /** For files. In order, one at a time. */
+    val background by lazy { thread("background") }
+
+    /** A thread of its own, as the first count reads the tokenizer: seconds. */
+    val counting by lazy { thread("counting") }
+    val counter by lazy { ContextCounter(::tokenizer, counting) }
 
     /** In the cache: they are made again where the system deletes them. */
     val packedWeights by lazy {
@@ -54,6 +57,8 @@ open class MlpApplication : Application() {
     }
 
     protected open fun openTokenizer(bundle: Bundle): Tokenizer = Tokenizer.open(bundle.tokenizer)
+
+    private fun thread(name: String) = Executors.newSingleThreadExecutor { Thread(it, name).apply { isDaemon = true } }
 
     override fun onCreate() {
         super.onCreate()

@@ -101,6 +101,7 @@ abstract class ChatScreenTest {
     protected fun settle() {
         shadowOf(Looper.getMainLooper()).idleFor(java.time.Duration.ofSeconds(1))
         app.background.submit {}.get()
+        app.counting.submit {}.get()
         idle()
     }
 
