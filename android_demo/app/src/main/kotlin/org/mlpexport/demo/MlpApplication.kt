@@ -1,8 +1,6 @@
 package org.mlpexport.demo
 
 import android.app.Application
-import java.io.File
-import java.util.concurrent.Executors
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Device
@@ -10,6 +8,8 @@ import org.mlpexport.core.EngineFactory
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.demo.engine.ExecuTorchEngine
 import org.mlpexport.demo.engine.PackedWeights
+import java.io.File
+import java.util.concurrent.Executors
 
 /** Holds what outlives Activities. Tests override [engines] and [bundleRoots] to put fakes in. */
 open class MlpApplication : Application() {
@@ -40,7 +40,8 @@ open class MlpApplication : Application() {
     }
 
     private val tokenizers = object : LinkedHashMap<Bundle, Tokenizer>() {
-        override fun removeEldestEntry(eldest: Map.Entry<Bundle, Tokenizer>) = size > 1 // a large vocabulary is megabytes
+        // One only: a large vocabulary is megabytes.
+        override fun removeEldestEntry(eldest: Map.Entry<Bundle, Tokenizer>) = size > 1
     }
 
     /** Takes long the first time: not on the main thread. */

@@ -241,7 +241,7 @@ class ChatActivityTest : ChatScreenTest() {
             listOf("Tell me a story", "Once upon a", activity.getString(R.string.go_on_message), "time there was"),
             bubbles(activity),
         )
-        val fed = engine.calls.mapNotNull { (it as? Call.Prefill)?.text ?: (it as? Call.Generate)?.text }.joinToString("")
+        val fed = engine.cache
         assertTrue(fed, "<|im_start|>assistant\nOnce upon a<|im_end|>" in fed)
     }
 
@@ -383,7 +383,8 @@ class ChatActivityTest : ChatScreenTest() {
         val activity = open().get()
         say(activity, "Hello")
         idle()
-        assertTrue(bannerText(activity), bannerText(activity).orEmpty().startsWith("The conversation could not be saved"))
+        val said = bannerText(activity).orEmpty()
+        assertTrue(said, said.startsWith("The conversation could not be saved"))
         assertEquals("Hello", activity.findViewById<EditText>(R.id.input).text.toString())
         assertFalse(app.models.busy)
     }
