@@ -99,11 +99,13 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         if (mine && (state is ModelHost.State.Done || state is ModelHost.State.Failed)) {
             reload()
             countSoon()
-            if (spoken) messages.announceForAccessibility(getString(R.string.answer_done))
+            if (spoken && state is ModelHost.State.Done) announce(R.string.answer_done)
         }
         spoken = answering
         render()
     }
+
+    private fun announce(text: Int) = messages.announceForAccessibility(getString(text))
 
     private fun reload() {
         conversation = conversationId?.let(app.conversations::read)
