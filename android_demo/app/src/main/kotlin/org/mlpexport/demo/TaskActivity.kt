@@ -103,7 +103,7 @@ class TaskActivity : Screen() {
     }
 
     private fun start(task: Task) {
-        if (wanted != null || (models.busy && models.request?.tag == tag)) return
+        if (text.isBlank() || wanted != null || (models.busy && models.request?.tag == tag)) return
         wanted = task
         problem(null)
         draw()

@@ -140,7 +140,7 @@ class TaskActivityTest : ScreenTest() {
         app.engine.script("One", " two", " three", " four", " five", "<|im_end|>")
         val activity = start(shared("Count"))
         tap(activity, R.id.task_summarize)
-        app.engine.step(6) // load, slices of the prompt, and a piece
+        app.engine.step(2) // load, and a piece
         waitUntil("text") { activity.requireViewById<TextView>(R.id.task_result).text.isNotEmpty() }
         screenshot(activity, "task-writing")
         tap(activity, R.id.task_stop)
