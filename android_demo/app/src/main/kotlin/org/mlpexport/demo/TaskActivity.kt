@@ -26,7 +26,7 @@ import java.util.UUID
 class TaskActivity : Screen() {
     private val library get() = app.library
     private val models get() = app.models
-    private val status by lazy { WorkStatus(this) }
+    private val status by lazy { WorkStatus(this, app.speeds) }
     private val texts by lazy { ConversationTexts(this) }
     private val observers = mutableListOf<Closeable>()
 
