@@ -33,7 +33,7 @@ test: venv
 PHONE_TOOLS := $(CURDIR)/.cache/android
 
 test-phone: venv
-	$(PYTHON) -m android_demo.tools fetch phone
+	$(BIN)/python -m android_demo.tools fetch phone
 	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -n $(JOBS) -r s tests/phone_runtime
 
 # The Android app, build/apk/*.apk, without Gradle and without an SDK. The runtime is that of an npm package; with AAR=FILE,
@@ -45,13 +45,15 @@ APK_OPTIONS += $(if $(KEYSTORE),--keystore $(KEYSTORE))
 apk:
 	$(PYTHON) -m android_demo.tools apk $(APK_OPTIONS)
 
-# The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model.
-ANDROID_BUNDLE := build/demo-runtime13
+# The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model. Then the
+# same engine on the arm64 libraries, emulated, and what is in the APK.
+ANDROID_BUNDLES := build/android/bundles
 
 test-android: venv
-	@test -f $(ANDROID_BUNDLE)/manifest.json || \
-		$(BIN)/mlp-export --backend xnnpack --model demo --runtime 1.3 --out $(ANDROID_BUNDLE)
-	$(PYTHON) -m android_demo.tools test --bundle $(ANDROID_BUNDLE)
+	$(BIN)/python -m android_demo.tools fetch tests arm64
+	OMP_NUM_THREADS=1 $(BIN)/python tests/android/bundles.py $(ANDROID_BUNDLES)
+	$(BIN)/python -m android_demo.tools test --bundles $(ANDROID_BUNDLES)
+	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -r s tests/android
 
 lint: venv
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
@@ -64,6 +65,7 @@ CalibrationOption = Annotated[
         metavar="FILE",
     ),
 ]
+SerialOption = Annotated[str | None, typer.Option(help="Which device, as `adb devices` lists it.")]
 TemperatureOption = Annotated[float, typer.Option(help="0 takes the likeliest token; up to 1 samples.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the sampling.")]
 
@@ -267,24 +269,73 @@ def inspect(
             raise typer.Exit(InputError.exit_code)
 
 
-@app.command()
+class _BenchCommand(TyperCommand):
+    """`--device` may stand alone: a serial is wanted only where there are several phones."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        given = list(arguments)
+        for at, argument in enumerate(given):
+            alone = at + 1 == len(given) or given[at + 1].startswith("-")
+            if argument == "--device" and alone and "--" not in given[:at]:
+                given[at] = "--device="
+        return super().parse_args(context, given)
+
+
+@app.command(cls=_BenchCommand)
 def bench(
     bundle: BundleArgument,
-    prompt_tokens: Annotated[int, typer.Option(help="Length of the prompt.")] = 512,
+    prompt_tokens: Annotated[
+        list[int] | None,
+        typer.Option(help="Length of the prompt: 512, on a phone also 2048 and 8192. There it may be repeated."),
+    ] = None,
     new_tokens: Annotated[int, typer.Option(help="Tokens to decode after it.")] = 64,
     repetitions: Annotated[int, typer.Option(help="Times to measure; medians are given.")] = 3,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Measure on a phone, in the app; a serial where there are several.", metavar="[SERIAL]"),
+    ] = None,
+    sustained: Annotated[
+        float, typer.Option(help="Minutes to go on for on a phone, with its thermal status.", metavar="MINUTES")
+    ] = 0,
+    timeout: Annotated[float, typer.Option(help="Seconds without a word of the phone after which to give up.")] = 900,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure prefill and decode speed, load time and memory on this machine."""
+    """Measure prefill and decode speed, load time and memory on this machine; with --device on a phone.
+
+    The phone needs the app and the bundle: mlp-export push BUNDLE --install APK.
+    """
     with _reporting(as_json):
-        from mlp_export.bench import bench as bench_bundle
         from mlp_export.progress import Progress
+
+        lengths = prompt_tokens or []
+        if device is not None:
+            from mlp_export.bundle import Bundle
+            from mlp_export.device_bench import device_bench
+
+            measured = device_bench(
+                Bundle.open(bundle),
+                Progress(quiet=quiet or as_json),
+                serial=device or None,
+                prompt_tokens=lengths,
+                new_tokens=new_tokens,
+                repetitions=repetitions,
+                sustained_minutes=sustained,
+                silence_seconds=timeout,
+            )
+            if as_json:
+                _show(measured.to_json(), as_json)
+            else:
+                _show_device_bench(measured.to_json())
+            return
+        if len(lengths) > 1 or sustained:
+            raise UsageError("several prompt lengths and --sustained are for phones", "give --device as well")
+        from mlp_export.bench import bench as bench_bundle
 
         report = bench_bundle(
             _to_run(bundle),
             Progress(quiet=quiet or as_json),
-            prompt_tokens=prompt_tokens,
+            prompt_tokens=lengths[0] if lengths else 512,
             new_tokens=new_tokens,
             repetitions=repetitions,
         )
@@ -390,10 +441,20 @@ def quantize(
 @app.command()
 def doctor(
     backend: Annotated[str | None, typer.Option(help="Only what this backend needs.")] = None,
+    device: Annotated[bool, typer.Option("--device", help="Say what a connected phone is and can run.")] = False,
+    serial: SerialOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what this machine has and lacks, and the command that installs it."""
+    """Say what this machine, or a phone, has and lacks, and the command that installs it."""
     with _reporting(as_json):
+        if device or serial is not None:
+            from mlp_export.device_doctor import device_doctor
+
+            found = device_doctor(serial)
+            _show(found.to_json() if as_json else found.summary(), as_json)
+            if not found.ok:
+                raise typer.Exit(4)
+            return
         from mlp_export.doctor import doctor as examine
         from mlp_export.targets import check_backend
 
@@ -409,17 +470,27 @@ def doctor(
 @app.command()
 def push(
     bundle: BundleArgument,
-    serial: Annotated[str | None, typer.Option(help="Which device, as `adb devices` lists it.")] = None,
+    serial: SerialOption = None,
+    install: Annotated[
+        Path | None, typer.Option(help="Install the app first, over an older one.", metavar="APK")
+    ] = None,
+    start: Annotated[bool, typer.Option("--open", help="Start the app on the bundle.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Copy a bundle to an Android device with adb, and check it there."""
+    """Copy a bundle to an Android phone that can run it, with adb, and check it there.
+
+    What is on the phone already is not copied again; a copy that broke off goes on.
+    """
     with _reporting(as_json):
         from mlp_export.bundle import Bundle
         from mlp_export.progress import Progress
         from mlp_export.push import push as push_bundle
 
-        _show(push_bundle(Bundle.open(bundle), Progress(quiet=quiet or as_json), serial=serial).to_json(), as_json)
+        report = push_bundle(
+            Bundle.open(bundle), Progress(quiet=quiet or as_json), serial=serial, install=install, start=start
+        )
+        _show(report.to_json(), as_json)
 
 
 @app.command()
@@ -578,6 +649,27 @@ def _show_doctor(report: Mapping[str, Any]) -> None:
         for r in entries
     ]
     _table(("for", "needs", "found", "wanted", "to install"), rows)
+
+
+def _show_device_bench(report: Mapping[str, Any]) -> None:
+    """The rows as a table, with the published figures beside them."""
+    rows = report["rows"]
+    _show({key: value for key, value in report.items() if key not in ("rows", "sustained")}, False)
+    columns = ("prefill_tokens", "prefill_s", "prefill_tok_s", "decode_position", "decode_tok_s")
+    published = ("S25 CPU: prefill_s", "S24 HTP: prefill_s")
+    _print("")
+    table = [
+        [*(_text(row[column]) for column in columns)]
+        + [_text(row["published_prefill_s"].get(name)) for name in ("xnnpack", "qnn")]
+        for row in rows
+    ]
+    _table((*columns, *published), table)
+    _print("published: MobileLLM-Pro in int4, by its model card")
+    if report["sustained"]:
+        samples = report["sustained"]["samples"]
+        columns = ("at_s", "prefill_tok_s", "decode_tok_s", "thermal", "headroom")
+        _print("")
+        _table(columns, [[_text(sample[column]) for column in columns] for sample in samples])
 
 
 def _text(value: object) -> str:

@@ -1,22 +1,30 @@
-"""`push`: a bundle onto an Android device, whole or not at all."""
+"""`push`: a bundle onto an Android phone, whole or not at all; what is there already is not copied again."""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import math
 import shlex
-import shutil
-import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlp_export.adb import DEVICE_FOLDER, MIN_SDK, Phone, PhoneFacts
 from mlp_export.backends.base import get_backend
-from mlp_export.bundle import MANIFEST, Bundle, file_sha256
+from mlp_export.bundle import MANIFEST, Bundle, Manifest, file_sha256
+from mlp_export.device_fit import DeviceFit, FitKind, Reason, device_fit
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
-from mlp_export.progress import Progress
+from mlp_export.progress import Progress, Stage
 from mlp_export.resources import human_bytes
 
-DEVICE_FOLDER = "/data/local/tmp/mlp-export"
+_PIECE_BYTES = 64 << 20  # what a broken transfer may cost again
+
+_HINTS = {
+    FitKind.WRONG_SOC: "export for this chip with --soc, or for the CPU with --backend xnnpack",
+    FitKind.WRONG_ABI: "choose another phone",
+    FitKind.TOO_LITTLE_MEMORY: "export with a smaller --context, or a smaller model",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,10 @@ class PushReport:
     serial: str
     path: str
     bytes: int
+    copied_bytes: int  # that went over the cable: what was on the phone already did not
+    warnings: list[str]  # what to know of this bundle on this phone
+    installed: bool
+    opened: bool
 
     def to_json(self) -> dict[str, Any]:
         """The object `push --json` prints."""
@@ -33,98 +45,177 @@ class PushReport:
 
 
 def push(
-    bundle: Bundle, progress: Progress, *, serial: str | None = None, device_folder: str = DEVICE_FOLDER
+    bundle: Bundle,
+    progress: Progress,
+    *,
+    serial: str | None = None,
+    device_folder: str = DEVICE_FOLDER,
+    install: Path | None = None,
+    start: bool = False,
+    piece_bytes: int = _PIECE_BYTES,
 ) -> PushReport:
     """Copy the bundle to `device_folder`/NAME with adb, check its hashes there, and only then give it its name.
 
-    Raises InputError for a bundle that no phone runs rightly, MissingError without adb, without a device or where one
-    refuses, UsageError for a bundle for iOS, or where several devices are there and none is chosen, ResourceError where
-    the device is full.
+    `install` is an APK to install before, with `start` the app is started on the bundle. A push that broke off leaves
+    NAME.partial, and the next one goes on from there.
+
+    Raises InputError for a bundle that no phone runs rightly, MissingError without adb, without a device, where one
+    refuses or where this one cannot run the bundle, UsageError for a bundle for iOS, or where several devices are there
+    and none is chosen, ResourceError where the device is full.
     """
-    if "ios" in bundle.manifest.backend.min_runtime:
+    manifest = bundle.manifest
+    if "ios" in manifest.backend.min_runtime:
         raise UsageError("this bundle is for iOS, push copies to Android", "see docs/guides/iphone.md")
-    compatibility_issues = get_backend(bundle.manifest.backend.name).compatibility_issues(bundle.pte)
+    compatibility_issues = get_backend(manifest.backend.name).compatibility_issues(bundle.pte)
     if compatibility_issues:
         raise InputError("; ".join(compatibility_issues), "export it again with this mlp-export")
-    adb = shutil.which("adb")
-    if adb is None:
+    if install is not None and not install.is_file():
+        raise UsageError(f"{install} is not a file, expected an APK", "build it: make apk")
+    phone = Phone.find(serial)
+    fit = check_fit(manifest, phone.facts())
+    warnings = [warning.sentence() for warning in fit.warnings]
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
+    if install is not None:
+        with progress.stage("install the app"):
+            phone.install(install)
+    target = str(PurePosixPath(device_folder) / bundle.path.resolve().name)
+    transfer = _Transfer(bundle, phone, target, piece_bytes)
+    copied = transfer.run(progress)
+    if start:
+        phone.start(".BundlesActivity", {"bundle": PurePosixPath(target).name})
+    return PushReport(phone.serial, target, transfer.bytes, copied, warnings, install is not None, start)
+
+
+def check_fit(manifest: Manifest, facts: PhoneFacts) -> DeviceFit:
+    """Raises MissingError where that phone cannot run the bundle, whatever app it has."""
+    name = f"{facts.manufacturer} {facts.model}".strip() or facts.serial
+    if 0 < facts.sdk < MIN_SDK:
         raise MissingError(
-            "adb is not installed", "install Android's platform-tools (apt install adb, brew install adb)"
+            f"{name} has Android {facts.android} (API {facts.sdk}), the app needs Android 9 (API {MIN_SDK})",
+            "choose another phone",
         )
-    serial = _device(adb, serial)
-    device = [adb, "-s", serial]
-    files = [*bundle.manifest.files, MANIFEST]
-    size = sum((bundle.path / name).stat().st_size for name in files)
-    target = PurePosixPath(device_folder) / bundle.path.resolve().name
-    partial = f"{target}.partial"
-    _shell(device, f"rm -rf {shlex.quote(partial)} && mkdir -p {shlex.quote(partial)}")
-    try:
-        _copy(bundle, device, files, size, partial, progress)
-    except BaseException:
-        # The transfer broke off, so this may not get through either: the next push removes it then.
-        subprocess.run([*device, "shell", f"rm -rf {shlex.quote(partial)}"], capture_output=True, check=False)
-        raise
-    _shell(device, f"rm -rf {shlex.quote(str(target))} && mv {shlex.quote(partial)} {shlex.quote(str(target))}")
-    return PushReport(serial, str(target), size)
+    fit = device_fit(manifest, facts.device())
+    # What the phone did not say is not held against it.
+    reasons = [reason for reason in fit.reasons if not _unsaid(reason, facts)]
+    if reasons:
+        raise MissingError(
+            f"{name} cannot run this bundle: {'; '.join(reason.sentence() for reason in reasons)}",
+            _HINTS.get(reasons[0].kind, "choose another phone"),
+        )
+    return DeviceFit([], [warning for warning in fit.warnings if not _unsaid(warning, facts)])
 
 
-def _copy(bundle: Bundle, device: list[str], files: list[str], size: int, folder: str, progress: Progress) -> None:
-    """The files into `folder` of the device, where they are hashed again."""
-    free = _free_bytes(device, folder)
-    if free is not None and free < size:
-        raise ResourceError(
-            f"the bundle has {human_bytes(size)}, {human_bytes(free)} are free at {folder} on {device[-1]}",
-            "free some space on the device",
-        )
-    with progress.stage("push", total=len(files)) as stage:
-        for name in files:
-            _run([*device, "push", str(bundle.path / name), f"{folder}/{name}"])
+def _unsaid(reason: Reason, facts: PhoneFacts) -> bool:
+    memory = reason.kind in (FitKind.TOO_LITTLE_MEMORY, FitKind.LITTLE_FREE_MEMORY) and not facts.total_memory_bytes
+    return memory or (reason.kind is FitKind.WRONG_ABI and not facts.abis)
+
+
+class _Transfer:
+    """The way of one bundle to one phone: into `partial`, piece by piece, then under its name in one step."""
+
+    def __init__(self, bundle: Bundle, phone: Phone, target: str, piece_bytes: int) -> None:
+        self._folder, self._phone, self._target, self._piece = bundle.path, phone, target, piece_bytes
+        self._partial = f"{target}.partial"
+        self._sizes = {name: entry.bytes for name, entry in bundle.manifest.files.items()}
+        self._hashes = {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
+        # Last: a folder that has it is whole.
+        self._sizes[MANIFEST] = (bundle.path / MANIFEST).stat().st_size
+        self._hashes[MANIFEST] = file_sha256(bundle.path / MANIFEST)
+        self.bytes = sum(self._sizes.values())
+
+    def run(self, progress: Progress) -> int:
+        """Copy what is missing; bytes that went over the cable."""
+        with progress.stage("look at the device"):
+            there = self._phone.hashes(self._target)
+            if there == self._hashes:
+                return 0
+            begun = self._phone.hashes(self._partial)
+            self._phone.shell(f"mkdir -p {_quote(self._partial)}")
+            stale = [name for name in begun if name not in self._sizes]
+            if stale:
+                self._phone.shell("rm -rf " + " ".join(_quote(f"{self._partial}/{name}") for name in stale))
+            done = {name for name in self._sizes if begun.get(name) == self._hashes[name]}
+            here = {name for name in self._sizes if there.get(name) == self._hashes[name]} - done
+            offsets = {name: self._offset(name) if name in begun else 0 for name in set(self._sizes) - done - here}
+        to_copy = {name: self._sizes[name] - offset for name, offset in offsets.items()}
+        self._check_space(sum(to_copy.values()))
+        total = sum(max(1, math.ceil(size / self._piece)) for size in to_copy.values())
+        with progress.stage("push", total=len(here) + total) as stage:
+            for name in self._sizes:  # the manifest's order
+                if name in here:
+                    self._take_over(name)
+                    stage.advance()
+                elif name in offsets:
+                    self._copy(name, offsets[name], stage)
+        with progress.stage("check on the device"):
+            self._check_hashes()
+        # Apps must be able to read it, whatever the shell's umask.
+        partial, target = _quote(self._partial), _quote(self._target)
+        self._phone.shell(f"chmod 755 {partial} && chmod 644 {partial}/* && rm -rf {target} && mv {partial} {target}")
+        return sum(to_copy.values())
+
+    def _offset(self, name: str) -> int:
+        """Bytes of an unfinished file that are the right ones."""
+        path = f"{self._partial}/{name}"
+        said = self._phone.shell(f"wc -c < {_quote(path)}").strip()
+        size = int(said) if said.isdigit() else 0
+        if not 0 < size < self._sizes[name] or name == MANIFEST:
+            return 0
+        found = self._phone.shell(f"sha256sum {_quote(path)}").split()
+        return size if found[:1] == [_prefix_sha256(self._folder / name, size)] else 0
+
+    def _check_space(self, needed: int) -> None:
+        free = self._phone.free_bytes(self._partial)
+        if free is not None and free < needed:
+            raise ResourceError(
+                f"{human_bytes(needed)} are to be copied, {human_bytes(free)} are free at "
+                f"{PurePosixPath(self._target).parent} on {self._phone.serial}",
+                "free some space on the device, and run the command again",
+            )
+
+    def _take_over(self, name: str) -> None:
+        """A file of the older copy, which has these bytes: the older copy stays whole until the end."""
+        old, new = _quote(f"{self._target}/{name}"), _quote(f"{self._partial}/{name}")
+        self._phone.shell(f"rm -f {new}; ln {old} {new} 2>/dev/null || cp {old} {new}")
+
+    def _copy(self, name: str, offset: int, stage: Stage) -> None:
+        """Piece by piece: adb itself forgets a file that did not arrive whole."""
+        source, target = self._folder / name, f"{self._partial}/{name}"
+        if offset == 0 and self._sizes[name] <= self._piece:
+            self._phone.copy_to(source, target)
             stage.advance()
-    with progress.stage("check on the device"):
-        hashes = {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
-        hashes[MANIFEST] = file_sha256(bundle.path / MANIFEST)
-        for name, expected in hashes.items():
-            found = _shell(device, f"sha256sum {shlex.quote(f'{folder}/{name}')}").split()
-            if found[:1] != [expected]:
-                raise MissingError(f"{name} arrived damaged on {device[-1]}", "try again, with another cable or port")
+            return
+        if offset == 0:
+            self._phone.shell(f"rm -f {_quote(target)}")
+        arriving = f"{target}.piece"
+        with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch, source.open("rb") as file:
+            file.seek(offset)
+            piece = Path(scratch, "piece")
+            while data := file.read(self._piece):
+                piece.write_bytes(data)
+                self._phone.copy_to(piece, arriving)
+                self._phone.shell(f"cat {_quote(arriving)} >> {_quote(target)} && rm {_quote(arriving)}")
+                stage.advance()
+
+    def _check_hashes(self) -> None:
+        found = self._phone.hashes(self._partial)
+        for name, expected in self._hashes.items():
+            if found.get(name) != expected:
+                self._phone.shell(f"rm -f {_quote(f'{self._partial}/{name}')}")  # or the next push would go on with it
+                raise MissingError(
+                    f"{name} arrived damaged on {self._phone.serial}", "try again, with another cable or port"
+                )
 
 
-def _device(adb: str, serial: str | None) -> str:
-    lines = [line.split() for line in _run([adb, "devices"]).splitlines()[1:]]
-    states = {line[0]: line[1] for line in lines if len(line) >= 2}
-    if serial is None:
-        if len(states) > 1:
-            raise UsageError(f"{len(states)} devices: {', '.join(states)}", "choose one with --serial")
-        if not states:
-            raise MissingError("adb sees no device", "connect it and turn on USB debugging in its developer options")
-        serial = next(iter(states))
-    state = states.get(serial)
-    if state is None:
-        raise MissingError(f"adb sees no device {serial}", f"it sees: {', '.join(states) or 'none'}")
-    if state == "unauthorized":
-        raise MissingError(f"{serial} does not trust this machine", "unlock it and allow USB debugging")
-    if state != "device":
-        raise MissingError(f"{serial} is {state}", "connect it again")
-    return serial
+def _prefix_sha256(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size and (data := file.read(min(size, 1 << 20))):
+            digest.update(data)
+            size -= len(data)
+    return digest.hexdigest()
 
 
-def _free_bytes(device: list[str], folder: str) -> int | None:
-    """The fourth column of `df -k`; None where the device's df says something else."""
-    lines = _shell(device, f"df -k {shlex.quote(folder)}").splitlines()
-    match = re.match(r"\S+\s+\d+\s+\d+\s+(\d+)\s", lines[-1]) if lines else None
-    return int(match[1]) * 1024 if match else None
-
-
-def _shell(device: list[str], command: str) -> str:
-    return _run([*device, "shell", command])
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        said = lines[-1] if lines else f"exit code {done.returncode}"
-        if "No space left" in said:
-            raise ResourceError(f"the device is full: {said}", "free some space on it")
-        raise MissingError(f"adb failed: {said}", "see that the device is connected, unlocked and has space")
-    return done.stdout
+def _quote(path: str) -> str:
+    return shlex.quote(path)

@@ -70,7 +70,7 @@ _CONFIG_FILES = (
     "added_tokens.json",
     *QUANTIZATION_FILES,
 )
-_LICENCE_FILES = ("LICENSE*", "LICENCE*", "license*", "USE_POLICY*", "NOTICE*")
+_LICENSE_FILES = ("LICENSE*", "LICENCE*", "license*", "USE_POLICY*", "NOTICE*")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _SNAPSHOTS = "snapshots/*/config.json"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(/(?P<subfolder>[\w.-]+(/[\w.-]+)*))?(@(?P<revision>[^@]+))?")
@@ -382,7 +382,7 @@ def _kind_in_name(name: str) -> Kind | None:
 
 
 def _license_text(folder: Path) -> str | None:
-    for pattern in _LICENCE_FILES[:3]:
+    for pattern in _LICENSE_FILES[:3]:
         for path in sorted(folder.glob(pattern)):
             try:
                 if path.is_file():
@@ -495,8 +495,8 @@ def _check_files(repo: str, subfolder: str, files: dict[str, int]) -> None:
 
 def _patterns(subfolder: str) -> list[str]:
     prefix = f"{subfolder}/" if subfolder else ""
-    patterns = [prefix + pattern for pattern in (*_CHECKPOINT_FILES, *_LICENCE_FILES)]
-    return patterns + list(_LICENCE_FILES) if subfolder else patterns
+    patterns = [prefix + pattern for pattern in (*_CHECKPOINT_FILES, *_LICENSE_FILES)]
+    return patterns + list(_LICENSE_FILES) if subfolder else patterns
 
 
 def _is_cached(repo: str, path: str, commit: str | None, cache: Path | None) -> bool:

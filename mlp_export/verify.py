@@ -17,11 +17,13 @@ bits, and with another key in the farthest slot that it must see, other ones.
 from __future__ import annotations
 
 import itertools
+import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -55,8 +57,14 @@ _FLOOR = 1e-4
 _HEAD = 16  # tokens before the gap: models attend to the first ones of a text, and are out of their depth without
 _MOST_NOISE_DRAWS = 8
 _NOISE_WORK = 5e10  # parameters times tokens that the draws may cost: large models need few, their flips are many
+_LOGITS = "logits of the last token with the reference's, in"
+_LAYERS = "what each layer of the program computes with the reference's layer on the same input"
 _QUESTION = "What is the capital of France?"
 _SENTENCE = "The river rises in the hills to the north and is joined by two streams before it comes to the town. "
+
+
+# Bit for bit; the same ids, numbers or text; within a limit that the detail names.
+Level = Literal["bits", "equal", "limit"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class Check:
     name: str
     passed: bool
     detail: str
+    level: Level
+    compared: str  # what with what, and what was not
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class VerificationReport:
     relative_error: float | None  # root mean square over positions of |difference| / |reference|, logits centred
     noise_floor: float | None  # the same of the reference against itself under 1e-6 of noise, the largest of the draws
     weights_bit_equal: bool | None
+    ran_on: str  # what ran the program here, in place of a phone
     checks: list[Check]
 
     def to_json(self) -> dict[str, Any]:
@@ -94,7 +105,8 @@ def verify_bundle(path: Path, model: str | None, progress: Progress) -> Verifica
     """
     with progress.stage("hashes"):
         bundle = Bundle.open(path)
-    files = Check("files", True, f"{len(bundle.manifest.files)} files have the manifest's sizes and sha256")
+    found = f"{len(bundle.manifest.files)} files have the manifest's sizes and sha256"
+    files = Check("files", True, found, "bits", "sizes and sha256 of all files with the manifest's")
     with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
         quantized = None if model is None else _model_of(bundle, model, Path(scratch), progress)
         report = verify(bundle, quantized, progress)
@@ -143,8 +155,14 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
         relative_error=comparison.relative_error if comparison else None,
         noise_floor=comparison.noise_floor if comparison else None,
         weights_bit_equal=bits,
+        ran_on=_ran_on(backend),
         checks=checks,
     )
+
+
+def _ran_on(backend: Backend) -> str:
+    here = f"ExecuTorch {version('executorch')}, {platform.system()} {platform.machine()}"
+    return f"{here}: {backend.host_note}" if backend.host_note else here
 
 
 def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
@@ -175,7 +193,8 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
         expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
     wrong = [f"{name} is {there}, expected {said}" for name, (said, there) in expected.items() if said != there]
     wrong += found.compatibility_issues
-    return Check("structure", not wrong, "; ".join(wrong) or ", ".join(expected) + " are as the manifest says")
+    detail = "; ".join(wrong) or ", ".join(expected) + " are as the manifest says"
+    return Check("structure", not wrong, detail, "equal", "what the .pte says of itself with the manifest")
 
 
 def _weights(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> Check:
@@ -195,11 +214,22 @@ def _weights(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
             else:
                 scales += found.scales.numel()
             stage.advance()
+    compared = _compared_weights(len(names), scales, hidden)
     if unequal:
-        return Check("weights", False, f"{', '.join(unequal[:5])} differ")
+        return Check("weights", False, f"{', '.join(unequal[:5])} differ", "bits", compared)
     equal = f"{codes:,} codes and {scales:,} scales are equal" if scales else f"{codes:,} codes are equal"
     unread = [f"{count:,} scales are not shown by the file: {where}" for where, count in hidden.items()]
-    return Check("weights", True, "; ".join([equal, *unread]))
+    return Check("weights", True, "; ".join([equal, *unread]), "bits", compared)
+
+
+def _compared_weights(count: int, scales: int, hidden: Mapping[str, int]) -> str:
+    """In words: what was read back of `count` weights, and which scales were not, `hidden`, and why."""
+    read = f"of {count} weights, read back out of the .pte, with the checkpoint's"
+    if not hidden:
+        return f"codes and scales {read}"
+    total = scales + sum(hidden.values())
+    unread = "; ".join(f"{number:,} scales ({where})" for where, number in hidden.items())
+    return f"all codes and {scales:,} of {total:,} scales {read}; not in the file: {unread}"
 
 
 @dataclass(frozen=True)
@@ -279,12 +309,12 @@ def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
         try:
             watch = backend.watch_layers(bundle.pte, model, ways[0], manifest.context, words)
         except InputError as error:
-            checks.append(Check("layers", False, str(error)))
+            checks.append(Check("layers", False, str(error), "limit", _LAYERS))
     runs = [(sequence, numerics) for numerics in ways for sequence in right]
     with progress.stage("reference", total=config.num_layers) as stage:
         logits = decode_each(model, [*runs, *(watch.runs if watch else ())], stage.advance, watch)
     if watch is not None:
-        checks.append(Check("layers", watch.passed, watch.summary()))
+        checks.append(Check("layers", watch.passed, watch.summary(), "limit", _LAYERS))
     comparisons = []
     with progress.stage("artifact", total=sum(len(plan) for plan in plans)) as stage:
         for n, (plan, sequence) in enumerate(zip(plans, right, strict=True)):
@@ -339,10 +369,11 @@ class LogitComparison:
         """
         floor = max(rms(draw) for draw in self.noise)
         limit, most = (max(_TOLERANCE * noise, _FLOOR) for noise in (floor, float(self.noise.max())))
-        checks = [_within(f"logits of {len(self.errors)} calls", self.errors, limit)]
+        calls = f"{len(self.errors)} calls of one session"
+        checks = [_within(f"logits of {len(self.errors)} calls", self.errors, limit, f"{_LOGITS} {calls}")]
         for reason in dict.fromkeys(self.reasons):
             those = self.errors[[i for i, r in enumerate(self.reasons) if r == reason]]
-            checks.append(_within(f"logits: {reason}", those, most))
+            checks.append(_within(f"logits: {reason}", those, most, f"{_LOGITS} {len(those)} of {calls}"))
         return checks
 
 
@@ -362,9 +393,9 @@ def compare_logits(
     )
 
 
-def _within(name: str, errors: torch.Tensor, limit: float) -> Check:
+def _within(name: str, errors: torch.Tensor, limit: float, compared: str) -> Check:
     error = rms(errors)  # NaN is not within
-    return Check(name, error <= limit, f"relative error {error:.2g}, limit {limit:.2g}")
+    return Check(name, error <= limit, f"relative error {error:.2g}, limit {limit:.2g}", "limit", compared)
 
 
 def slot_checks(session: Session, window: int) -> list[Check]:
@@ -386,12 +417,15 @@ def slot_checks(session: Session, window: int) -> list[Check]:
     stale = min(5, session.context - 1)
     seen = tells(stale, stale)
     told = f"a query at {stale} {'sees' if seen else 'does not see'} what its own slot held before"
-    checks = [Check("stale slot", not seen, told)]
+    compared = "logits of one call after two different tokens in a slot that it must not see"
+    checks = [Check("stale slot", not seen, told, "bits", compared)]
     if window and window + 1 < session.context:
         later = window + 1  # where the key of position 1 is due
         farthest, next_one = tells(later, window), tells(later, window + 1)
         told = f"of {window} keys the farthest is {'seen' if farthest else 'not seen'}, "
-        checks.append(Check("window", farthest and not next_one, told + f"the next {'too' if next_one else 'not'}"))
+        told += f"the next {'too' if next_one else 'not'}"
+        compared = "logits of calls after two different tokens in the farthest slot of the window, and in the next"
+        checks.append(Check("window", farthest and not next_one, told, "bits", compared))
     return checks
 
 
@@ -443,12 +477,14 @@ def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
         answers = [_as_the_runner(bundle, prompt, answer) for prompt, answer in zip(answered, ours, strict=True)]
         differing = [f"{ours!r} and {stock!r}" for ours, stock in answers if ours != stock]
         same = f"{len(answers)} prompts: the greedy text of TextLLMRunner is that of single steps"
-        checks.append(Check("stock runner", not differing, "; ".join(differing) or same))
+        compared = f"greedy text of up to {budget.answer_tokens} tokens by TextLLMRunner with that of our loop"
+        checks.append(Check("stock runner", not differing, "; ".join(differing) or same, "equal", compared))
     return checks
 
 
 def _runners_ids(bundle: Bundle, prompts: Sequence[_Prompt]) -> Check:
     """Whether the stock runner's tokenizer, on the bundle's file, gives the ids of the reference."""
+    compared = "ids of the stock runner's tokenizer with those of Hugging Face's, on tokenizer.json"
     try:
         with Muted():
             from pytorch_tokenizers import CppHFTokenizer
@@ -457,9 +493,10 @@ def _runners_ids(bundle: Bundle, prompts: Sequence[_Prompt]) -> Check:
             runners.load(str(bundle.path / "tokenizer.json"))
             unequal = [p.text[:40] for p in prompts if runners.encode(p.text, int(p.bos), 0) != p.ids]
     except RuntimeError as error:
-        return Check("tokenizer", False, f"the stock runner cannot read tokenizer.json: {error}")
+        told = f"the stock runner cannot read tokenizer.json: {error}"
+        return Check("tokenizer", False, told, "equal", compared)
     equal = f"the runner's ids for {len(prompts)} prompts are the reference's"
-    return Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal)
+    return Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal, "equal", compared)
 
 
 def _prompts(bundle: Bundle, tokenizer: Tokenizer, budget: VerificationBudget) -> list[_Prompt]:

@@ -60,7 +60,7 @@ from mlp_export.verify import verify_bundle
 EXIT_CODES = {VerificationError: 1, UsageError: 2, InputError: 3, MissingError: 4, ResourceError: 5}
 # What scripts read of a dry run
 PLAN_KEYS = {"peak_ram_bytes", "disk_bytes", "file_bytes", "kv_cache_bytes", "download_bytes"}
-LICENCE = "License of the weights.\n\nDo as you like, in 3 §§."
+LICENSE_TEXT = "License of the weights.\n\nDo as you like, in 3 §§."
 Q = "model.layers.0.self_attn.q_proj.weight"
 EMBED = "model.embed_tokens.weight"
 
@@ -123,7 +123,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints: trained for int4 on CPUs (with a license), on accelerators, and for nothing."""
     folder = tmp_path_factory.mktemp("checkpoints")
     cpu = write_checkpoint(folder / CPU_NAME)
-    (cpu / "LICENSE").write_text(LICENCE, encoding="utf-8")
+    (cpu / "LICENSE").write_text(LICENSE_TEXT, encoding="utf-8")
     return {
         "cpu": cpu,
         "accelerator": write_checkpoint(folder / "other", kind="int4-accelerator"),
@@ -188,10 +188,10 @@ def quick(reports: dict[str, ExportReport], emitted: dict[str, bytes], monkeypat
 def test_a_bundle_is_whole_and_alone(reports: dict[str, ExportReport]) -> None:
     path = reports["cpu"].bundle.path
     assert left_in(path.parent) == ["cpu", "float"]
-    assert left_in(path) == ["LICENSE", "manifest.json", "model.pte", "tokenizer.json"]
+    assert left_in(path) == ["LICENSE", "manifest.json", "model.pte", "tokenizer.json", "tokenizer_config.json"]
     opened = Bundle.open(path)
     assert opened.manifest == reports["cpu"].bundle.manifest
-    assert set(opened.manifest.files) == {"LICENSE", "model.pte", "tokenizer.json"}
+    assert set(opened.manifest.files) == {"LICENSE", "model.pte", "tokenizer.json", "tokenizer_config.json"}
     for name, entry in opened.manifest.files.items():
         data = (path / name).read_bytes()
         assert (entry.bytes, entry.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -280,7 +280,7 @@ def test_quantization_error_is_said_of_checkpoints_that_were_not_trained_for_it(
 
 def test_the_license_is_in_the_bundle(reports: dict[str, ExportReport]) -> None:
     text = (reports["cpu"].bundle.path / "LICENSE").read_text(encoding="utf-8")
-    assert text.startswith(f"{CPU_NAME}: ") and LICENCE in text
+    assert text.startswith(f"{CPU_NAME}: ") and LICENSE_TEXT in text
     assert "states no license" in (reports["float"].bundle.path / "LICENSE").read_text(encoding="utf-8")
 
 
@@ -650,7 +650,9 @@ def test_a_chat_template_that_strings_cannot_say_is_left_out(
     shutil.copytree(cpu, folder)
     values = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**values, "chat_template": template}))
-    assert export(options(folder, tmp_path / "b"), QUIET).bundle.manifest.chat is None
+    bundle = export(options(folder, tmp_path / "b"), QUIET).bundle
+    assert bundle.manifest.chat is None
+    assert json.loads((bundle.path / "tokenizer_config.json").read_text())["chat_template"] == template
 
 
 # Targets

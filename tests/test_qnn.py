@@ -387,7 +387,12 @@ def test_scales_that_the_file_does_not_show_are_not_said_to_be_compared(
     others = sum(weight.scales.numel() for weight in weights.values()) - embed
     codes = sum(weight.codes.numel() for weight in weights.values())
     assert told.startswith(f"{codes:,} codes and {embed:,} scales are equal; {others:,} scales are not shown")
-    assert "graph" in told and exported.bundle.manifest.verification["checks"][1]["detail"] == told
+    written = exported.bundle.manifest.verification
+    assert "graph" in told and written["checks"][1]["detail"] == told
+    compared = written["checks"][1]["compared"]
+    assert compared.startswith(f"all codes and {embed:,} of {embed + others:,} scales of {len(weights)} weights")
+    assert f"not in the file: {others:,} scales (the export compares them in the graph" in compared
+    assert "simulator" in written["ran_on"]
 
 
 def test_the_graph_holds_the_scales_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,8 @@
-"""The small verbs: bench, doctor, models, push, and what they share: progress and resources."""
+"""The small verbs: bench, doctor, models, and what they share: progress and resources."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -14,7 +13,7 @@ import psutil
 import pytest
 import torch
 from checkpoints import VOCAB_SIZE
-from fake_backend import PROGRAM, FakeSession, write_bundle
+from fake_backend import FakeSession, write_bundle
 from phone_runtime import forms
 
 import mlp_export.backends.base as base_module
@@ -24,10 +23,9 @@ from mlp_export.backends.base import BACKENDS, Requirement
 from mlp_export.bench import bench
 from mlp_export.bundle import Bundle
 from mlp_export.doctor import doctor
-from mlp_export.errors import MissingError, ResourceError, UsageError
+from mlp_export.errors import ResourceError, UsageError
 from mlp_export.models import list_models
 from mlp_export.progress import Progress, peak_rss_bytes
-from mlp_export.push import DEVICE_FOLDER, push
 from mlp_export.resolve import DEFAULT_MODELS
 from mlp_export.resources import free_disk_bytes, human_bytes, require
 
@@ -199,182 +197,6 @@ def test_models() -> None:
     assert {backend: row.alias for row in rows for backend in row.default_of} == DEFAULT_MODELS
     assert all(row.source.count("/") == 1 for row in rows if row.alias != "demo")
     assert json.loads(json.dumps([row.to_json() for row in rows]))[0]["source"] == ""
-
-
-# push
-
-# The device's files are a folder here. ADB_* variables say what is wrong with it.
-ADB = r"""#!/bin/sh
-echo "$*" >> "$ADB_LOG"
-if [ "$1" = devices ]; then
-    printf 'List of devices attached\n'
-    printf "$ADB_DEVICES"
-    printf '\n'
-    exit
-fi
-[ "$1" = -s ] || exit 9
-shift 2
-case $1 in
-push)
-    case $3 in
-    */"$ADB_FAIL") echo "adb: error: failed to copy: $ADB_REASON" >&2; exit 1;;
-    esac
-    cp "$2" "$3" || exit 1
-    case $3 in
-    */"$ADB_DAMAGE") printf x >> "$3";;
-    esac
-    ;;
-shell)
-    if [ "$ADB_SHELL" = closed ]; then echo 'error: closed' >&2; exit 1; fi
-    case $2 in
-    df*) printf 'Filesystem 1K-blocks Used Available Use%% Mounted on\n%s\n' "$ADB_DF";;
-    *) sh -c "$2";;
-    esac
-    ;;
-esac
-"""
-ONE_DEVICE = r"R58\tdevice\n"
-BIG_DISK = "/dev/block/dm-9 107 7 9999999 8% /data"
-
-
-class Phone:
-    """A device behind a fake adb, the first on PATH."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder / "device"
-        self.log = folder / "adb.log"
-        self.monkeypatch = monkeypatch
-        (folder / "bin").mkdir()
-        adb = folder / "bin" / "adb"
-        adb.write_text(ADB, encoding="utf-8")
-        adb.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
-        monkeypatch.setenv("ADB_LOG", str(self.log))
-        self.set(DEVICES=ONE_DEVICE, DF=BIG_DISK, FAIL="-", DAMAGE="-", REASON="-", SHELL="open")
-
-    def set(self, **values: str) -> None:
-        for name, value in values.items():
-            self.monkeypatch.setenv(f"ADB_{name}", value)
-
-    def push(self, bundle: Bundle, serial: str | None = None) -> str:
-        return push(bundle, QUIET, serial=serial, device_folder=str(self.folder)).path
-
-    def names(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
-
-
-@pytest.fixture
-def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
-    (tmp_path / "phone").mkdir()
-    return Phone(tmp_path / "phone", monkeypatch)
-
-
-def test_push_copies_the_whole_bundle(bundle: Bundle, phone: Phone) -> None:
-    report = push(bundle, QUIET, device_folder=str(phone.folder))
-    assert (report.serial, report.path) == ("R58", f"{phone.folder}/my bundle")
-    copied = Bundle.open(Path(report.path))  # hashes and all
-    assert copied.manifest == bundle.manifest
-    assert report.bytes == sum(path.stat().st_size for path in bundle.path.iterdir())
-    assert phone.names() == ["my bundle"]
-    assert report.to_json() == {"serial": "R58", "path": report.path, "bytes": report.bytes}
-
-
-def test_push_leaves_other_files_of_the_folder_at_home(bundle: Bundle, phone: Phone) -> None:
-    (bundle.path / "notes.txt").write_text("mine")
-    assert not (Path(phone.push(bundle)) / "notes.txt").exists()
-
-
-def test_push_goes_below_tmp_by_default(bundle: Bundle, phone: Phone) -> None:
-    phone.set(SHELL="closed")
-    with pytest.raises(MissingError, match="error: closed"):
-        push(bundle, QUIET)
-    assert f"mkdir -p '{DEVICE_FOLDER}/my bundle.partial'" in phone.log.read_text()
-
-
-def test_push_replaces_an_older_copy(bundle: Bundle, phone: Phone, tmp_path: Path) -> None:
-    phone.push(bundle)
-    newer = write_bundle(bundle.path, PROGRAM + b"another", overwrite=True)
-    (phone.folder / "my bundle" / "stale").touch()
-    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == PROGRAM + b"another"
-    assert not (phone.folder / "my bundle" / "stale").exists()
-
-
-@pytest.mark.parametrize("name", ["model.pte", "tokenizer.json", "manifest.json"])
-@pytest.mark.parametrize("older", [False, True])
-def test_a_push_that_breaks_off_changes_nothing(bundle: Bundle, phone: Phone, name: str, older: bool) -> None:
-    if older:
-        phone.push(bundle)
-    newer = write_bundle(bundle.path, PROGRAM + b"another", overwrite=True)
-    phone.set(FAIL=name, REASON="device offline")
-    with pytest.raises(MissingError, match="device offline"):
-        phone.push(newer)
-    assert [found for found in phone.names() if not found.endswith(".partial")] == (["my bundle"] if older else [])
-    if older:
-        assert Bundle.open(phone.folder / "my bundle").pte.read_bytes() == PROGRAM
-    phone.set(FAIL="-")
-    assert Bundle.open(Path(phone.push(newer))).pte.read_bytes() == PROGRAM + b"another"
-    assert phone.names() == ["my bundle"]
-
-
-@pytest.mark.parametrize("name", ["model.pte", "manifest.json"])
-def test_a_file_that_arrives_damaged(bundle: Bundle, phone: Phone, name: str) -> None:
-    phone.set(DAMAGE=name)
-    with pytest.raises(MissingError, match=f"{name} arrived damaged on R58"):
-        phone.push(bundle)
-    assert "my bundle" not in phone.names()
-
-
-def test_too_little_space_is_seen_before_anything_is_copied(bundle: Bundle, phone: Phone) -> None:
-    phone.set(DF="/dev/block/dm-9 107 7 1 99% /data")
-    with pytest.raises(ResourceError, match="1 kB are free"):
-        phone.push(bundle)
-    assert phone.names() == [] and " push " not in phone.log.read_text()
-
-
-def test_a_device_that_fills_up_meanwhile(bundle: Bundle, phone: Phone) -> None:
-    phone.set(FAIL="model.pte", REASON="remote write failed: No space left on device")
-    with pytest.raises(ResourceError, match="No space left"):
-        phone.push(bundle)
-    assert "my bundle" not in phone.names()
-
-
-def test_a_df_of_another_form_is_no_obstacle(bundle: Bundle, phone: Phone) -> None:
-    phone.set(DF="df: unknown")
-    assert Bundle.open(Path(phone.push(bundle))).manifest == bundle.manifest
-
-
-@pytest.mark.parametrize(
-    ("devices", "serial", "kind", "said"),
-    [
-        ("", None, MissingError, "adb sees no device"),
-        (r"R58\tunauthorized\n", None, MissingError, "R58 does not trust this machine"),
-        (r"R58\toffline\n", None, MissingError, "R58 is offline"),
-        (r"R58\tdevice\nemulator-5554\tdevice\n", None, UsageError, "2 devices: R58, emulator-5554"),
-        (r"R58\tdevice\nemulator-5554\tunauthorized\n", "emulator-5554", MissingError, "does not trust"),
-        (ONE_DEVICE, "R59", MissingError, "no device R59"),
-    ],
-)
-def test_devices_that_cannot_be_used(
-    bundle: Bundle, phone: Phone, devices: str, serial: str | None, kind: type[Exception], said: str
-) -> None:
-    phone.set(DEVICES=devices)
-    with pytest.raises(kind, match=said):
-        phone.push(bundle, serial)
-    assert phone.log.read_text() == "devices\n"
-
-
-def test_one_of_several_devices(bundle: Bundle, phone: Phone) -> None:
-    phone.set(DEVICES=r"R58\tdevice\nR59\tdevice\n")
-    phone.push(bundle, "R59")
-    commands = phone.log.read_text().splitlines()[1:]
-    assert commands and all(command.startswith("-s R59 ") for command in commands)
-
-
-def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingError, match="adb is not installed") as caught:
-        push(bundle, QUIET)
-    assert "apt install adb" in caught.value.hint
 
 
 # progress

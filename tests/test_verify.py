@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,22 @@ def test_a_right_artifact_passes_every_check(bundle: Bundle, model: QuantizedMod
     assert report.tokens > 30 and report.relative_error is not None and report.noise_floor is not None
     assert report.relative_error <= 1.5 * report.noise_floor
     json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_each_check_says_what_it_compared_and_how_closely(bundle: Bundle, model: QuantizedModel) -> None:
+    report = verify(bundle, model, QUIET)
+    levels = {check.name: check.level for check in report.checks}
+    assert levels["weights"] == levels["stale slot"] == levels["window"] == "bits"
+    assert levels["structure"] == levels["tokenizer"] == levels["stock runner"] == "equal"
+    assert {level for name, level in levels.items() if name.startswith(("logits", "layers"))} == {"limit"}
+    compared = {check.name: check.compared for check in report.checks}
+    count = len(model.weight_names())
+    assert compared["weights"] == (
+        f"codes and scales of {count} weights, read back out of the .pte, with the checkpoint's"
+    )
+    calls = [check.name.split()[2] for check in report.checks if check.name.startswith("logits of")]
+    assert all(f"in {n} calls of one session" in compared[f"logits of {n} calls"] for n in calls) and len(calls) == 3
+    assert report.ran_on.startswith(f"ExecuTorch {version('executorch')}, ") and ": " not in report.ran_on
 
 
 def test_without_the_model_structure_and_a_smoke_run(bundle: Bundle) -> None:

@@ -77,7 +77,6 @@ dependencies {
     testImplementation("junit:junit:${setting("junitVersion")}")
     testImplementation("org.robolectric:robolectric:${setting("robolectricVersion")}")
 
-    androidTestImplementation("androidx.test:core:${setting("androidxTestVersion")}")
+    androidTestImplementation("junit:junit:${setting("junitVersion")}")
     androidTestImplementation("androidx.test:runner:${setting("androidxTestRunnerVersion")}")
-    androidTestImplementation("androidx.test.ext:junit:${setting("androidxTestJunitVersion")}")
 }

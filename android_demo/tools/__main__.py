@@ -1,8 +1,9 @@
-"""The command line: fetch, apk, test."""
+"""The command line of the app's build and tests."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ from android_demo.tools.apk import (
     npm_runtime,
 )
 from android_demo.tools.common import CACHE, ROOT, BuildError
-from android_demo.tools.compile import Project
+from android_demo.tools.compile import PACKED, Project
+from android_demo.tools.emulator import run_on_device, summary
 from android_demo.tools.jvm_tests import Outcome, find_tests, run_tests
 from mlp_export.errors import MlpExportError, UsageError
 
@@ -37,7 +39,7 @@ def main() -> int:
     command = commands.add_parser("test", help="run the JUnit tests")
     command.add_argument("runners", nargs="*", metavar="RUNNER", help=f"some of: {' '.join(RUNNERS)} (all)")
     command.add_argument("--only", action="append", default=[], metavar="CLASS", help="only this test class")
-    command.add_argument("--bundle", type=Path, help="for the end-to-end tests, exported with --runtime 1.3")
+    command.add_argument("--bundles", type=Path, help="for the end-to-end tests: what tests/android/bundles.py made")
     command.add_argument("--screenshots", type=Path, default=ROOT / "build/android/screenshots")
     command = commands.add_parser("apk", help="build a signed APK")
     command.add_argument(
@@ -47,9 +49,17 @@ def main() -> int:
     command.add_argument("--abi", action="append", choices=ABIS, help="default: all that the runtime has")
     command.add_argument("--keystore", type=Path, help=f"sign with its key; {KEYSTORE_PASSWORD} holds the password")
     command.add_argument("--out", type=Path, default=ROOT / "build/apk", help="folder (%(default)s)")
+    command = commands.add_parser("device", help="run the instrumented test on a connected device or emulator")
+    command.add_argument("bundle", type=Path)
+    command.add_argument("apks", type=Path, nargs="+", help="the app and its tests, as Gradle builds them")
+    command.add_argument("--question", default="What is the capital of Japan?")
+    command.add_argument("--tokens", type=int, default=64, help="of the answer, at most (%(default)s)")
+    command.add_argument("--expected", help="the whole answer, where it is known")
+    command.add_argument("--serial", help="of several devices")
+    command.add_argument("--summary", type=Path, help="append the result as Markdown to this file")
     options = parser.parse_args()
     try:
-        return {"apk": _apk, "fetch": _fetch, "test": _test}[options.command](options)
+        return {"apk": _apk, "device": _device, "fetch": _fetch, "test": _test}[options.command](options)
     except MlpExportError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -89,17 +99,27 @@ def _apk(options: argparse.Namespace) -> int:
     return 0
 
 
+def _device(options: argparse.Namespace) -> int:
+    asked = (options.question, options.tokens, options.expected, options.serial)
+    measured = run_on_device(options.bundle.resolve(), options.apks, *asked)
+    print(json.dumps(measured, ensure_ascii=False, indent=2))
+    if options.summary:
+        with options.summary.open("a", encoding="utf-8") as file:
+            file.write(summary(options.bundle, options.question, measured))
+    return 0
+
+
 def _test(options: argparse.Namespace) -> int:
     if unknown := set(options.runners) - set(RUNNERS):
         raise UsageError(f"there is no runner {', '.join(sorted(unknown))}", f"known are {', '.join(RUNNERS)}")
-    if options.bundle and not (options.bundle / "manifest.json").is_file():
-        raise UsageError(f"{options.bundle} has no manifest.json: it is no bundle", "`make test-android` exports one")
+    if options.bundles and not (options.bundles / "real/manifest.json").is_file():
+        raise UsageError(f"{options.bundles} has no bundle `real`", "`make test-android` exports it")
     fetch.require(options.cache, fetch.TESTS)
     options.screenshots.mkdir(parents=True, exist_ok=True)
     package = options.cache / fetch.ANDROID / "package"
     project = Project(options.cache, ROOT / "build/android", [package / "android/libs/classes.jar"])
     outcomes = []
-    for runner in options.runners or [name for name in RUNNERS if name != "end-to-end" or options.bundle]:
+    for runner in options.runners or [name for name in RUNNERS if name != "end-to-end" or options.bundles]:
         try:
             folder, path, properties, arguments = _runner(runner, project, options)
             classes = find_tests(folder, options.only)
@@ -128,10 +148,12 @@ def _runner(
     path = [_robolectric_config(project), project.app_source / "test/resources", tests, *common]
     if name == "app":
         return tests, path, properties, []
-    if not options.bundle:
-        raise UsageError("the end-to-end tests need a bundle", "name one with --bundle, or run `make test-android`")
+    if not options.bundles:
+        raise UsageError("the end-to-end tests need bundles", "name them with --bundles, or run `make test-android`")
     folder = project.app_tests("endToEnd")
-    properties["bundle"] = options.bundle.resolve()
+    bundles = options.bundles.resolve()
+    properties |= {"bundle": bundles / "real", "tiny.bundle": bundles / "tiny", "answers": bundles / "answers.json"}
+    properties["packed.library"] = project.native / PACKED
     agent = [f"-agentpath:{project.native / SHIM}", f"-Djava.library.path={project.native}"]
     return folder, [folder, project.app_source / "endToEnd/resources", *path], properties, agent
 

@@ -3,8 +3,8 @@
     python tests/android/bundles.py FOLDER
 
 FOLDER/real is the demo model for runtimes from 1.3 on, FOLDER/tiny a random model of a small context whose answers are
-ASCII, FOLDER/answers.json the answers of the real one (question -> text), FOLDER/tiny.json a prompt for the tiny one and
-its continuation. What is there from these sources is kept.
+ASCII, FOLDER/answers.json the answers of the real one (question -> text), FOLDER/tiny.json a prompt for the tiny one
+and its continuation. What is there from these sources is kept.
 """
 
 from __future__ import annotations

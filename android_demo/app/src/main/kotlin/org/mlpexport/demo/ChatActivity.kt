@@ -108,6 +108,7 @@ class ChatActivity : Screen(), MessageList.Listener {
     private fun reload() {
         conversation = conversationId?.let(app.conversations::read)
         if (conversation == null) conversationId = null // deleted elsewhere
+        invalidateOptionsMenu()
     }
 
     // What is shown
@@ -183,6 +184,7 @@ class ChatActivity : Screen(), MessageList.Listener {
         }
         if (text.text.toString() != label) text.text = label // a live region: not at each step
         bar.isIndeterminate = !reading
+        bar.visibility = shown(state !is ModelHost.State.Working || state.text.isEmpty()) // then the text itself grows
         if (state is ModelHost.State.Working && reading) {
             bar.max = state.total
             bar.progress = state.prefilled
@@ -315,6 +317,7 @@ class ChatActivity : Screen(), MessageList.Listener {
         used = null
         shownFrom = 0
         countSoon()
+        invalidateOptionsMenu()
         render()
     }
 
@@ -428,6 +431,7 @@ class ChatActivity : Screen(), MessageList.Listener {
             menu.findItem(item).isVisible = conversation != null
         }
         menu.findItem(R.id.open_settings).isVisible = bundle != null
+        menu.findItem(R.id.new_conversation).isVisible = conversation != null
         return true
     }
 

@@ -5,6 +5,7 @@ import android.graphics.Typeface
 import android.text.SpannableStringBuilder
 import android.text.Spanned
 import android.text.style.BackgroundColorSpan
+import android.text.style.BulletSpan
 import android.text.style.LeadingMarginSpan
 import android.text.style.RelativeSizeSpan
 import android.text.style.StyleSpan
@@ -51,11 +52,9 @@ private class MarkdownText(private val codeColor: Int, private val indent: Int) 
             return
         }
         val bullet = BULLET.matchEntire(line) ?: return inline(line)
-        val depth = 1 + bullet.groupValues[1].length / 2
-        styled({ listOf(LeadingMarginSpan.Standard(indent * (depth - 1), indent * depth)) }) {
-            out.append("•  ")
-            inline(bullet.groupValues[2])
-        }
+        val depth = bullet.groupValues[1].length / 2
+        val inset = LeadingMarginSpan.Standard(indent * depth)
+        styled({ listOf(inset, BulletSpan(indent / 2)) }) { inline(bullet.groupValues[2]) }
     }
 
     private fun inline(text: String) {

@@ -24,7 +24,7 @@ open class MlpApplication : Application() {
     val speeds by lazy { PrefillSpeeds(this) }
     val settings by lazy { BundleSettings(this) }
     val windows by lazy { ContextWindows(this) }
-    val conversations by lazy { ConversationStore(File(filesDir, "conversations")) }
+    val conversations by lazy { ConversationStore(conversationsFolder()) }
     val models by lazy { ModelHost(engines(), ::tokenizer, ::residentBytes) }
     val chats by lazy { Chats(conversations, models, settings, windows) }
 
@@ -45,6 +45,8 @@ open class MlpApplication : Application() {
     open fun device(): Device = deviceInfo.read()
 
     protected open fun bundleRoots(): List<BundleRoot> = BundleServices.roots(this)
+
+    protected open fun conversationsFolder() = File(filesDir, "conversations")
 
     /** Makes an engine apart from [models]. */
     fun newEngine(bundle: Bundle): Engine = engines().create(bundle)
