@@ -97,7 +97,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
 
     /** So that the document can be opened again after the system has ended the app; only ever for one document. */
     private fun keepPermission(uri: Uri) {
-        contentResolver.persistedUriPermissions.forEach {
+        contentResolver.persistedUriPermissions.toList().forEach {
             contentResolver.releasePersistableUriPermission(it.uri, Intent.FLAG_GRANT_READ_URI_PERMISSION)
         }
         try {
@@ -191,7 +191,8 @@ class DocumentActivity : Screen(), MessageList.Listener {
         work.request = null
         // The question goes back to where it can be changed.
         val question = work.messages.removeLastOrNull()?.text.orEmpty()
-        view<EditText>(R.id.document_question).apply { if (text.isEmpty() && work.turns.isNotEmpty()) setText(question) }
+        val field = view<EditText>(R.id.document_question)
+        if (field.text.isEmpty() && work.turns.isNotEmpty()) field.setText(question)
         work.problem = sentence(state.problem)
     }
 

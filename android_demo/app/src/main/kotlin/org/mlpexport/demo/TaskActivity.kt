@@ -43,8 +43,8 @@ class TaskActivity : Screen() {
         tag = savedInstanceState?.getString(TAG) ?: "task/${UUID.randomUUID()}"
         model = savedInstanceState?.getString(MODEL)
         wanted = savedInstanceState?.getString(WANTED)?.let(Task::valueOf)
-        text = (intent.getCharSequenceExtra(Intent.EXTRA_PROCESS_TEXT) ?: intent.getCharSequenceExtra(Intent.EXTRA_TEXT))
-            ?.toString().orEmpty()
+        val selected = intent.getCharSequenceExtra(Intent.EXTRA_PROCESS_TEXT)
+        text = (selected ?: intent.getCharSequenceExtra(Intent.EXTRA_TEXT))?.toString().orEmpty()
         show(R.layout.activity_task)
         title = getString(R.string.task_title)
         view<TextView>(R.id.task_source).text = text

@@ -6,7 +6,7 @@ import android.icu.util.Measure
 import android.icu.util.MeasureUnit
 import android.os.SystemClock
 
-/** Says what the model does with a request, with the time that is left of a long prefill; [speeds] are of earlier ones. */
+/** Says what the model does with a request, and the time that is left of a long prefill. */
 class WorkStatus(
     private val context: Context,
     private val speeds: PrefillSpeeds,

@@ -120,7 +120,7 @@ class DocumentActivityTest : ScreenTest() {
         now = 2_000
         assertEquals("Reading: 200 of 1,000 tokens, about 17 sec left", line(200)?.text)
         app.getSharedPreferences("speeds", 0).edit().putFloat("smol", 50f).apply()
-        assertEquals("measured now is better than earlier", "Reading: 200 of 1,000 tokens, about 17 sec left", line(200)?.text)
+        assertEquals("not the earlier speed", "Reading: 200 of 1,000 tokens, about 17 sec left", line(200)?.text)
         assertEquals(WorkStatus.Line("Writing…", null), line(1000))
         assertEquals(WorkStatus.Line("Writing…", null), line(200, "Hi"))
     }
