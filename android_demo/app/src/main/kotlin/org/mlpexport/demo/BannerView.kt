@@ -12,6 +12,8 @@ import android.widget.TextView
 class BannerView(context: Context, attributes: AttributeSet) : LinearLayout(context, attributes) {
     /** [id] tells banners apart, so that one that is shown already is not announced again. */
     data class Banner(val id: String, val text: String, val error: Boolean, val actions: List<Action>) {
+        val labels get() = actions.map { it.label }
+
         data class Action(val label: Int, val run: () -> Unit)
     }
 
@@ -26,7 +28,7 @@ class BannerView(context: Context, attributes: AttributeSet) : LinearLayout(cont
 
     fun show(banner: Banner?) {
         visibility = if (banner == null) GONE else VISIBLE
-        if (banner == null || banner.id == shown?.id && banner.text == shown?.text) {
+        if (banner == null || banner.id == shown?.id && banner.text == shown?.text && banner.labels == shown?.labels) {
             if (banner == null) shown = null
             return
         }

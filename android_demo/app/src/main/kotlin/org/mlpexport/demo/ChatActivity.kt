@@ -1,12 +1,10 @@
 package org.mlpexport.demo
 
-import android.Manifest.permission.POST_NOTIFICATIONS
 import android.app.AlertDialog
 import android.content.ClipData
 import android.content.ClipboardManager
 import android.content.Context
 import android.content.Intent
-import android.content.pm.PackageManager
 import android.os.Build
 import android.os.Bundle
 import android.os.Handler
@@ -24,26 +22,24 @@ import android.widget.ImageButton
 import android.widget.ProgressBar
 import android.widget.TextView
 import android.widget.Toast
-import java.io.Closeable
-import java.io.IOException
 import org.mlpexport.core.AnswerEnd
-import org.mlpexport.core.Bundle as ModelBundle
 import org.mlpexport.core.ChatMessage
 import org.mlpexport.core.Conversation
-import org.mlpexport.core.PromptException
-import org.mlpexport.core.PromptProblem
 import org.mlpexport.core.Role
 import org.mlpexport.core.TokenCount
 import org.mlpexport.core.Turn
-import org.mlpexport.demo.BannerView.Banner
+import java.io.Closeable
+import java.io.IOException
+import org.mlpexport.core.Bundle as ModelBundle
 
 /** One conversation with one bundle. All that lasts is in the store and in [ModelHost]; this shows it. */
-class ChatActivity : Screen(), MessageList.Listener {
+class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     private val messages by lazy { requireViewById<MessageList>(R.id.messages) }
     private val input by lazy { requireViewById<EditText>(R.id.input) }
     private val send by lazy { requireViewById<ImageButton>(R.id.send) }
     private val banner by lazy { requireViewById<BannerView>(R.id.banner) }
     private val main = Handler(Looper.getMainLooper())
+    private val banners by lazy { ChatBanners(this, this) }
     private val texts by lazy { ConversationTexts(this) }
 
     private lateinit var bundleName: String
@@ -57,9 +53,9 @@ class ChatActivity : Screen(), MessageList.Listener {
     private var used: TokenCount? = null
     private var dismissed: ModelHost.State? = null // a failure whose banner was closed
     private var storeProblem: IOException? = null
+    private var spoken = false // an answer began while this screen showed it: its end is announced
 
-    private val tag get() = conversationId?.let(Chats::tag)
-    private val mine get() = app.models.request?.tag.let { it != null && it == tag }
+    private val mine get() = app.models.request?.tag.let { it != null && it == conversationId?.let(Chats::tag) }
     private val answering get() = app.models.busy && mine
 
     override fun onCreate(savedInstanceState: Bundle?) {
@@ -83,10 +79,12 @@ class ChatActivity : Screen(), MessageList.Listener {
         reload()
         shownFrom = maxOf(0, conversation?.messages.orEmpty().size - PAGE)
         observer = app.models.observe(::onState)
+        countSoon()
     }
 
     override fun onStop() {
         observer?.close()
+        observer = null
         main.removeCallbacksAndMessages(null)
         super.onStop()
     }
@@ -101,7 +99,9 @@ class ChatActivity : Screen(), MessageList.Listener {
         if (mine && (state is ModelHost.State.Done || state is ModelHost.State.Failed)) {
             reload()
             countSoon()
+            if (spoken) messages.announceForAccessibility(getString(R.string.answer_done))
         }
+        spoken = answering
         render()
     }
 
@@ -118,10 +118,11 @@ class ChatActivity : Screen(), MessageList.Listener {
         actionBar?.title = conversation?.title?.ifEmpty { null } ?: getString(R.string.new_conversation)
         actionBar?.subtitle = bundleName
         requireViewById<View>(R.id.empty).visibility = shown(conversation == null || conversation.messages.isEmpty())
-        messages.show(conversation?.let(::rows).orEmpty())
+        val moment = moment()
+        messages.show(chatRows(moment, shownFrom, texts))
         renderWork()
         renderContext()
-        banner.show(banner())
+        banner.show(banners.choose(moment))
         send.setImageResource(if (answering) R.drawable.ic_stop else R.drawable.ic_send)
         send.contentDescription = getString(if (answering) R.string.stop else R.string.send)
         send.isEnabled = answering || bundle != null
@@ -129,42 +130,18 @@ class ChatActivity : Screen(), MessageList.Listener {
         input.hint = getString(if (bundle == null) R.string.message_hint_none else R.string.message_hint)
     }
 
-    private fun rows(conversation: Conversation): List<MessageList.Row> {
-        val all = conversation.messages
-        val window = app.chats.windowStart(conversation)
-        val rows = mutableListOf<MessageList.Row>()
-        if (shownFrom > 0) rows += MessageList.Row.Earlier
-        for ((index, message) in all.withIndex().drop(shownFrom)) {
-            if (index == window && index > 0) rows += MessageList.Row.Dropped
-            rows += when (message.role) {
-                Role.USER -> MessageList.Row.User(message, editable = bundle != null && !app.models.busy)
-                else -> modelRow(message, last = index == all.lastIndex)
-            }
-        }
-        return rows
-    }
-
-    private fun modelRow(message: ChatMessage, last: Boolean): MessageList.Row.Model {
-        val live = last && answering
-        val shown = if (last && mine) message.copy(text = liveText() ?: message.text) else message
-        val canAsk = last && bundle != null && !app.models.busy
-        return MessageList.Row.Model(
-            shown,
-            live,
-            end = if (live) null else texts.end(message),
-            statistics = message.statistics?.let(texts::line),
-            again = canAsk,
-            goOn = canAsk && message.text.isNotBlank() && message.end in UNFINISHED,
-        )
-    }
-
-    /** The answer as the model has it, which is newer than the store's. */
-    private fun liveText() = when (val state = app.models.state) {
-        is ModelHost.State.Working -> state.text
-        is ModelHost.State.Done -> state.answer.text
-        is ModelHost.State.Failed -> state.text
-        else -> null
-    }
+    private fun moment() = ChatMoment(
+        bundle = bundle,
+        bundleName = bundleName,
+        conversation = conversation,
+        window = conversation?.let(app.chats::windowStart) ?: 0,
+        state = app.models.state,
+        mine = mine,
+        editing = editing != null,
+        used = used,
+        dismissed = dismissed,
+        storeProblem = storeProblem ?: app.chats.storageProblem?.takeIf { mine },
+    )
 
     private fun renderWork() {
         val state = app.models.state
@@ -200,58 +177,13 @@ class ChatActivity : Screen(), MessageList.Listener {
             used == null -> getString(R.string.context_size, number(context))
             else -> {
                 val left = maxOf(0, context - used.tokens)
-                getString(if (used.exact) R.string.context_left else R.string.context_left_about, number(left), number(context))
+                val text = if (used.exact) R.string.context_left else R.string.context_left_about
+                getString(text, number(left), number(context))
             }
         }
         val low = context != null && used != null && context - used.tokens < context / LOW
         view.setTextColor(getColor(if (low) R.color.error else R.color.on_surface_variant))
     }
-
-    private fun banner(): Banner? {
-        val state = app.models.state
-        val failure = (state as? ModelHost.State.Failed)?.takeIf { mine && it !== dismissed }?.problem
-        val problem = storeProblem ?: app.chats.storageProblem?.takeIf { mine }
-        val last = conversation?.messages?.lastOrNull()
-        return when {
-            bundle == null -> Banner("missing", getString(R.string.bundle_missing, bundleName), true, emptyList())
-            problem != null -> Banner("store", getString(R.string.store_failed, problem.message), true, listOf(close()))
-            editing != null -> Banner("editing", getString(R.string.editing), false, listOf(action(R.string.cancel, ::stopEditing)))
-            answering -> notificationBanner()
-            isFull(failure, last) -> fullBanner(failure)
-            failure != null -> Banner("failed", sentence(failure), true, failureActions(failure))
-            last?.role == Role.USER && !app.models.busy ->
-                Banner("unanswered", getString(R.string.unanswered), false, listOf(action(R.string.answer_now, ::onAgain)))
-            else -> null
-        }
-    }
-
-    private fun isFull(failure: Exception?, last: ChatMessage?): Boolean {
-        val context = bundle?.manifest?.context ?: return false
-        val tooLong = failure is PromptException && failure.problem == PromptProblem.TOO_LONG
-        val counted = used.let { it != null && it.tokens >= context && conversation != null }
-        return tooLong || last?.end == AnswerEnd.CONTEXT_FULL || counted
-    }
-
-    private fun fullBanner(failure: Exception?): Banner {
-        val context = number(bundle?.manifest?.context ?: 0)
-        val text = if (failure != null) sentence(failure) else getString(R.string.context_full, context)
-        val drop = action(R.string.drop_oldest, ::dropOldest)
-        return Banner("full", text, false, listOf(drop, action(R.string.new_conversation, ::startNew)))
-    }
-
-    private fun failureActions(failure: Exception): List<Banner.Action> {
-        val refused = failure is PromptException // again would be refused again
-        val way = if (refused) action(R.string.edit_message, ::editLast) else action(R.string.answer_again, ::onAgain)
-        return listOf(close(), way)
-    }
-
-    private fun close() = action(R.string.close) {
-        dismissed = app.models.state
-        storeProblem = null
-        render()
-    }
-
-    private fun action(label: Int, run: () -> Unit) = Banner.Action(label, run)
 
     private fun shown(yes: Boolean) = if (yes) View.VISIBLE else View.GONE
 
@@ -293,7 +225,7 @@ class ChatActivity : Screen(), MessageList.Listener {
         }
     }
 
-    private fun dropOldest() {
+    override fun onDropOldest() {
         val bundle = bundle ?: return
         val conversation = conversation ?: return
         app.counter.cut(bundle, conversation.systemPrompt, conversation.messages) { first ->
@@ -310,8 +242,8 @@ class ChatActivity : Screen(), MessageList.Listener {
         }
     }
 
-    private fun startNew() {
-        stopEditing()
+    override fun onNewConversation() {
+        onStopEditing()
         conversationId = null
         conversation = null
         used = null
@@ -330,7 +262,8 @@ class ChatActivity : Screen(), MessageList.Listener {
             val message = editing
             val id = conversationId ?: app.conversations.create(bundleName, app.settings[bundleName].systemPrompt).id
             conversationId = id
-            val sent = if (message == null) app.chats.send(id, bundle, text) else app.chats.resend(id, bundle, message, text)
+            val sent =
+                if (message == null) app.chats.send(id, bundle, text) else app.chats.resend(id, bundle, message, text)
             if (sent) {
                 editing = null
                 input.setText("")
@@ -377,11 +310,11 @@ class ChatActivity : Screen(), MessageList.Listener {
         render()
     }
 
-    private fun editLast() {
+    override fun onEditLast() {
         conversation?.messages?.lastOrNull { it.role == Role.USER }?.let(::onEdit)
     }
 
-    private fun stopEditing() {
+    override fun onStopEditing() {
         if (editing == null) return
         editing = null
         input.setText("")
@@ -400,6 +333,14 @@ class ChatActivity : Screen(), MessageList.Listener {
         val id = conversationId ?: return
         asking { app.chats.send(id, it, getString(R.string.go_on_message)) }
     }
+
+    override fun onClose() {
+        dismissed = app.models.state
+        storeProblem = null
+        render()
+    }
+
+    override fun onChanged() = render()
 
     override fun onStatistics(message: ChatMessage) {
         val statistics = message.statistics ?: return
@@ -438,7 +379,7 @@ class ChatActivity : Screen(), MessageList.Listener {
     override fun onOptionsItemSelected(item: MenuItem): Boolean {
         val conversation = conversation
         when (item.itemId) {
-            R.id.new_conversation -> startNew()
+            R.id.new_conversation -> onNewConversation()
             R.id.open_conversations -> startActivity(ConversationsActivity.intent(this, bundleName))
             R.id.open_settings -> startActivity(SettingsActivity.intent(this, bundleName))
             R.id.rename -> if (conversation != null) renameDialog(conversation, ::storeChanged)
@@ -463,40 +404,17 @@ class ChatActivity : Screen(), MessageList.Listener {
         if (requestCode == SAVE && resultCode == RESULT_OK && to != null && saved != null) save(texts.export(saved), to)
     }
 
-    // The notification
-
-    /** Asked once, and only while there is an answer to wait for. */
-    private fun notificationBanner(): Banner? {
-        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.TIRAMISU) return null
-        val asked = getPreferences(MODE_PRIVATE).getBoolean(ASKED, false)
-        if (asked || checkSelfPermission(POST_NOTIFICATIONS) == PackageManager.PERMISSION_GRANTED) return null
-        val later = action(R.string.not_now) { wasAsked() }
-        val allow = action(R.string.allow) {
-            wasAsked()
-            requestPermissions(arrayOf(POST_NOTIFICATIONS), 0)
-        }
-        return Banner("notifications", getString(R.string.ask_notifications), false, listOf(later, allow))
-    }
-
-    private fun wasAsked() {
-        getPreferences(MODE_PRIVATE).edit().putBoolean(ASKED, true).apply()
-        render()
-    }
-
     companion object {
         private const val EXTRA_BUNDLE = "bundle"
         private const val EXTRA_CONVERSATION = "conversation"
         private const val EXTRA_DRAFT = "draft"
         private const val STATE_EDITING = "editing"
-        private const val ASKED = "asked for notifications"
         private const val SAVE = 1
         private const val PAGE = 40 // messages
         private const val LOW = 10 // of the context: a tenth
         private const val COUNT = "count"
         private const val COUNT_MILLIS = 250L
         private const val OTHER_TEMPERATURE = 0.7f
-        private val UNFINISHED =
-            setOf(AnswerEnd.STOPPED, AnswerEnd.INTERRUPTED, AnswerEnd.MAX_TOKENS, AnswerEnd.FAILED, AnswerEnd.CONTEXT_FULL)
 
         /** A new conversation with [bundle], or the stored [conversation]; [draft] is put into the input. */
         fun intent(context: Context, bundle: String, conversation: String? = null, draft: String? = null): Intent =

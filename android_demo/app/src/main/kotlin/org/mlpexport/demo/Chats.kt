@@ -1,6 +1,5 @@
 package org.mlpexport.demo
 
-import java.io.IOException
 import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ChatMessage
@@ -8,6 +7,7 @@ import org.mlpexport.core.Conversation
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Role
 import org.mlpexport.core.Turn
+import java.io.IOException
 
 /**
  * Asks the model for the answers of conversations, and stores what comes whether or not a screen shows it. Public

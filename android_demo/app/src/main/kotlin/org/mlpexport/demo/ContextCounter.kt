@@ -2,7 +2,6 @@ package org.mlpexport.demo
 
 import android.os.Handler
 import android.os.Looper
-import java.util.concurrent.Executor
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ChatMessage
 import org.mlpexport.core.PromptException
@@ -10,6 +9,7 @@ import org.mlpexport.core.Role
 import org.mlpexport.core.TokenCount
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.core.Turn
+import java.util.concurrent.Executor
 
 /** Counts the tokens of conversations away from the main thread, on which it answers. */
 class ContextCounter(private val tokenizers: (Bundle) -> Tokenizer, private val worker: Executor) {

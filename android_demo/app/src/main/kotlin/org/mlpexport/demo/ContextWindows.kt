@@ -9,7 +9,9 @@ class ContextWindows(context: Context) {
     /** The message's id; null: the model is given all. */
     operator fun get(conversation: String): String? = store.getString(conversation, null)
 
-    operator fun set(conversation: String, firstMessage: String) = store.edit().putString(conversation, firstMessage).apply()
+    operator fun set(conversation: String, firstMessage: String) {
+        store.edit().putString(conversation, firstMessage).apply()
+    }
 
     fun forget(conversation: String) = store.edit().remove(conversation).apply()
 }

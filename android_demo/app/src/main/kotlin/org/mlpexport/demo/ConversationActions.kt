@@ -9,9 +9,9 @@ import android.view.WindowManager
 import android.widget.EditText
 import android.widget.FrameLayout
 import android.widget.Toast
+import org.mlpexport.core.Conversation
 import java.io.FileNotFoundException
 import java.io.IOException
-import org.mlpexport.core.Conversation
 
 // What both the chat and the list do with a conversation.
 
@@ -86,8 +86,8 @@ fun Screen.save(text: String, to: Uri) {
     val application = app // the screen may be gone when it is done
     application.background.execute {
         val result = try {
-            val output = application.contentResolver.openOutputStream(to, "wt") ?: throw FileNotFoundException(to.toString())
-            output.use { it.write(text.toByteArray()) }
+            val output = application.contentResolver.openOutputStream(to, "wt")
+            (output ?: throw FileNotFoundException("$to")).use { it.write(text.toByteArray()) }
             application.getString(R.string.saved)
         } catch (problem: IOException) {
             application.getString(R.string.save_failed, problem.message)

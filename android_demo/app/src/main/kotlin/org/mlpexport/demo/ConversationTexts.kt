@@ -34,7 +34,7 @@ class ConversationTexts(private val context: Context) {
         return listOfNotNull(
             context.resources.getQuantityString(R.plurals.stat_tokens, tokens, context.number(tokens)),
             statistics.decodeTokensPerSecond?.let { context.getString(R.string.stat_speed, decimal(it)) },
-            context.getString(R.string.stat_first, decimal(statistics.firstTokenMillis / 1000.0)),
+            context.getString(R.string.stat_first, seconds(statistics.firstTokenMillis)),
         ).joinToString(" · ")
     }
 
@@ -44,7 +44,7 @@ class ConversationTexts(private val context: Context) {
             context.getString(R.string.detail_prompt, context.number(statistics.promptTokens)),
             context.getString(R.string.detail_cached, context.number(statistics.cachedTokens)),
             context.getString(R.string.detail_answer, context.number(statistics.answerTokens)),
-            context.getString(R.string.detail_first, decimal(statistics.firstTokenMillis / 1000.0)),
+            context.getString(R.string.detail_first, seconds(statistics.firstTokenMillis)),
             statistics.prefillTokensPerSecond?.let { context.getString(R.string.detail_prefill, decimal(it)) },
             statistics.decodeTokensPerSecond?.let { context.getString(R.string.detail_decode, decimal(it)) },
             context.getString(R.string.detail_memory, memory).takeIf { statistics.memoryBytes > 0 },
@@ -62,4 +62,7 @@ class ConversationTexts(private val context: Context) {
     }
 
     private fun decimal(value: Double) = "%.1f".format(locale, value)
+
+    private fun seconds(milliseconds: Long) =
+        (if (milliseconds < 1000) "%.2f" else "%.1f").format(locale, milliseconds / 1000.0)
 }

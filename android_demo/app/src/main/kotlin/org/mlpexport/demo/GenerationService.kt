@@ -34,14 +34,24 @@ class GenerationService : Service() {
     override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
         if (intent?.action == ACTION_STOP) models.stop()
         // Always, and first: the system ends an app whose foreground service shows no notification in time.
-        val notification = notification(models.state)
-        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
-            startForeground(NOTIFICATION, notification, ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC)
-        } else {
-            startForeground(NOTIFICATION, notification)
-        }
+        if (!comeToForeground()) stopSelf()
         if (following == null) following = models.observe(::update)
         return START_NOT_STICKY // a killed answer is marked as interrupted; nothing goes on without the user
+    }
+
+    private fun comeToForeground(): Boolean {
+        val notification = notification(models.state)
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) {
+            startForeground(NOTIFICATION, notification)
+            return true
+        }
+        return try {
+            startForeground(NOTIFICATION, notification, ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC)
+            true
+        } catch (refused: IllegalStateException) { // today's six hours are used up
+            if (!isRefusal(refused)) throw refused
+            false
+        }
     }
 
     private fun update(state: ModelHost.State) {
@@ -95,12 +105,15 @@ class GenerationService : Service() {
     private fun stopAction(): Notification.Action {
         val intent = Intent(this, GenerationService::class.java).setAction(ACTION_STOP)
         val pending = PendingIntent.getService(this, 0, intent, PendingIntent.FLAG_IMMUTABLE)
-        return Notification.Action.Builder(Icon.createWithResource(this, R.drawable.ic_stop), getString(R.string.stop), pending)
-            .build()
+        val icon = Icon.createWithResource(this, R.drawable.ic_stop)
+        return Notification.Action.Builder(icon, getString(R.string.stop), pending).build()
     }
 
-    /** The system's limit of six hours a day. */
-    override fun onTimeout(startId: Int, fgsType: Int) = models.stop()
+    /** The system's limit of six hours a day: it ends the app whose service does not end within seconds. */
+    override fun onTimeout(startId: Int, fgsType: Int) {
+        models.stop()
+        stopSelf()
+    }
 
     override fun onDestroy() {
         following?.close()

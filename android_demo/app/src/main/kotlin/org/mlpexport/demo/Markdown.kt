@@ -10,6 +10,7 @@ import android.text.style.LeadingMarginSpan
 import android.text.style.RelativeSizeSpan
 import android.text.style.StyleSpan
 import android.text.style.TypefaceSpan
+import android.util.TypedValue
 
 /**
  * What models write of Markdown, as styled text: headings, bullets, bold, italic, code. All else stays as it is, and so
@@ -17,11 +18,9 @@ import android.text.style.TypefaceSpan
  */
 fun markdown(context: Context, text: String): CharSequence {
     if (text.none { it in "*`#-" }) return text
-    val indent = (INDENT_DP * context.resources.displayMetrics.density).toInt()
-    return MarkdownText(context.getColor(R.color.code), indent).format(text)
+    return MarkdownText(context).format(text)
 }
 
-private const val INDENT_DP = 16
 private val HEADING = Regex("""(#{1,6})\s+(.+?)\s*#*""")
 private val BULLET = Regex("""(\s*)[-*+]\s+(.*)""")
 private const val CODE = """`([^`]+)`"""
@@ -29,8 +28,11 @@ private const val BOLD = """\*\*([^*\s](?:.*?[^*\s])?)\*\*"""
 private const val ITALIC = """(?<![\w*])\*([^*\s](?:[^*]*?[^*\s])?)\*(?![\w*])"""
 private val INLINE = Regex("$CODE|$BOLD|$ITALIC")
 
-private class MarkdownText(private val codeColor: Int, private val indent: Int) {
+private class MarkdownText(context: Context) {
     private val out = SpannableStringBuilder()
+    private val codeColor = context.getColor(R.color.code)
+    private val bulletColor = context.getColor(R.color.on_surface_variant)
+    private val size = TypedValue.applyDimension(TypedValue.COMPLEX_UNIT_SP, 1f, context.resources.displayMetrics)
 
     fun format(text: String): CharSequence {
         var inBlock = false
@@ -53,8 +55,9 @@ private class MarkdownText(private val codeColor: Int, private val indent: Int) 
         }
         val bullet = BULLET.matchEntire(line) ?: return inline(line)
         val depth = bullet.groupValues[1].length / 2
-        val inset = LeadingMarginSpan.Standard(indent * depth)
-        styled({ listOf(inset, BulletSpan(indent / 2)) }) { inline(bullet.groupValues[2]) }
+        val inset = LeadingMarginSpan.Standard((depth * 16 * size).toInt())
+        val dot = BulletSpan((8 * size).toInt(), bulletColor, (2.5f * size).toInt())
+        styled({ listOf(inset, dot) }) { inline(bullet.groupValues[2]) }
     }
 
     private fun inline(text: String) {

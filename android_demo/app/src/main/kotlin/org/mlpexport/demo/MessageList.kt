@@ -10,8 +10,8 @@ import android.widget.ImageButton
 import android.widget.LinearLayout
 import android.widget.ScrollView
 import android.widget.TextView
-import kotlin.math.max
 import org.mlpexport.core.ChatMessage
+import kotlin.math.max
 
 /**
  * The messages of a conversation. Stays at the end while an answer grows, unless the reader has scrolled away from it.

@@ -1,8 +1,6 @@
 package org.mlpexport.demo
 
 import android.app.Application
-import java.io.File
-import java.util.concurrent.Executors
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Device
@@ -11,6 +9,8 @@ import org.mlpexport.core.EngineFactory
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.demo.engine.ExecuTorchEngine
 import org.mlpexport.demo.engine.PackedWeights
+import java.io.File
+import java.util.concurrent.Executors
 
 /** Holds what outlives Activities. Tests override [engines] and [bundleRoots] to put fakes in. */
 open class MlpApplication : Application() {
@@ -28,9 +28,12 @@ open class MlpApplication : Application() {
     val models by lazy { ModelHost(engines(), ::tokenizer, ::residentBytes) }
     val chats by lazy { Chats(conversations, models, settings, windows) }
 
-    /** For what takes longer than a frame: files, counts of tokens. In order, one at a time. */
-    val background by lazy { Executors.newSingleThreadExecutor { Thread(it, "background").apply { isDaemon = true } } }
-    val counter by lazy { ContextCounter(::tokenizer, background) }
+    /** For files. In order, one at a time. */
+    val background by lazy { thread("background") }
+
+    /** A thread of its own, as the first count reads the tokenizer: seconds. */
+    val counting by lazy { thread("counting") }
+    val counter by lazy { ContextCounter(::tokenizer, counting) }
 
     /** In the cache: they are made again where the system deletes them. */
     val packedWeights by lazy {
@@ -38,7 +41,8 @@ open class MlpApplication : Application() {
     }
 
     private val tokenizers = object : LinkedHashMap<Bundle, Tokenizer>() {
-        override fun removeEldestEntry(eldest: Map.Entry<Bundle, Tokenizer>) = size > 1 // a large vocabulary is megabytes
+        // One only: a large vocabulary is megabytes.
+        override fun removeEldestEntry(eldest: Map.Entry<Bundle, Tokenizer>) = size > 1
     }
 
     /** Takes long the first time: not on the main thread. */
@@ -60,6 +64,8 @@ open class MlpApplication : Application() {
     }
 
     protected open fun openTokenizer(bundle: Bundle): Tokenizer = Tokenizer.open(bundle.tokenizer)
+
+    private fun thread(name: String) = Executors.newSingleThreadExecutor { Thread(it, name).apply { isDaemon = true } }
 
     override fun onCreate() {
         super.onCreate()

@@ -2,9 +2,6 @@ package org.mlpexport.demo
 
 import android.os.Handler
 import android.os.Looper
-import java.io.Closeable
-import java.util.concurrent.Executors
-import java.util.concurrent.atomic.AtomicReference
 import org.mlpexport.core.Answer
 import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.AnswerListener
@@ -17,6 +14,9 @@ import org.mlpexport.core.GenerationSettings
 import org.mlpexport.core.PromptException
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.core.Turn
+import java.io.Closeable
+import java.util.concurrent.Executors
+import java.util.concurrent.atomic.AtomicReference
 
 /**
  * The one loaded model of the process and the one request that it works on; outlives Activities. Everything public is

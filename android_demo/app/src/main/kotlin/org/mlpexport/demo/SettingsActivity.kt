@@ -67,7 +67,7 @@ class SettingsActivity : Screen() {
     private fun fill(settings: GenerationSettings) {
         system.setText(settings.systemPrompt ?: manifest?.chat?.defaultSystem)
         temperature.progress = Math.round(settings.temperature * STEPS)
-        maxTokens.setText(settings.maxNewTokens.toString())
+        maxTokens.setText(minOf(settings.maxNewTokens, manifest?.context ?: settings.maxNewTokens).toString())
         maxTokens.error = null
     }
 

@@ -1,8 +1,15 @@
 package org.mlpexport.demo
 
+import android.Manifest.permission.POST_NOTIFICATIONS
+import android.app.Activity
 import android.content.ClipboardManager
+import android.content.Intent
+import android.graphics.Insets
+import android.net.Uri
+import android.view.KeyEvent
 import android.view.View
 import android.view.ViewGroup
+import android.view.WindowInsets
 import android.widget.EditText
 import android.widget.ImageButton
 import android.widget.TextView
@@ -18,8 +25,10 @@ import org.mlpexport.core.EngineFailure
 import org.mlpexport.core.FakeEngine.Call
 import org.mlpexport.core.GenerationSettings
 import org.mlpexport.core.Role
+import org.robolectric.Shadows.shadowOf
 import org.robolectric.fakes.RoboMenuItem
 import org.robolectric.shadows.ShadowToast
+import java.io.ByteArrayOutputStream
 import java.io.File
 
 class ChatActivityTest : ChatScreenTest() {
@@ -232,7 +241,7 @@ class ChatActivityTest : ChatScreenTest() {
             listOf("Tell me a story", "Once upon a", activity.getString(R.string.go_on_message), "time there was"),
             bubbles(activity),
         )
-        val fed = engine.calls.mapNotNull { (it as? Call.Prefill)?.text ?: (it as? Call.Generate)?.text }.joinToString("")
+        val fed = engine.cache
         assertTrue(fed, "<|im_start|>assistant\nOnce upon a<|im_end|>" in fed)
     }
 
@@ -345,10 +354,113 @@ class ChatActivityTest : ChatScreenTest() {
         val activity = open().get()
         ask(activity, "word ".repeat(200))
         settle()
-        bannerButton(activity, R.string.drop_oldest).performClick()
-        settle()
-        assertEquals(activity.getString(R.string.nothing_to_drop), ShadowToast.getTextOfLatestToast())
+        assertTrue(bannerText(activity), bannerText(activity).orEmpty().contains("128"))
         assertEquals(emptyList<Call>(), generated())
+        bannerButton(activity, R.string.edit_message).performClick()
+        ask(activity, "a word", "Yes", "<|im_end|>")
+        settle()
+        assertEquals(listOf("a word", "Yes"), bubbles(activity))
+        assertNull(bannerText(activity))
+    }
+
+    @Test
+    fun anAnswerThatFillsTheContextHasAWayOn() {
+        val activity = open().get()
+        ask(activity, "One", "1", "<|im_end|>")
+        ask(activity, "Count", *Array(300) { " a" })
+        settle()
+        assertEquals(AnswerEnd.CONTEXT_FULL, stored().messages.last().end)
+        assertEquals(activity.getString(R.string.context_full, "128"), bannerText(activity))
+        assertEquals("0 of 128 tokens left", activity.findViewById<TextView>(R.id.context).text.toString())
+        bannerButton(activity, R.string.new_conversation).performClick()
+        ask(activity, "Two", "2", "<|im_end|>")
+        assertEquals(listOf("Two", "2"), bubbles(activity))
+    }
+
+    @Test
+    fun aFullDiskIsSaidAndTheTextKept() {
+        File(app.filesDir, "conversations").writeText("in the way")
+        val activity = open().get()
+        say(activity, "Hello")
+        idle()
+        val said = bannerText(activity).orEmpty()
+        assertTrue(said, said.startsWith("The conversation could not be saved"))
+        assertEquals("Hello", activity.findViewById<EditText>(R.id.input).text.toString())
+        assertFalse(app.models.busy)
+    }
+
+    @Test
+    fun aConversationIsSavedAsAFile() {
+        val activity = open().get()
+        ask(activity, "One / two?", "1", "<|im_end|>")
+        activity.onOptionsItemSelected(RoboMenuItem(R.id.save))
+        val asked = shadowOf(activity).nextStartedActivityForResult.intent
+        assertEquals(Intent.ACTION_CREATE_DOCUMENT, asked.action)
+        assertEquals("One   two.txt", asked.getStringExtra(Intent.EXTRA_TITLE))
+        val file = Uri.parse("content://files/1")
+        val written = ByteArrayOutputStream()
+        shadowOf(app.contentResolver).registerOutputStream(file, written)
+        shadowOf(activity).receiveResult(asked, Activity.RESULT_OK, Intent().setData(file))
+        settle()
+        assertEquals("One / two?\n\nYou:\nOne / two?\n\nModel:\n1\n", written.toString())
+        assertEquals("Saved", ShadowToast.getTextOfLatestToast())
+    }
+
+    @Test
+    fun barsKeyboardAndCutoutDoNotCoverTheScreen() {
+        val activity = open().get()
+        val insets = WindowInsets.Builder()
+            .setInsets(WindowInsets.Type.statusBars(), Insets.of(0, 50, 0, 0))
+            .setInsets(WindowInsets.Type.displayCutout(), Insets.of(30, 0, 0, 0))
+            .setInsets(WindowInsets.Type.navigationBars(), Insets.of(0, 0, 0, 40))
+            .setInsets(WindowInsets.Type.ime(), Insets.of(0, 0, 0, 600))
+            .build()
+        val root = activity.findViewById<View>(R.id.screen)
+        root.dispatchApplyWindowInsets(insets)
+        val padding = listOf(root.paddingLeft, root.paddingTop, root.paddingRight, root.paddingBottom)
+        assertEquals(listOf(30, 50, 0, 600), padding)
+    }
+
+    @Test
+    fun aLongConversationShowsItsEndFirst() {
+        val store = app.conversations
+        val id = store.create("demo").id
+        repeat(60) { store.addUser(id, "message $it") }
+        val activity = open(id).get()
+        assertEquals((20..59).map { "message $it" }, bubbles(activity))
+        val column = activity.findViewById<ViewGroup>(R.id.messages).getChildAt(0) as ViewGroup
+        column.getChildAt(0).performClick()
+        assertEquals((0..59).map { "message $it" }, bubbles(activity))
+    }
+
+    @Test
+    fun controlEnterSends() {
+        val activity = open().get()
+        type(activity, "Hello")
+        val input = activity.findViewById<EditText>(R.id.input)
+        val enter = { state: Int -> KeyEvent(0, 0, KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_ENTER, 0, state) }
+        input.dispatchKeyEvent(enter(0))
+        assertEquals("a line of its own", emptyList<Any>(), app.conversations.list())
+        input.dispatchKeyEvent(enter(KeyEvent.META_CTRL_ON))
+        waitUntil("the end") { !app.models.busy }
+        assertEquals("Hello", stored().messages[0].text)
+    }
+
+    @Test
+    fun theNotificationIsAskedForOnce() {
+        val activity = open().get()
+        engine.pause()
+        say(activity, "Hello")
+        assertEquals(activity.getString(R.string.ask_notifications), bannerText(activity))
+        bannerButton(activity, R.string.allow).performClick()
+        val asked = shadowOf(activity).lastRequestedPermission.requestedPermissions.toList()
+        assertEquals(listOf(POST_NOTIFICATIONS), asked)
+        assertNull(bannerText(activity))
+        engine.resume()
+        waitUntil("the end") { !app.models.busy }
+        engine.pause()
+        say(activity, "Again")
+        assertNull(bannerText(activity))
     }
 
     @Test

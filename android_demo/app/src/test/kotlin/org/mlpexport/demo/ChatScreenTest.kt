@@ -9,7 +9,6 @@ import android.view.View
 import android.view.ViewGroup
 import android.widget.EditText
 import android.widget.TextView
-import java.io.File
 import org.junit.After
 import org.junit.Before
 import org.junit.runner.RunWith
@@ -23,6 +22,7 @@ import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
 import org.robolectric.shadows.ShadowDialog
+import java.io.File
 
 /** What tests of the conversation screens share. */
 @RunWith(RobolectricTestRunner::class)
@@ -101,6 +101,7 @@ abstract class ChatScreenTest {
     protected fun settle() {
         shadowOf(Looper.getMainLooper()).idleFor(java.time.Duration.ofSeconds(1))
         app.background.submit {}.get()
+        app.counting.submit {}.get()
         idle()
     }
 

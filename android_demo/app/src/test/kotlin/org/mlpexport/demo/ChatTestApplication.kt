@@ -1,12 +1,12 @@
 package org.mlpexport.demo
 
-import java.io.File
-import java.util.concurrent.CopyOnWriteArrayList
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.EngineFactory
 import org.mlpexport.core.FakeEngine
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.core.WordTokenizer
+import java.io.File
+import java.util.concurrent.CopyOnWriteArrayList
 
 /** The application with scripted engines, and a bundle "demo" of 128 tokens' context. */
 class ChatTestApplication : MlpApplication() {

@@ -36,7 +36,8 @@ class ConversationsActivityTest : ChatScreenTest() {
 
     private fun openList(): Activity {
         val intent = ConversationsActivity.intent(app)
-        val activity = track(Robolectric.buildActivity(ConversationsActivity::class.java, intent)).setup().visible().get()
+        val controller = track(Robolectric.buildActivity(ConversationsActivity::class.java, intent))
+        val activity = controller.setup().visible().get()
         settle()
         return activity
     }
@@ -57,7 +58,7 @@ class ConversationsActivityTest : ChatScreenTest() {
     }
 
     private fun three() {
-        store("How do I make a good cup of coffee?", "Use fresh beans and good water, and grind them just before you brew.")
+        store("How do I make a good cup of coffee?", "Use fresh beans and good water, and grind them late.")
         store("Plan a weekend in Lisbon", "Start in Alfama, take tram 28, and have pastéis de nata in Belém.")
         store("Rewrite: the meeting is moved to Tuesday", "The meeting has been moved to Tuesday.")
     }
@@ -67,7 +68,11 @@ class ConversationsActivityTest : ChatScreenTest() {
         three()
         val activity = openList()
         assertEquals(
-            listOf("Rewrite: the meeting is moved to Tuesday", "Plan a weekend in Lisbon", "How do I make a good cup of coffee?"),
+            listOf(
+                "Rewrite: the meeting is moved to Tuesday",
+                "Plan a weekend in Lisbon",
+                "How do I make a good cup of coffee?",
+            ),
             titles(activity),
         )
         screenshot(activity, "conversations")
@@ -85,9 +90,10 @@ class ConversationsActivityTest : ChatScreenTest() {
     @Test
     fun none() {
         val activity = openList()
-        assertEquals(activity.getString(R.string.no_conversations), activity.findViewById<TextView>(R.id.empty_text).text.toString())
+        assertTrue(texts(activity).toString(), activity.getString(R.string.no_conversations) in texts(activity))
         assertEquals(View.VISIBLE, activity.findViewById<View>(R.id.empty).visibility)
-        assertEquals("no bundle is known to begin with", View.GONE, activity.findViewById<View>(R.id.new_chat).visibility)
+        val new = activity.findViewById<View>(R.id.new_chat)
+        assertEquals("no bundle is known to begin with", View.GONE, new.visibility)
         screenshot(activity, "conversations-empty")
     }
 

@@ -76,7 +76,8 @@ class GenerationServiceTest : ChatScreenTest() {
     @Test
     fun theChannelIsQuiet() {
         Robolectric.buildService(GenerationService::class.java).create().destroy()
-        val channel = app.getSystemService(NotificationManager::class.java).getNotificationChannel(GenerationService.CHANNEL)
+        val notifications = app.getSystemService(NotificationManager::class.java)
+        val channel = notifications.getNotificationChannel(GenerationService.CHANNEL)
         assertEquals(NotificationManager.IMPORTANCE_LOW, channel.importance)
     }
 }

@@ -42,7 +42,8 @@ class MarkdownTest {
 
     @Test
     fun inline() {
-        assertEquals("a <b>bold</b> and <i>slanted</i> word, <c>x = 1</c>", shown("a **bold** and *slanted* word, `x = 1`"))
+        assertEquals("a <b>bold</b> and <i>slanted</i> word", shown("a **bold** and *slanted* word"))
+        assertEquals("so <c>x = 1</c>.", shown("so `x = 1`."))
         assertEquals("<b>two words</b> <b>more</b>", shown("**two words** **more**"))
         assertEquals("<c>**not bold**</c>", shown("`**not bold**`"))
     }
@@ -62,9 +63,9 @@ class MarkdownTest {
 
     @Test
     fun whatIsNoMarkStays() {
-        for (text in listOf("", "plain", "2 * 3 * 4", "a*b*c", "** no", "half **bold", "half `code", "#hashtag", "-5 degrees", "\n\n")) {
-            assertEquals(text, shown(text))
-        }
+        val texts =
+            listOf("", "plain", "2 * 3 * 4", "a*b*c", "** no", "half **bold", "half `code", "#tag", "-5 °C", "\n\n")
+        for (text in texts) assertEquals(text, shown(text))
     }
 
     @Test

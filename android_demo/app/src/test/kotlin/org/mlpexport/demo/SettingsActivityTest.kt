@@ -39,12 +39,14 @@ class SettingsActivityTest : ChatScreenTest() {
 
     @Test
     fun untouchedSettingsStayTheDefaults() {
+        app.writeBundle("demo", context = 2048)
         openSettings().pause()
         assertEquals(GenerationSettings(), app.settings["demo"])
     }
 
     @Test
     fun anImpossibleLengthIsSaidAndNotKept() {
+        app.settings["demo"] = GenerationSettings(maxNewTokens = 77)
         for (wrong in listOf("", "0", "129", "9999999")) {
             val controller = openSettings()
             val activity = controller.get()
@@ -53,7 +55,7 @@ class SettingsActivityTest : ChatScreenTest() {
             field(activity, R.id.system).requestFocus()
             assertNotNull("an error for “$wrong”", field(activity, R.id.max_tokens).error)
             controller.pause()
-            assertEquals("after “$wrong”", 512, app.settings["demo"].maxNewTokens)
+            assertEquals("after “$wrong”", 77, app.settings["demo"].maxNewTokens)
         }
         val activity = openSettings().get()
         field(activity, R.id.max_tokens).setText("128")
@@ -66,9 +68,9 @@ class SettingsActivityTest : ChatScreenTest() {
         app.settings["demo"] = GenerationSettings("Be brief.", 0.7f, 99)
         val controller = openSettings()
         controller.get().findViewById<View>(R.id.reset).performClick()
-        assertEquals("512", field(controller.get(), R.id.max_tokens).text.toString())
+        assertEquals("128", field(controller.get(), R.id.max_tokens).text.toString()) // all of this context
         controller.pause()
-        assertEquals(GenerationSettings(), app.settings["demo"])
+        assertEquals(GenerationSettings(maxNewTokens = 128), app.settings["demo"])
     }
 
     @Test
