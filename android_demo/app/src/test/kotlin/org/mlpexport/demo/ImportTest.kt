@@ -141,7 +141,7 @@ class ImportTest : ScreenTest() {
         val folder = TestBundles.write(downloads, "smol")
         File(folder, "model.pte").writeBytes(ByteArray(0))
         chooseFolder(documents.tree("smol"))
-        assertFails("model.pte: 0 of 3000")
+        assertFails("model.pte has 0 bytes where the manifest says 3,000")
     }
 
     @Test
