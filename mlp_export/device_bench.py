@@ -263,7 +263,7 @@ def _wait(phone: Phone, path: str, progress: Progress, silence_seconds: float, c
             if result is None and silent > _START_SECONDS:
                 raise MissingError(
                     f"the app on {phone.serial} has not begun after {_START_SECONDS:.0f} s",
-                    "unlock the phone and keep its screen on; accept what the app asks, then run this again",
+                    "unlock the phone, keep its screen on, and see what the app shows: it may be measuring something else",
                 )
             if silent > silence_seconds or clock.now() - begun > _MOST_SECONDS:
                 raise MissingError(

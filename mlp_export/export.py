@@ -24,7 +24,7 @@ from mlp_export.bundle import (
     TokenizerInfo,
     check_target,
 )
-from mlp_export.chat import ChatFormat, derive_chat_format, read_chat_template
+from mlp_export.chat import derive_chat_format, read_chat_template
 from mlp_export.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.checkpoint_formats.compressed_tensors import read_record
 from mlp_export.config import ModelConfig
@@ -41,6 +41,7 @@ from mlp_export.resolve import ResolvedModel, download_bytes, resolve, resolve_c
 from mlp_export.resources import human_bytes, require
 from mlp_export.token_scores import entries
 from mlp_export.tokenizer import Tokenizer
+from mlp_export.tokenizer_config import write_tokenizer_config
 from mlp_export.verify import VerificationReport, verify
 
 Quantizer = Literal["gptq", "nearest"]
@@ -208,7 +209,9 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config, checkpoint.formats)
         quantizer = _quantizer(options, checkpoint.kind, scheme)
         tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
-        chat = _chat_format(found.folder, checkpoint.config, tokenizer)
+        template = read_chat_template(found.folder)
+        stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
+        chat = None if template is None else derive_chat_format(template, stop)
         costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     source = checkpoint
@@ -228,6 +231,8 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
         (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
         files = tokenizer.write(writer.folder)
+        stops = tuple(stop) if chat is None else chat.stop
+        write_tokenizer_config(writer.folder, template, tokenizer, stops, settled.build.context)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
         if (record := read_record(checkpoint.path)) is not None:
             quantization["quantizer"] = record
@@ -376,15 +381,6 @@ def _quantizer(options: ExportOptions, kind: Kind, scheme: Scheme) -> Quantizer:
         reason = f"a checkpoint that is quantized already ({kind})" if kind != "float" else "weights of 8 bits"
         raise UsageError(f"--quantizer gptq for {reason}", "leave it out: it is for int4 without training")
     return options.quantizer or ("gptq" if kind == "float" and scheme.bits == 4 else "nearest")
-
-
-def _chat_format(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> ChatFormat | None:
-    """The chat template as strings; None where the checkpoint has none, or one that strings cannot say."""
-    template = read_chat_template(folder)
-    if template is None:
-        return None
-    spelled = [tokenizer.token(token) for token in config.eos_ids]
-    return derive_chat_format(template, [text for text in spelled if text is not None])
 
 
 def _range_text(

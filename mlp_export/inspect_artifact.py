@@ -17,6 +17,8 @@ from mlp_export.backends.base import BACKENDS, PlacementForecast, get_backend
 from mlp_export.bundle import MANIFEST, Bundle
 from mlp_export.errors import InputError
 from mlp_export.program_tables import CACHE_WRITERS, EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
+from mlp_export.runners import RunnerFit, runner_fits
+from mlp_export.tokenizer_config import has_chat_template
 
 # Delegate id in the file -> backend
 _BACKENDS = {"XnnpackBackend": "xnnpack", "QnnBackend": "qnn", "CoreMLBackend": "coreml"}
@@ -54,7 +56,8 @@ class Inspection:
     compatibility_issues: list[str]  # why the stock runtime of a phone will not load it, or not run it rightly
     operators: list[str]  # of forward, outside delegates
     quantization: dict[str, Any]
-    runtimes: dict[str, str]  # runtime -> least version that runs it
+    runtimes: dict[str, str]  # runtime -> minimum version that runs it
+    runners: list[RunnerFit]  # of other people's apps, each with what it needs or why it cannot
     segments: list[Segment]
     model: dict[str, Any] | None
 
@@ -67,7 +70,9 @@ class Inspection:
         sums: Counter[str] = Counter()
         for segment in self.segments:
             sums[segment.name.split(".")[0].split()[0]] += segment.bytes
-        return {**self.to_json(), "segments": dict(sums), "placement_forecast": self._forecast()}
+        runners = {fit.name: f"{'yes' if fit.runs else 'no'}: {fit.says}" for fit in self.runners}
+        forecast = self._forecast()
+        return {**self.to_json(), "segments": dict(sums), "placement_forecast": forecast, "runners": runners}
 
     def _forecast(self) -> list[str] | None:
         found = self.placement_forecast
@@ -108,6 +113,8 @@ def inspect_artifact(path: Path) -> Inspection:
     quantization: dict[str, Any] = {"embedding": _embedding_type(calls), "kv_cache": cache_type}
     manifest = bundle.manifest if bundle else None
     compiled_for = dict(backend.describe(pte)) if backend else {}
+    runtimes = manifest.backend.min_runtime if manifest else _min_runtime(forward, calls, compiled_for)
+    template = has_chat_template(bundle.path) if bundle else None
     return Inspection(
         path=str(path),
         backend=manifest.backend.name if manifest else known[0] if known else None,
@@ -128,7 +135,8 @@ def inspect_artifact(path: Path) -> Inspection:
         compatibility_issues=compatibility_issues,
         operators=sorted({name for name, _ in calls}),
         quantization={**quantization, **manifest.quantization} if manifest else quantization,
-        runtimes=manifest.backend.min_runtime if manifest else _min_runtime(forward, calls, compiled_for),
+        runtimes=runtimes,
+        runners=runner_fits(set(delegates), set(methods), runtimes, compatibility_issues, template),
         segments=segments,
         model=asdict(manifest.model) if manifest else None,
     )

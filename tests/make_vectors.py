@@ -891,6 +891,16 @@ def tokenizers() -> Values:
         "...!!!???",
         "\u0663\u0664 \u00bd \u2163 10\u00b2",
         "\u2581under_score\u2581",
+        "trailing space ",
+        " \n \n",
+        "a\u0085f\x0bg\x0ch\x1ci\u2028j",
+        "'tis DON'T we'RE '\u017f \u2019s",
+        "HTTPServer camelCase snake_case \u01c5x \u1f88 __init__",
+        "<|us <|user<|user|> <|end|><|end|>",
+        "cat catalog  cat  cat. [MASK] x[MASK]  y caf\u00e9s cafe\u0301",
+        "http://example.org/a//b?c=d&e=%20#f\n\tif (x != y) { return; }\n",
+        "\U0001d4d0 \U00020000 \ufb01 \uff21 \u212b \u0378\ufeff\uffff",
+        "word" * 20 + " " + "xyz" * 30,
     ]
     made = {
         "GPT-2": _byte_level(_GPT2),
@@ -898,8 +908,10 @@ def tokenizers() -> Values:
         "Llama 4 and MobileLLM-Pro": _byte_level(_LLAMA4_WORDS, ignore_merges=True),
         "Qwen": _byte_level(_QWEN, nfc=True),
         "SmolLM2": _byte_level(None, digits=True),
-        "Llama 2": _sentence_pieces(pre_tokenizer=False),
-        "Metaspace": _sentence_pieces(pre_tokenizer=True),
+        "Added tokens of all kinds": _with_added_tokens(),
+        "Llama 2": _sentence_pieces(None),
+        "Metaspace": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
+        "Metaspace, words": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="always", split=True)),
     }
     return {
         "about": (
@@ -930,10 +942,22 @@ def _byte_level(
     return _trained(tokenizer, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
 
 
-def _sentence_pieces(*, pre_tokenizer: bool) -> HFTokenizer:
+def _with_added_tokens() -> HFTokenizer:
+    tokenizer = _byte_level(None, nfc=True)
+    tokenizer.add_tokens(
+        [
+            AddedToken("cat", single_word=True, normalized=True, special=False),
+            AddedToken("caf\u00e9", normalized=True, special=False),
+            AddedToken("[MASK]", lstrip=True, rstrip=True, normalized=False, special=True),
+        ]
+    )
+    return tokenizer
+
+
+def _sentence_pieces(pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> HFTokenizer:
     tokenizer = HFTokenizer(BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    if pre_tokenizer:
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
     else:
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
     tokenizer.decoder = decoders.Sequence(

@@ -188,10 +188,10 @@ def quick(reports: dict[str, ExportReport], emitted: dict[str, bytes], monkeypat
 def test_a_bundle_is_whole_and_alone(reports: dict[str, ExportReport]) -> None:
     path = reports["cpu"].bundle.path
     assert left_in(path.parent) == ["cpu", "float"]
-    assert left_in(path) == ["LICENSE", "manifest.json", "model.pte", "tokenizer.json"]
+    assert left_in(path) == ["LICENSE", "manifest.json", "model.pte", "tokenizer.json", "tokenizer_config.json"]
     opened = Bundle.open(path)
     assert opened.manifest == reports["cpu"].bundle.manifest
-    assert set(opened.manifest.files) == {"LICENSE", "model.pte", "tokenizer.json"}
+    assert set(opened.manifest.files) == {"LICENSE", "model.pte", "tokenizer.json", "tokenizer_config.json"}
     for name, entry in opened.manifest.files.items():
         data = (path / name).read_bytes()
         assert (entry.bytes, entry.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -650,7 +650,9 @@ def test_a_chat_template_that_strings_cannot_say_is_left_out(
     shutil.copytree(cpu, folder)
     values = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**values, "chat_template": template}))
-    assert export(options(folder, tmp_path / "b"), QUIET).bundle.manifest.chat is None
+    bundle = export(options(folder, tmp_path / "b"), QUIET).bundle
+    assert bundle.manifest.chat is None
+    assert json.loads((bundle.path / "tokenizer_config.json").read_text())["chat_template"] == template
 
 
 # Targets
