@@ -16,11 +16,17 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as HFTokenizer
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
 from mlp_export.bundle import Bundle, BundleError, Manifest
 from mlp_export.chat import ChatFormat, Message
 from mlp_export.device_fit import Device, device_fit
 from mlp_export.errors import InputError
 from mlp_export.generate import StopStrings
+from mlp_export.tokenizer import _LLAMA4_WORDS
 
 VECTORS = Path(__file__).with_name("vectors")
 
@@ -52,6 +58,7 @@ def vectors() -> dict[str, str]:
         "device_fit.json": device_fits,
         "error_codes.json": error_codes,
         "bench.json": bench,
+        "tokenizers.json": tokenizers,
     }
     # ASCII: a reader of one line must not depend on an encoding
     return {name: json.dumps(make(), indent=1, ensure_ascii=True) + "\n" for name, make in made.items()}
@@ -849,6 +856,128 @@ def _run(tokens: int, repetition: int, prefill: float, steps: int, decode: float
         "decode_s": decode,
         "thermal": thermal,
     }
+
+
+# tokenizers.json
+
+_TRAINING = (
+    "The river rises in the hills to the north and is joined by two streams before it comes to the town. It's 1,234 "
+    "metres long; they'll measure it again in 2026, won't they? def f(x):\n    return x + 100\n\n"
+    "Gr\u00fc\u00dfe aus M\u00fcnchen, caf\u00e9, na\u00efve. \u4e16\u754c\u4f60\u597d \u0643\u062a\u0627\u0628 "
+    "\u041f\u0440\u0438\u0432\u0435\u0442 \U0001f642 "
+) * 4
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_ENDS = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_LLAMA3 = rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_ENDS}"
+_QWEN = rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_ENDS}"
+
+
+def tokenizers() -> Values:
+    texts = [
+        "",
+        " ",
+        "a",
+        "The river rises in the hills.",
+        "It's 1,234 metres; they'LL see in 2026, won't they?",
+        "  two  spaces   three \t tab\n\n\nlines \r\n end  ",
+        "def f(x):\n    return x + 1000000\n",
+        "Gr\u00fc\u00dfe aus M\u00fcnchen, caf\u00e9 cafe\u0301",
+        "\u4e16\u754c\u4f60\u597d \u0643\u062a\u0627\u0628 \u041f\u0440\u0438\u0432\u0435\u0442",
+        "\U0001f642\U0001f44b\U0001f3fd \u200b\u00a0\u3000x",
+        "<|user|>\nhello<|end|>\n<|assistant|>\n",
+        "a<|end|> b <|end|>",
+        "<|end",
+        "x\x00y\x7f",
+        "...!!!???",
+        "\u0663\u0664 \u00bd \u2163 10\u00b2",
+        "\u2581under_score\u2581",
+        "trailing space ",
+        " \n \n",
+        "a\u0085f\x0bg\x0ch\x1ci\u2028j",
+        "'tis DON'T we'RE '\u017f \u2019s",
+        "HTTPServer camelCase snake_case \u01c5x \u1f88 __init__",
+        "<|us <|user<|user|> <|end|><|end|>",
+        "cat catalog  cat  cat. [MASK] x[MASK]  y caf\u00e9s cafe\u0301",
+        "http://example.org/a//b?c=d&e=%20#f\n\tif (x != y) { return; }\n",
+        "\U0001d4d0 \U00020000 \ufb01 \uff21 \u212b \u0378\ufeff\uffff",
+        "word" * 20 + " " + "xyz" * 30,
+    ]
+    made = {
+        "GPT-2": _byte_level(_GPT2),
+        "Llama 3": _byte_level(_LLAMA3),
+        "Llama 4 and MobileLLM-Pro": _byte_level(_LLAMA4_WORDS, ignore_merges=True),
+        "Qwen": _byte_level(_QWEN, nfc=True),
+        "SmolLM2": _byte_level(None, digits=True),
+        "Added tokens of all kinds": _with_added_tokens(),
+        "Llama 2": _sentence_pieces(None),
+        "Metaspace": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
+        "Metaspace, words": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="always", split=True)),
+    }
+    return {
+        "about": (
+            "Small tokenizers of the kinds that bundles have (tokenizer.json as text) and the ids of texts, special "
+            "tokens recognised and none added."
+        ),
+        "tokenizers": {name: tokenizer.to_str() for name, tokenizer in made.items()},
+        "cases": [
+            {"tokenizer": name, "text": text, "ids": tokenizer.encode(text, add_special_tokens=False).ids}
+            for name, tokenizer in made.items()
+            for text in texts
+        ],
+    }
+
+
+def _byte_level(
+    pattern: str | None, *, ignore_merges: bool = False, nfc: bool = False, digits: bool = False
+) -> HFTokenizer:
+    tokenizer = HFTokenizer(BPE(ignore_merges=ignore_merges))
+    if nfc:
+        tokenizer.normalizer = normalizers.NFC()
+    parts: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if digits else []
+    if pattern:
+        parts.append(pre_tokenizers.Split(Regex(pattern), "isolated"))
+    parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _trained(tokenizer, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+
+
+def _with_added_tokens() -> HFTokenizer:
+    tokenizer = _byte_level(None, nfc=True)
+    tokenizer.add_tokens(
+        [
+            AddedToken("cat", single_word=True, normalized=True, special=False),
+            AddedToken("caf\u00e9", normalized=True, special=False),
+            AddedToken("[MASK]", lstrip=True, rstrip=True, normalized=False, special=True),
+        ]
+    )
+    return tokenizer
+
+
+def _sentence_pieces(pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> HFTokenizer:
+    tokenizer = HFTokenizer(BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    else:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return _trained(tokenizer, first=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))])
+
+
+def _trained(tokenizer: HFTokenizer, *, initial_alphabet: Sequence[str] = (), first: Sequence[str] = ()) -> HFTokenizer:
+    trainer = BpeTrainer(
+        vocab_size=480, initial_alphabet=list(initial_alphabet), special_tokens=list(first), show_progress=False
+    )
+    # A word at a time for models without words of their own: merges across the whole text would learn it by heart.
+    tokenizer.train_from_iterator(_TRAINING.split(" ") if first else [_TRAINING], trainer)
+    values = json.loads(tokenizer.to_str())
+    values["added_tokens"] = [entry for entry in values["added_tokens"] if not entry["content"].startswith("<0x")]
+    tokenizer = HFTokenizer.from_str(json.dumps(values))
+    specials = [AddedToken(text, special=True, normalized=False) for text in ("<|user|>", "<|assistant|>", "<|end|>")]
+    tokenizer.add_special_tokens(specials)
+    return tokenizer
 
 
 if __name__ == "__main__":

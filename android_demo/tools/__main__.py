@@ -22,7 +22,7 @@ from android_demo.tools.apk import (
     npm_runtime,
 )
 from android_demo.tools.common import CACHE, ROOT, BuildError
-from android_demo.tools.compile import Project
+from android_demo.tools.compile import PACKED, Project
 from android_demo.tools.emulator import run_on_device, summary
 from android_demo.tools.jvm_tests import Outcome, find_tests, run_tests
 from mlp_export.errors import MlpExportError, UsageError
@@ -153,6 +153,7 @@ def _runner(
     folder = project.app_tests("endToEnd")
     bundles = options.bundles.resolve()
     properties |= {"bundle": bundles / "real", "tiny.bundle": bundles / "tiny", "answers": bundles / "answers.json"}
+    properties["packed.library"] = project.native / PACKED
     agent = [f"-agentpath:{project.native / SHIM}", f"-Djava.library.path={project.native}"]
     return folder, [folder, project.app_source / "endToEnd/resources", *path], properties, agent
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import struct
-import subprocess
 import tempfile
 import xml.etree.ElementTree as ET
 import zipfile
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_demo.tools.classfile import ClassFile, Member, read_classes
-from android_demo.tools.common import BuildError, java_tool, run
+from android_demo.tools.common import BuildError, java_home, java_tool, run
 from android_demo.tools.compile import ANDROID_NAMESPACE, Project, content_digest, make_jar
 from android_demo.tools.fetch import ANDROID, jars
 from mlp_export.errors import InputError
@@ -191,22 +190,12 @@ def shrink(project: Project) -> list[Path]:
         command = [java_tool("java"), "-Xmx1500m", "-XX:+UseSerialGC", "-cp", *jars(project.cache, "r8")]
         command += ["com.android.tools.r8.R8", "--release", "--min-api", project.properties["minSdk"], "--output", out]
         # Android's classes as Robolectric packs them have no java.*: the JDK has.
-        command += [part for jar in platform for part in ("--lib", jar)] + ["--lib", _java_home()]
+        command += [part for jar in platform for part in ("--lib", jar)] + ["--lib", java_home()]
         command += [part for file in rules for part in ("--pg-conf", file)]
         run("r8", [*command, code, *program])
 
     project.unless_made(out, content_digest([*folders, *program, *rules], ["r8"]), make)
     return sorted(out.glob("*.dex"))
-
-
-def _java_home() -> str:
-    shown = subprocess.run(
-        [java_tool("java"), "-XshowSettings:properties", "-version"], check=True, capture_output=True, text=True
-    )
-    found = re.search(r"java\.home = (.+)", shown.stderr)
-    if not found:
-        raise BuildError("java does not say where its home is", "set JAVA_HOME")
-    return found.group(1).strip()
 
 
 def _link_for_release(project: Project, extract_libraries: bool, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -59,6 +60,16 @@ def java_tool(name: str) -> str:
     """`java`, `javac` or `keytool` of JAVA_HOME, or else the one on PATH."""
     home = os.environ.get("JAVA_HOME")
     return str(Path(home, "bin", name)) if home else name
+
+
+def java_home() -> str:
+    """The home of the JDK that `java_tool` is of."""
+    settings = [java_tool("java"), "-XshowSettings:properties", "-version"]
+    shown = subprocess.run(settings, check=True, capture_output=True, text=True).stderr
+    found = re.search(r"java\.home = (.+)", shown)
+    if not found:
+        raise BuildError("java does not say where its home is", "set JAVA_HOME")
+    return found.group(1).strip()
 
 
 def joined(paths: Sequence[Path]) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from android_demo.tools import android_library
 from android_demo.tools.android_library import SHIM_SOURCE, prepare
-from android_demo.tools.common import DEMO, gradle_properties, java_tool, joined, run
+from android_demo.tools.common import DEMO, ROOT, gradle_properties, java_home, java_tool, joined, run
 from android_demo.tools.fetch import ANDROID, FRAMEWORK, jars
 
 ANDROID_NAMESPACE = "http://schemas.android.com/apk/res/android"
+PACKED = "libpacked.so"  # the JNI function for packed weights, in a library of its own
 # Less memory and, for compilations this small, less time.
 _SMALL_JVM = ["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 # Android's classes as Robolectric packs them carry annotations that Google's stubs do not: whether null may be passed.
@@ -152,16 +153,25 @@ class Project:
 
     @cached_property
     def native(self) -> Path:
-        """The folder of the x86-64 libraries, patched for a JVM of this machine, with their loader."""
-        out = self.out / "native"
-        package = self.cache / ANDROID / "package/third-party/android/libs/executorch/x86_64"
+        """The folder of the x86-64 libraries, patched for a JVM of this machine, with their loader; and of `PACKED`."""
+        out, package = self.out / "native", self.cache / ANDROID / "package/third-party"
         fbjni = next((self.cache / "app").glob("fbjni-*")) / "jni/x86_64"
-        libraries = [package / "libexecutorch.so", fbjni / "libfbjni.so", fbjni / "libc++_shared.so"]
-        self.unless_made(
-            out,
-            content_digest([*libraries, SHIM_SOURCE, Path(android_library.__file__)], []),
-            lambda: prepare(libraries, ["g++"], out),
-        )
+        libraries = [package / "android/libs/executorch/x86_64/libexecutorch.so"]
+        libraries += [fbjni / "libfbjni.so", fbjni / "libc++_shared.so"]
+        function, headers = self.app_source / "main/cpp", ROOT / "mlp_export/native"
+
+        def make() -> None:
+            prepare(libraries, ["g++"], out)
+            java, included = Path(java_home(), "include"), package / "include"
+            flags = "-std=c++17 -O1 -shared -fPIC -DC10_USING_CUSTOM_GENERATED_MACROS".split()
+            folders = [included, included / "executorch/runtime/core/portable_type/c10", headers, java, java / "linux"]
+            flags += [f"-I{folder}" for folder in folders]
+            linked = [out / "libexecutorch.so", "-Wl,--allow-shlib-undefined"]
+            source = function / "packed_weights_jni.cpp"
+            run("g++ packed weights", ["g++", *flags, "-w", source, "-o", out / PACKED, *linked])
+
+        sources = [*libraries, SHIM_SOURCE, Path(android_library.__file__), function, headers / "packed_cache.h"]
+        self.unless_made(out, content_digest(sources, [PACKED]), make)
         return out
 
     def unless_made(self, out: Path, digest: str, make: Callable[[], object]) -> None:

@@ -1,6 +1,5 @@
 package org.mlpexport.demo
 
-import com.google.gson.JsonParser
 import java.io.File
 import org.junit.After
 import org.junit.Assert.assertEquals
@@ -257,9 +256,5 @@ class RealEngineTest {
         )
 
         fun user(text: String) = Turn(Role.USER, text)
-
-        fun hostAnswers(): Map<String, String> =
-            JsonParser.parseString(File(System.getProperty("answers")).readText()).asJsonObject.entrySet()
-                .associate { it.key to it.value.asString }
     }
 }

@@ -4,7 +4,8 @@ import android.content.Context
 
 /** All that a manifest says, for those who want to know. */
 class BundleDetails(private val context: Context) {
-    fun text(entry: BundleEntry.Usable): String {
+    /** [packedBytes]: what the runtime keeps of the packed weights beside the bundle. */
+    fun text(entry: BundleEntry.Usable, packedBytes: Long): String {
         val manifest = entry.bundle.manifest
         val backend = manifest.backend
         return listOf(
@@ -17,6 +18,7 @@ class BundleDetails(private val context: Context) {
             R.string.bundle_details_memory to context.size(manifest.deviceRamBytes),
             R.string.bundle_details_cache to context.size(manifest.kvCacheBytes + manifest.kvScaleBytes),
             R.string.bundle_details_size to context.size(manifest.files.values.sumOf { it.bytes }),
+            R.string.bundle_details_packed to if (packedBytes > 0) context.size(packedBytes) else "",
             R.string.bundle_details_exporter to manifest.exporter?.let { "${it.name} ${it.version}" }.orEmpty(),
             R.string.bundle_details_source to context.getString(source(entry.source)),
             R.string.bundle_details_folder to entry.folder.path,

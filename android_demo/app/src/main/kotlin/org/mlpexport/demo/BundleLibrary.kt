@@ -7,6 +7,7 @@ import org.mlpexport.core.BundleProblem
 import org.mlpexport.core.Device
 import org.mlpexport.core.DeviceFit
 import org.mlpexport.core.deviceFit
+import org.mlpexport.demo.engine.PackedWeights
 import java.io.Closeable
 import java.io.File
 import java.io.IOException
@@ -23,6 +24,7 @@ class BundleLibrary(
     private val ledger: HashLedger,
     private val importer: BundleImporter,
     private val device: () -> Device,
+    private val packedWeights: PackedWeights,
     private val looker: ExecutorService = thread("bundles"),
     private val worker: ExecutorService = thread("hashes and imports"),
 ) {
@@ -71,9 +73,13 @@ class BundleLibrary(
         return Closeable { listeners -= listener }
     }
 
+    // The looker's.
+    private var cleaned = false
+
     /** Looks at the storage, and then checks the hashes of what is new. */
     fun refresh() = looker.execute {
         val device = device()
+        if (!cleaned) clean()
         val items = repository.list().map { entry ->
             Item(entry, (entry as? BundleEntry.Usable)?.let { deviceFit(it.bundle.manifest, device) })
         }.sortedByDescending { it.canOpen }
@@ -82,6 +88,13 @@ class BundleLibrary(
             show(snapshot.copy(items = items, device = device, unreadable = unreadable))
             items.forEach { check(it.entry) }
         }
+    }
+
+    /** Once for each process: what imports that were killed and bundles that are gone have left behind. */
+    private fun clean() {
+        cleaned = true
+        repository.deletePartialImports()
+        packedWeights.deleteAllBut(repository.list().filterIsInstance<BundleEntry.Usable>().map { it.bundle })
     }
 
     /** Starts an import of what [source] lists, on the worker's thread; false while another one runs. */
@@ -101,9 +114,13 @@ class BundleLibrary(
                 Imported(name, e)
             } catch (e: IOException) {
                 Imported(name, e)
-            } catch (e: RuntimeException) {
-                // SecurityException without permission, CancellationException, and what a provider throws of its own.
+            } catch (e: CancellationException) {
                 Imported(name, e)
+            } catch (e: SecurityException) {
+                Imported(name, e)
+            } catch (e: RuntimeException) {
+                // Whatever the provider of another app throws.
+                Imported(name, IOException(e.message ?: e.javaClass.simpleName, e))
             }
             main.post {
                 show(snapshot.copy(importing = null, imported = outcome))
@@ -123,6 +140,7 @@ class BundleLibrary(
     /** Deletes in the background; [then] gets whether all is gone. */
     fun delete(entry: BundleEntry, then: (Boolean) -> Unit) = looker.execute {
         val gone = repository.delete(entry)
+        (entry as? BundleEntry.Usable)?.let { packedWeights.delete(it.bundle) }
         main.post {
             then(gone)
             refresh()

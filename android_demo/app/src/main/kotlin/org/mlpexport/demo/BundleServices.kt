@@ -2,10 +2,16 @@ package org.mlpexport.demo
 
 import android.content.Context
 import org.mlpexport.core.Device
+import org.mlpexport.demo.engine.PackedWeights
 import java.io.File
 
 /** Everything about bundles that outlives screens. */
-class BundleServices(context: Context, roots: List<BundleRoot>, device: () -> Device) {
+class BundleServices(
+    context: Context,
+    roots: List<BundleRoot>,
+    packedWeights: PackedWeights,
+    device: () -> Device,
+) {
     private val ledger = HashLedger(File(context.filesDir, "checked.json"))
     val repository = BundleRepository(roots, ledger)
     val library = BundleLibrary(
@@ -13,6 +19,7 @@ class BundleServices(context: Context, roots: List<BundleRoot>, device: () -> De
         ledger,
         BundleImporter(roots.first { it.source == BundleSource.IMPORTED }.folder, ledger),
         device,
+        packedWeights,
     )
     val licenses = Licenses(context.getSharedPreferences("licenses", Context.MODE_PRIVATE))
 

@@ -69,6 +69,7 @@ class BundlesActivity : Screen() {
     override fun onResume() {
         super.onResume()
         leaving = false
+        openWanted()
         library.refresh()
     }
 
@@ -271,7 +272,10 @@ class BundlesActivity : Screen() {
         val popup = PopupMenu(this, anchor)
         val usable = item.entry as? BundleEntry.Usable
         if (usable != null) {
-            popup.add(R.string.bundles_details) { say(BundleCard.title(usable), BundleDetails(this).text(usable)) }
+            popup.add(R.string.bundles_details) {
+                val packed = app.packedWeights.bytes(usable.bundle)
+                say(BundleCard.title(usable), BundleDetails(this).text(usable, packed))
+            }
             popup.add(R.string.bundles_license) { leave(LicenseActivity.intent(this, usable.name)) }
             popup.add(R.string.bundles_settings) { leave(SettingsActivity.intent(this, usable.name)) }
         }
@@ -280,7 +284,7 @@ class BundlesActivity : Screen() {
     }
 
     private fun PopupMenu.add(title: Int, action: () -> Unit) {
-        menu.add(title).setOnMenuItemClickListener {
+        menu.add(Menu.NONE, title, Menu.NONE, title).setOnMenuItemClickListener {
             action()
             true
         }

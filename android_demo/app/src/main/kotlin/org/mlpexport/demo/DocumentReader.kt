@@ -28,11 +28,17 @@ class DocumentReader(private val context: Context, private val tokenizers: (Bund
                 is TextDocument.Refused -> OpenedDocument.Refused(sentence(name, document))
             }
         } catch (e: IOException) {
-            val reason = e.message ?: e.javaClass.simpleName
-            OpenedDocument.Refused(context.getString(R.string.document_unreadable, name, reason))
+            unreadable(name, e)
         } catch (_: SecurityException) {
             OpenedDocument.Refused(context.getString(R.string.document_not_allowed, name))
+        } catch (e: RuntimeException) {
+            unreadable(name, e) // whatever the provider of another app throws
         }
+    }
+
+    private fun unreadable(name: String, problem: Exception): OpenedDocument {
+        val reason = problem.message ?: problem.javaClass.simpleName
+        return OpenedDocument.Refused(context.getString(R.string.document_unreadable, name, reason))
     }
 
     private fun text(name: String, text: String, bundle: Bundle): OpenedDocument {

@@ -62,6 +62,7 @@ class GenerationService : Service() {
             .setColor(getColor(R.color.primary))
             .setOngoing(true)
             .setOnlyAlertOnce(true)
+            .setContentIntent(openApp())
             .addAction(stopAction())
         val request = models.request ?: return builder.setContentTitle(getString(R.string.app_name)).build()
         builder.setContentTitle(request.bundle.folder.name)
@@ -85,6 +86,12 @@ class GenerationService : Service() {
         return builder.build()
     }
 
+    /** As the launcher does: the task comes to the front as it was. */
+    private fun openApp(): PendingIntent? =
+        packageManager.getLaunchIntentForPackage(packageName)?.let {
+            PendingIntent.getActivity(this, 0, it, PendingIntent.FLAG_IMMUTABLE)
+        }
+
     private fun stopAction(): Notification.Action {
         val intent = Intent(this, GenerationService::class.java).setAction(ACTION_STOP)
         val pending = PendingIntent.getService(this, 0, intent, PendingIntent.FLAG_IMMUTABLE)
@@ -92,6 +99,7 @@ class GenerationService : Service() {
             .build()
     }
 
+    /** The system's limit of six hours a day. */
     override fun onTimeout(startId: Int, fgsType: Int) = models.stop()
 
     override fun onDestroy() {

@@ -6,6 +6,7 @@ import java.util.concurrent.Executors
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Device
+import org.mlpexport.core.Engine
 import org.mlpexport.core.EngineFactory
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.demo.engine.ExecuTorchEngine
@@ -13,7 +14,7 @@ import org.mlpexport.demo.engine.PackedWeights
 
 /** Holds what outlives Activities. Tests override [engines] and [bundleRoots] to put fakes in. */
 open class MlpApplication : Application() {
-    private val services by lazy { BundleServices(this, bundleRoots(), ::device) }
+    private val services by lazy { BundleServices(this, bundleRoots(), packedWeights, ::device) }
     private val deviceInfo by lazy { DeviceInfo(this) }
 
     val bundles get() = services.repository
@@ -23,7 +24,7 @@ open class MlpApplication : Application() {
     val speeds by lazy { PrefillSpeeds(this) }
     val settings by lazy { BundleSettings(this) }
     val windows by lazy { ContextWindows(this) }
-    val conversations by lazy { ConversationStore(File(filesDir, "conversations")) }
+    val conversations by lazy { ConversationStore(conversationsFolder()) }
     val models by lazy { ModelHost(engines(), ::tokenizer, ::residentBytes) }
     val chats by lazy { Chats(conversations, models, settings, windows) }
 
@@ -44,6 +45,11 @@ open class MlpApplication : Application() {
     open fun device(): Device = deviceInfo.read()
 
     protected open fun bundleRoots(): List<BundleRoot> = BundleServices.roots(this)
+
+    protected open fun conversationsFolder() = File(filesDir, "conversations")
+
+    /** Makes an engine apart from [models]. */
+    fun newEngine(bundle: Bundle): Engine = engines().create(bundle)
 
     protected open fun engines(): EngineFactory =
         EngineFactory { bundle -> ExecuTorchEngine(bundle, applicationInfo.nativeLibraryDir, packedWeights) }

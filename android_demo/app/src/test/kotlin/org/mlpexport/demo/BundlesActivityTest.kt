@@ -1,6 +1,7 @@
 package org.mlpexport.demo
 
 import android.app.Activity
+import android.app.AlertDialog
 import android.content.Intent
 import android.os.Looper
 import android.view.View
@@ -10,7 +11,6 @@ import com.google.gson.JsonParser
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
-import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
@@ -22,6 +22,7 @@ import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
+import org.robolectric.shadows.ShadowPopupMenu
 import java.io.File
 import java.io.RandomAccessFile
 import java.nio.file.Files
@@ -312,7 +313,7 @@ class BundlesActivityTest : ScreenTest() {
         start()
         settle()
         fun state(): HashState {
-            val nextProcess = BundleServices(app, app.bundleRoots(), app::device)
+            val nextProcess = BundleServices(app, app.bundleRoots(), app.packedWeights, app::device)
             return (nextProcess.repository.list().single() as BundleEntry.Usable).hashes
         }
         assertEquals("remembered by the next process", HashState.Checked, state())
@@ -339,12 +340,36 @@ class BundlesActivityTest : ScreenTest() {
         val folder = TestBundles.write(app.imported, "smol")
         val activity = start()
         settle()
-        val item = app.library.snapshot.item("smol") ?: error("gone")
-        assertNotNull(item.fit)
-        app.library.delete(item.entry) { assertTrue(it) }
+        click(activity, R.id.card_more)
+        val delete = ShadowPopupMenu.getLatestPopupMenu().menu.run { getItem(size() - 1) }
+        assertEquals("Delete", delete.title)
+        ShadowPopupMenu.getLatestPopupMenu().menu.performIdentifierAction(delete.itemId, 0)
+        assertTrue(dialogText(), "will be free" in dialogText())
+        assertTrue("nothing is gone yet", folder.exists())
+        dialog()?.getButton(AlertDialog.BUTTON_POSITIVE)?.performClick()
         waitUntil("deleted") { app.library.snapshot.items?.isEmpty() == true }
         assertFalse(folder.exists())
         assertShows(activity, "No model yet")
+    }
+
+    @Test
+    fun packedWeightsGoWithTheirBundle() {
+        TestBundles.write(app.imported, "smol")
+        TestBundles.write(app.imported, "other", mapOf("model.pte" to ByteArray(9)))
+        val packed = File(app.cacheDir, "packed").apply { mkdirs() }
+        fun keep(name: String) {
+            val hash = app.bundles.find(name)?.manifest?.files?.get("model.pte")?.sha256 ?: error("gone")
+            File(packed, hash.take(32) + "-runtime").writeText(name)
+        }
+        keep("smol")
+        keep("other")
+        File(packed, "0".repeat(32) + "-runtime").writeText("of a bundle that is gone")
+        start()
+        settle()
+        assertEquals(setOf("smol", "other"), packed.listFiles().orEmpty().map { it.readText() }.toSet())
+        app.library.delete(app.bundles.entry("smol") ?: error("gone")) { assertTrue(it) }
+        waitUntil("deleted") { app.library.snapshot.items?.size == 1 }
+        assertEquals(listOf("other"), packed.listFiles().orEmpty().map { it.readText() })
     }
 
     @Test

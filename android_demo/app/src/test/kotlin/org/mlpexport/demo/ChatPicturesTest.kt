@@ -24,13 +24,8 @@ class ChatPicturesTest : ChatScreenTest() {
         return activity
     }
 
-    private fun stream(activity: Activity) {
-        engine.script("It depends on how ", "coarse it is.", " more", "<|im_end|>")
-        engine.pause()
-        say(activity, "How long does it keep once it is ground?")
-        engine.step(2)
-        waitUntil("text") { bubbles(activity).last().startsWith("It depends") }
-    }
+    private fun stream(activity: Activity) =
+        beginToAsk(activity, "How long does it keep once it is ground?", "It depends on how ", "coarse it is.", " More", "<|im_end|>")
 
     @Test
     fun empty() {

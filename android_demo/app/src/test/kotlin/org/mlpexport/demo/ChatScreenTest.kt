@@ -62,9 +62,9 @@ abstract class ChatScreenTest {
         tapSend(activity)
     }
 
-    /** Sends [text] and waits for the end of its answer, whose pieces are [pieces]. */
+    /** Sends [text] and waits for the end of its answer, whose pieces are [pieces] where some are given. */
     protected fun ask(activity: Activity, text: String, vararg pieces: String) {
-        engine.script(*pieces)
+        if (pieces.isNotEmpty()) engine.script(*pieces)
         say(activity, text)
         waitUntil("an answer to $text") { !app.models.busy }
         idle()
@@ -81,6 +81,19 @@ abstract class ChatScreenTest {
             if (condition()) return
             check(System.nanoTime() < end) { "timed out waiting for: $what" }
             Thread.sleep(2)
+        }
+    }
+
+    /** Sends [text] and lets the paused engine go on until the first of its [pieces] is shown. */
+    protected fun beginToAsk(activity: Activity, text: String, vararg pieces: String) {
+        engine.script(*pieces)
+        engine.pause()
+        say(activity, text)
+        waitUntil("the first text") {
+            val shown = bubbles(activity).last() != text
+            if (!shown) engine.step()
+            Thread.sleep(5)
+            shown
         }
     }
 

@@ -66,7 +66,7 @@ class ImportTest : ScreenTest() {
     fun aFolderIsCopiedCheckedAndListed() {
         TestBundles.write(downloads, "smol")
         File(downloads, "smol/holiday.jpg").writeText("not of the bundle")
-        chooseFolder(TestDocuments.tree("smol"))
+        chooseFolder(documents.tree("smol"))
         waitUntil("the card") { app.library.snapshot.item("smol") != null }
         waitForImport()
         val folder = File(app.imported, "smol")
@@ -84,14 +84,14 @@ class ImportTest : ScreenTest() {
     fun theFolderAroundABundleIsGoodEnough() {
         TestBundles.write(File(downloads, "build"), "smol")
         File(downloads, "build/readme.txt").writeText("hello")
-        chooseFolder(TestDocuments.tree("build"))
+        chooseFolder(documents.tree("build"))
         waitUntil("the card") { app.library.snapshot.item("smol") != null }
     }
 
     @Test
     fun filesAreImportedUnderTheModelsName() {
         val folder = TestBundles.write(downloads, "smol")
-        val clip = folder.list().orEmpty().map { ClipData.Item(TestDocuments.document("smol/$it")) }
+        val clip = folder.list().orEmpty().map { ClipData.Item(documents.document("smol/$it")) }
         val data = ClipData("files", arrayOf("*/*"), clip[0]).apply { clip.drop(1).forEach(::addItem) }
         choose(R.id.menu_import_files, Intent().apply { clipData = data })
         waitUntil("the card") { app.library.snapshot.item("SmolLM2-135M-Instruct") != null }
@@ -101,7 +101,7 @@ class ImportTest : ScreenTest() {
     fun aNameThatIsTakenGetsANumber() {
         TestBundles.write(app.imported, "smol")
         TestBundles.write(downloads, "smol")
-        chooseFolder(TestDocuments.tree("smol"))
+        chooseFolder(documents.tree("smol"))
         waitUntil("the card") { app.library.snapshot.item("smol-2") != null }
     }
 
@@ -123,7 +123,7 @@ class ImportTest : ScreenTest() {
     @Test
     fun aFolderWithoutABundleIsRefused() {
         File(downloads, "photos").mkdirs()
-        chooseFolder(TestDocuments.tree("photos"))
+        chooseFolder(documents.tree("photos"))
         assertFails("has no manifest.json")
     }
 
@@ -131,7 +131,7 @@ class ImportTest : ScreenTest() {
     fun aWrongHashIsFoundOnTheWay() {
         val folder = TestBundles.write(downloads, "smol")
         File(folder, "model.pte").writeBytes(ByteArray(3000))
-        chooseFolder(TestDocuments.tree("smol"))
+        chooseFolder(documents.tree("smol"))
         assertFails("The content of model.pte")
     }
 
@@ -139,7 +139,7 @@ class ImportTest : ScreenTest() {
     fun aHalfCopiedFileIsFoundBeforeCopying() {
         val folder = TestBundles.write(downloads, "smol")
         File(folder, "model.pte").writeBytes(ByteArray(0))
-        chooseFolder(TestDocuments.tree("smol"))
+        chooseFolder(documents.tree("smol"))
         assertFails("model.pte: 0 of 3000")
     }
 
@@ -147,14 +147,14 @@ class ImportTest : ScreenTest() {
     fun aMissingFileIsNamed() {
         val folder = TestBundles.write(downloads, "smol")
         assertTrue(File(folder, "tokenizer.json").delete())
-        chooseFolder(TestDocuments.tree("smol"))
+        chooseFolder(documents.tree("smol"))
         assertFails("tokenizer.json is missing")
     }
 
     @Test
     fun aNameThatLeadsOutIsRefused() {
         TestBundles.write(downloads, "smol") { it.files.add("../../evil", it.files.get("LICENSE")) }
-        chooseFolder(TestDocuments.tree("smol"))
+        chooseFolder(documents.tree("smol"))
         assertFails("names a file “../../evil”")
     }
 
@@ -162,7 +162,7 @@ class ImportTest : ScreenTest() {
     fun aDeniedPermissionIsASentence() {
         TestBundles.write(downloads, "smol")
         documents.denies = true
-        chooseFolder(TestDocuments.tree("smol"))
+        chooseFolder(documents.tree("smol"))
         assertFails("was not allowed to read")
     }
 

@@ -26,7 +26,7 @@ abstract class ScreenTest {
     protected val app get() = RuntimeEnvironment.getApplication() as BundleTestApplication
 
     protected fun waitUntil(what: String, condition: () -> Boolean) {
-        val end = System.nanoTime() + 20_000_000_000
+        val end = System.nanoTime() + 15_000_000_000
         while (true) {
             shadowOf(Looper.getMainLooper()).idle()
             if (condition()) return

@@ -77,7 +77,9 @@ data class BenchResult(
             "status" to text(status.name.lowercase()),
             "progress" to objectOf("done" to number(done), "total" to number(total), "stage" to text(stage)),
             "error" to
-                error.orNull { objectOf("kind" to text(it.kind), "code" to number(it.code), "message" to text(it.message)) },
+                error.orNull {
+                    objectOf("kind" to text(it.kind), "code" to number(it.code), "message" to text(it.message))
+                },
             "plan" to plan.orNull { it.toJson() },
             "skipped" to list(skipped.map(::number)),
             "app" to
@@ -167,4 +169,5 @@ private fun text(value: String?): JsonElement = value.orNull(::JsonPrimitive)
 
 private fun number(value: Number?): JsonElement = value.orNull(::JsonPrimitive)
 
-private fun <T : Any> T?.orNull(json: (T) -> JsonElement): JsonElement = if (this == null) JsonNull.INSTANCE else json(this)
+private fun <T : Any> T?.orNull(json: (T) -> JsonElement): JsonElement =
+    if (this == null) JsonNull.INSTANCE else json(this)

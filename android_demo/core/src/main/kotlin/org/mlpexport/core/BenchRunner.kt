@@ -139,7 +139,7 @@ class BenchRunner(
         )
     }
 
-    /** A text of at most [tokens] tokens and nearly as many; in slices, where they are known to have the same tokens. */
+    /** A text of at most [tokens] tokens and nearly as many; in slices, if they are known to have the same tokens. */
     private fun prompt(tokens: Int): List<String> {
         var low = 1 // words that fit
         var high = tokens + 1 // words that do not: each has at least a token
@@ -168,7 +168,7 @@ class BenchRunner(
         const val CALLS_PER_SLICE = 8
 
         val WORDS =
-            "The river rises in the hills to the north and is joined by two smaller streams before it comes to the town."
+            "The river rises in the hills to the north and is joined by two streams before it comes to the town."
                 .split(' ')
 
         fun words(count: Int) = (0 until count).joinToString(" ") { WORDS[it % WORDS.size] }

@@ -32,9 +32,13 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
         val whole = run(text)
         val ids = whole.ids.toArray()
         val ends = arrayListOf(0) // cuts; cut 0 is the beginning
-        while (ids.size - whole.tokensAt(ends.last()) > size) ends += nextCut(text, whole, ids, ends.last(), size) ?: break
+        while (ids.size - whole.tokensAt(ends.last()) > size) {
+            ends += nextCut(text, whole, ids, ends.last(), size) ?: break
+        }
         // What is left may not begin at the last cut, where a tokenizer puts a space before each text.
-        while (ends.size > 1 && !isExact(text.substring(whole.cuts[ends.last()]), ids, whole.tokensAt(ends.last()), ids.size)) {
+        while (ends.size > 1) {
+            val rest = text.substring(whole.cuts[ends.last()])
+            if (isExact(rest, ids, whole.tokensAt(ends.last()), ids.size)) break
             ends.removeAt(ends.size - 1)
         }
         val places = ends.map { whole.cuts[it] } + text.length
@@ -47,8 +51,9 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
      */
     private fun nextCut(text: String, whole: Encoded, ids: IntArray, from: Int, size: Int): Int? {
         val start = whole.tokensAt(from)
-        val after = (from + 1 until whole.cuts.size).firstOrNull { whole.tokensAt(it) > start + size } ?: whole.cuts.size
-        val candidates = (after - 1 downTo maxOf(from + 1, after - TRIES)) + (after until minOf(after + TRIES, whole.cuts.size))
+        val all = whole.cuts.size
+        val after = (from + 1 until all).firstOrNull { whole.tokensAt(it) > start + size } ?: all
+        val candidates = (after - 1 downTo maxOf(from + 1, after - TRIES)) + (after until minOf(after + TRIES, all))
         return candidates.firstOrNull { to ->
             val slice = text.substring(whole.cuts[from], whole.cuts[to])
             whole.tokensAt(to) > start && isExact(slice, ids, start, whole.tokensAt(to))
@@ -82,8 +87,7 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
             val isFirst = start == 0 && range.first == 0
             for (piece in preTokenizer.split(Piece(start + range.first, text.substring(range)), isFirst)) {
                 if (!changesText) result.cut(piece.start)
-                val ids = words[piece.text] ?: model.encode(piece.text).also { if (piece.text.length < 64) words[piece.text] = it }
-                ids.forEach(result.ids::add)
+                words.getOrPut(piece.text) { model.encode(piece.text) }.forEach(result.ids::add)
             }
         }
     }
@@ -115,7 +119,8 @@ internal class BpeModel(file: TokenizerFile) {
     private val takesWholeWords = file.model.flag("ignore_merges", false)
     private val fallsBackToBytes = file.model.flag("byte_fallback", false)
     private val joinsUnknown = file.model.flag("fuse_unk", false)
-    private val unknown = file.model.get("unk_token")?.takeIf { !it.isJsonNull }?.let { vocabulary.id(it.asString) } ?: -1
+    private val unknown =
+        file.model.get("unk_token")?.takeIf { !it.isJsonNull }?.let { vocabulary.id(it.asString) } ?: -1
     private val byteIds = if (fallsBackToBytes) IntArray(256) { vocabulary.id("<0x%02X>".format(it)) } else IntArray(0)
     private val firstIds = IntArray(512) { vocabulary.id(it.toChar().toString()) }
 

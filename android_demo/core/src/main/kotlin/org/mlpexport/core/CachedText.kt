@@ -9,7 +9,7 @@ internal class CachedText {
 
     private var held: Held? = null
 
-    /** Index of a turn -> the answer that the model gave there, whose white space is in the cache as it was generated. */
+    /** Index of a turn -> the answer that the model gave there, whose white space is cached as it was generated. */
     var answers = emptyMap<Int, String>()
         private set
 

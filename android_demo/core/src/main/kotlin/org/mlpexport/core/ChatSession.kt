@@ -22,11 +22,12 @@ interface AnswerListener {
 data class Answer(val text: String, val end: AnswerEnd, val statistics: AnswerStatistics)
 
 /**
- * Conversations with one loaded model. Only what the KV cache does not hold is prefilled: a session remembers the text in
- * the cache, and a prompt that begins with it adds the rest. [answer] belongs to one thread, [cancel] and [used] to any.
+ * Conversations with one loaded model. Only what the KV cache does not hold is prefilled: a session remembers the text
+ * in the cache, and a prompt that begins with it adds the rest. [answer] belongs to one thread, [cancel] and [used] to
+ * any.
  *
- * [clock] gives nanoseconds, [memory] the process's resident bytes. The engine is loaded, and adds no BOS of its own: it
- * is spelled in the text.
+ * [clock] gives nanoseconds, [memory] the process's resident bytes. The engine is loaded, and adds no BOS of its own:
+ * it is spelled in the text.
  */
 class ChatSession(
     private val engine: Engine,
@@ -150,8 +151,8 @@ class ChatSession(
         }
 
         /**
-         * Remembers what the KV cache holds now: all but the last token that was sampled. That is the last piece, unless
-         * the model ended with a token that has no spelling.
+         * Remembers what the KV cache holds now: all but the last token that was sampled. That is the last piece,
+         * unless the model ended with a token that has no spelling.
          */
         private fun keep(prompt: CachedText.Held, stats: EngineStats, endIsSpelled: Boolean) {
             val last = pieces.lastOrNull()
@@ -212,12 +213,14 @@ class ChatSession(
 
         /** Runs a call that feeds; a context that is full before the first piece means that the prompt is too long. */
         private fun <T> feeding(call: () -> T): T {
+            var succeeded = false
             try {
-                return call()
+                return call().also { succeeded = true }
             } catch (exception: EngineException) {
-                cache.forget()
                 val full = exception.failure.kind == EngineFailure.Kind.CONTEXT_FULL
                 throw if (full && pieces.isEmpty()) tooLong(exception) else exception
+            } finally {
+                if (!succeeded) cache.forget()
             }
         }
 

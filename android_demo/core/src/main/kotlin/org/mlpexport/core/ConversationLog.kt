@@ -84,7 +84,8 @@ internal class ConversationLog(private val file: File) {
                 return null
             }
         val whole = text.substring(0, text.lastIndexOf('\n') + 1)
-        return whole.lineSequence().mapNotNull(::changeOrNull).fold(null as Conversation?) { all, one -> all.after(one) }
+        val changes = whole.lineSequence().mapNotNull(::changeOrNull)
+        return changes.fold(null as Conversation?) { conversation, change -> conversation.after(change) }
     }
 
     /** Throws IOException where the disk is full: then nothing counts as written. */

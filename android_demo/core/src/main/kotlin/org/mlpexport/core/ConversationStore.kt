@@ -8,9 +8,9 @@ private val ID = Regex("[0-9a-z-]{1,64}")
 private const val MOST_TITLE = 60
 
 /**
- * Conversations in [folder], a file each. Every change is on the disk when its function returns, so that a killed process
- * loses no message; an answer that it was about stays as INTERRUPTED. Any thread may call; all block on the disk, and
- * throw IOException where it is full or gone. [clock] gives milliseconds since the epoch.
+ * Conversations in [folder], a file each. Every change is on the disk when its function returns, so that a killed
+ * process loses no message; an answer that it was about stays as INTERRUPTED. Any thread may call; all block on the
+ * disk, and throw IOException where it is full or gone. [clock] gives milliseconds since the epoch.
  */
 class ConversationStore(private val folder: File, private val clock: () -> Long = System::currentTimeMillis) {
     private val known = HashMap<String, Conversation>()
@@ -135,10 +135,8 @@ class ConversationStore(private val folder: File, private val clock: () -> Long 
         fun export(conversation: Conversation, name: (Role) -> String): String =
             buildString {
                 append(conversation.title).append('\n')
-                conversation.systemPrompt?.let { append('\n').append(name(Role.SYSTEM)).append(":\n").append(it).append('\n') }
-                for (message in conversation.messages) {
-                    append('\n').append(name(message.role)).append(":\n").append(message.text.trim()).append('\n')
-                }
+                conversation.systemPrompt?.let { append("\n${name(Role.SYSTEM)}:\n$it\n") }
+                for (message in conversation.messages) append("\n${name(message.role)}:\n${message.text.trim()}\n")
             }
 
         /** The first line of [text] that says something, cut at a word. */
@@ -146,8 +144,8 @@ class ConversationStore(private val folder: File, private val clock: () -> Long 
             val line = text.lineSequence().map { it.trim() }.firstOrNull { it.isNotEmpty() }.orEmpty()
             if (line.length <= MOST_TITLE) return line
             val cut = line.take(MOST_TITLE - 1)
-            val words = if (' ' in cut.drop(MOST_TITLE / 2)) cut.substringBeforeLast(' ') else cut.dropLastWhile(Char::isHighSurrogate)
-            return "$words…"
+            val hasWords = ' ' in cut.drop(MOST_TITLE / 2)
+            return (if (hasWords) cut.substringBeforeLast(' ') else cut.dropLastWhile(Char::isHighSurrogate)) + "…"
         }
     }
 }

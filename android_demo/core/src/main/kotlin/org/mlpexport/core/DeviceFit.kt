@@ -7,7 +7,7 @@ data class Device(
     val sdk: Int,
     val totalMemoryBytes: Long,
     val availableMemoryBytes: Long,
-    val runtimes: Map<String, String>, // runtime that the app carries -> version: "executorch" -> "1.3.1", "qairt" -> ...
+    val runtimes: Map<String, String>, // that the app carries -> version: "executorch" -> "1.3.1", "qairt" -> ...
     val backends: Set<String>, // delegates that it has registered: "xnnpack", "qnn"
     val missingLibraries: List<String>, // that a bundle's backend needs and the app lacks
 )
@@ -33,7 +33,7 @@ data class DeviceFit(val reasons: List<Reason>, val warnings: List<Reason>) {
     }
 }
 
-/** Whether a bundle with [manifest] runs on [device], and every reason why not. The rules of mlp_export/device_fit.py. */
+/** Whether a bundle with [manifest] runs on [device], and all reasons why not: as mlp_export/device_fit.py has it. */
 fun deviceFit(manifest: Manifest, device: Device): DeviceFit {
     val backend = manifest.backend
     if (backend.name == "coreml" || "ios" in backend.minRuntime) {

@@ -11,8 +11,8 @@ interface Engine : AutoCloseable {
     fun prefill(text: String)
 
     /**
-     * Adds [text] to the KV cache and generates up to [maxNewTokens]. [onPiece] gets each piece as the runtime gives it,
-     * the spelling of a stop token included. Ends early after [stop].
+     * Adds [text] to the KV cache and generates up to [maxNewTokens]. [onPiece] gets each piece as the runtime gives
+     * it, the spelling of a stop token included. Ends early after [stop].
      */
     fun generate(text: String, maxNewTokens: Int, temperature: Float, onPiece: (String) -> Unit): EngineStats
 

@@ -24,7 +24,13 @@ data class Manifest(
 
 data class Exporter(val name: String, val version: String)
 
-data class ModelInfo(val id: String, val revision: String?, val license: String?, val parameters: Long, val vocabSize: Int)
+data class ModelInfo(
+    val id: String,
+    val revision: String?,
+    val license: String?,
+    val parameters: Long,
+    val vocabSize: Int,
+)
 
 /** `minRuntime`: name of a runtime, such as "executorch" or "qairt" -> the oldest version that runs the program. */
 data class BackendInfo(

@@ -6,6 +6,7 @@ private const val FORMAT = 2
 private val NAME = Regex("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 private val BACKEND = Regex("[a-z][a-z0-9_]*")
 private val SHA256 = Regex("[0-9a-f]{64}")
+private val SHAPE = listOf("hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim")
 private val NEEDED_FILES = listOf("model.pte", "tokenizer.json", "LICENSE")
 
 /** Reads a manifest as mlp_export/data/manifest.schema.json has it: no key may be missing, and no other be there. */
@@ -50,7 +51,7 @@ private fun readExporter(json: JsonFields): Exporter {
 
 private fun readModel(json: JsonFields): ModelInfo {
     val shape = json.fields("shape")
-    for (size in listOf("hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim")) shape.int(size, least = 1)
+    for (size in SHAPE) shape.int(size, least = 1)
     val model =
         ModelInfo(
             id = json.string("id").ifEmpty { throw json.wrong("id", "a name") },
@@ -123,13 +124,11 @@ private fun readVerification(json: JsonFields): Verification =
     Verification(
         passed = json.boolean("passed"),
         tokens = if (json.has("tokens")) json.int("tokens", least = 0) else 0,
-        checks =
-            if (!json.has("checks")) {
-                emptyList()
-            } else {
-                json.list("checks").map { Verification.Check(it.string("name"), it.boolean("passed"), it.string("detail")) }
-            },
+        checks = if (json.has("checks")) json.list("checks").map(::readCheck) else emptyList(),
     )
+
+private fun readCheck(json: JsonFields) =
+    Verification.Check(json.string("name"), json.boolean("passed"), json.string("detail"))
 
 private fun readFiles(json: JsonFields): Map<String, FileEntry> {
     json.keys.forEach(::checkName)

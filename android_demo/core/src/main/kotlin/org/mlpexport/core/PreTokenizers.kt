@@ -4,7 +4,7 @@ import com.google.gson.JsonElement
 import com.google.gson.JsonObject
 import java.util.regex.Pattern
 
-/** A part of a text that no merge leaves. [start] is where it is in the text; [text] is as the model's alphabet has it. */
+/** A part of a text that no merge leaves. [start] is where it is in the text; [text] is in the model's alphabet. */
 internal data class Piece(val start: Int, val text: String)
 
 /** A step that splits pieces, or changes their alphabet. */
@@ -132,7 +132,8 @@ private class ByteLevel(private val addsPrefixSpace: Boolean, usesPattern: Boole
         val ALPHABET =
             run {
                 var next = 0x100
-                CharArray(256) { if (it in 33..126 || it in 161..172 || it in 174..255) it.toChar() else (next++).toChar() }
+                val printable = (33..126) + (161..172) + (174..255)
+                CharArray(256) { if (it in printable) it.toChar() else (next++).toChar() }
             }
     }
 }

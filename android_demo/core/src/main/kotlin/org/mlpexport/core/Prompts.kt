@@ -33,8 +33,8 @@ internal class Prompts(private val manifest: Manifest, private val tokenizer: To
     /** [turns] with the system message of [settings], unless they have one. */
     fun withSystem(turns: List<Turn>, settings: GenerationSettings): List<Turn> {
         val system = settings.systemPrompt
-        val takesSystem = manifest.chat?.takesSystem ?: false
-        if (system == null || turns.firstOrNull()?.role == Role.SYSTEM || (system.isBlank() && !takesSystem)) return turns
+        if (system == null || turns.firstOrNull()?.role == Role.SYSTEM) return turns
+        if (system.isBlank() && manifest.chat?.takesSystem != true) return turns
         return listOf(Turn(Role.SYSTEM, system)) + turns
     }
 

@@ -29,5 +29,7 @@ class StopStrings(stop: List<String>) {
 }
 
 /** Length of the longest end of [text] that is a beginning of [stop] and not all of it. */
-private fun overlap(text: String, stop: String): Int =
-    (minOf(text.length, stop.length - 1) downTo 1).firstOrNull { text.regionMatches(text.length - it, stop, 0, it) } ?: 0
+private fun overlap(text: String, stop: String): Int {
+    val longest = minOf(text.length, stop.length - 1)
+    return (longest downTo 1).firstOrNull { text.regionMatches(text.length - it, stop, 0, it) } ?: 0
+}

@@ -18,7 +18,7 @@ import java.math.BigDecimal
 /** JSON that is not what was expected; [key] is where, "" for the whole text. */
 class JsonException(val key: String, val problem: String) : Exception(if (key.isEmpty()) problem else "$key: $problem")
 
-/** The value of a JSON text. Throws [JsonException] for what RFC 8259 does not allow, and for a key that is there twice. */
+/** The value of a JSON text. Throws [JsonException] for what RFC 8259 does not allow, and for a key that is twice. */
 internal fun parseJson(text: String): JsonElement {
     if (text.startsWith('\uFEFF')) throw JsonException("", "this is no JSON: it begins with a byte order mark")
     val reader = JsonReader(StringReader(text))
@@ -149,7 +149,10 @@ internal class JsonFields(private val json: JsonObject, private val path: String
         }
 
     /** An object of texts. */
-    fun stringMap(key: String): Map<String, String> = fields(key).let { inner -> inner.keys.associateWith(inner::string) }
+    fun stringMap(key: String): Map<String, String> {
+        val inner = fields(key)
+        return inner.keys.associateWith(inner::string)
+    }
 
     /** Throws for a key that nothing asked for. */
     fun refuseOthers() {

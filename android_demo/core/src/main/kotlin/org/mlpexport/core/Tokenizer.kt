@@ -30,8 +30,8 @@ interface Tokenizer {
 
     companion object {
         /**
-         * The tokenizer in a `tokenizer.json`. One of a kind that is not read here, or a damaged one, gives estimates and
-         * says why in [inexactBecause]. Reads the file once, as a stream; takes seconds for a large vocabulary.
+         * The tokenizer in a `tokenizer.json`. One of a kind that is not read here, or a damaged one, gives estimates
+         * and says why in [inexactBecause]. Reads the file once, as a stream; takes seconds for a large vocabulary.
          */
         fun open(file: File): Tokenizer {
             val read = TokenizerFile()
@@ -42,6 +42,8 @@ interface Tokenizer {
                 EstimatingTokenizer(AddedTokens(read.added), exception.message.orEmpty())
             } catch (exception: IOException) {
                 EstimatingTokenizer(AddedTokens(read.added), "cannot read ${file.name}: ${exception.message}")
+            } catch (exception: RuntimeException) { // what Gson throws for values of other kinds than expected
+                EstimatingTokenizer(AddedTokens(read.added), "${file.name} is damaged: $exception")
             }
         }
     }

@@ -3,12 +3,10 @@ package org.mlpexport.core
 import com.google.gson.JsonElement
 import com.google.gson.JsonNull
 import com.google.gson.JsonObject
-import com.google.gson.JsonParseException
 import com.google.gson.JsonParser
 import com.google.gson.Strictness
 import com.google.gson.stream.JsonReader
 import com.google.gson.stream.JsonToken
-import java.io.IOException
 import java.io.Reader
 
 /** What a `tokenizer.json` says, read as a stream: vocabulary and merges never are a tree of objects. */
@@ -25,28 +23,18 @@ internal class TokenizerFile {
     val vocabulary = Vocabulary()
     val merges = Merges()
 
-    /** Throws IOException for what is no JSON, and [UnknownTokenizerException]. */
+    /** Throws IOException for what is no JSON, [UnknownTokenizerException], and what Gson throws for other values. */
     fun read(source: Reader) {
         val reader = JsonReader(source)
         reader.strictness = Strictness.STRICT
-        try {
-            reader.eachKey { key ->
-                when (key) {
-                    "added_tokens" -> added = reader.readTree().asJsonArray.map { AddedToken.of(it.asJsonObject) }
-                    "normalizer" -> normalizer = reader.readTree()
-                    "pre_tokenizer" -> preTokenizer = reader.readTree()
-                    "model" -> reader.readModel()
-                    else -> reader.skipValue()
-                }
+        reader.eachKey { key ->
+            when (key) {
+                "added_tokens" -> added = reader.readTree().asJsonArray.map { AddedToken.of(it.asJsonObject) }
+                "normalizer" -> normalizer = reader.readTree()
+                "pre_tokenizer" -> preTokenizer = reader.readTree()
+                "model" -> reader.readModel()
+                else -> reader.skipValue()
             }
-        } catch (exception: IllegalStateException) {
-            throw IOException(exception.message, exception)
-        } catch (exception: JsonParseException) {
-            throw IOException(exception.message, exception)
-        } catch (exception: NumberFormatException) {
-            throw IOException(exception.message, exception)
-        } catch (exception: UnsupportedOperationException) {
-            throw IOException(exception.message, exception)
         }
     }
 
@@ -93,7 +81,9 @@ internal class TokenizerFile {
     private fun addMerge(left: String, right: String) {
         val (first, second) = vocabulary.id(left) to vocabulary.id(right)
         val merged = vocabulary.id(left + right)
-        if (minOf(first, second, merged) < 0) throw UnknownTokenizerException("merge $left $right is not in the vocabulary")
+        if (minOf(first, second, merged) < 0) {
+            throw UnknownTokenizerException("merge $left $right is not in the vocabulary")
+        }
         merges.add(first, second, merged)
     }
 }

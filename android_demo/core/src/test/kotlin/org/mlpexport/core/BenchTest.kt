@@ -33,9 +33,10 @@ class BenchTest {
             totalMemoryBytes = 7_800_000_000,
         )
     private val engine = FakeEngine(context = 1000).apply { otherwise = List(4) { "w" } }
-    private val bundle =
-        Bundle(File("/bundles/demo"), manifest(context = 1000, files = mapOf("model.pte" to FileEntry(9, "0".repeat(64)))))
-    private val plan = BenchPlan("id-1", "demo", listOf(50, 998, 20), newTokens = 3, repetitions = 2, sustainedSeconds = 0)
+    private val files = mapOf("model.pte" to FileEntry(9, "0".repeat(64)))
+    private val bundle = Bundle(File("/bundles/demo"), manifest(context = 1000, files = files))
+    private val plan =
+        BenchPlan("id-1", "demo", listOf(50, 998, 20), newTokens = 3, repetitions = 2, sustainedSeconds = 0)
     private val published = ArrayList<BenchResult>()
     private var nanos = 0L
     private var threads = 10
@@ -54,8 +55,11 @@ class BenchTest {
             override fun memory() = 123L
         }
 
-    private fun run(plan: BenchPlan = this.plan, tokenizer: Tokenizer = WordTokenizer(), cancelled: () -> Boolean = { false }) =
-        BenchRunner(plan, bundle, engine, tokenizer, host, sensors, published::add, cancelled).run()
+    private fun run(
+        plan: BenchPlan = this.plan,
+        tokenizer: Tokenizer = WordTokenizer(),
+        cancelled: () -> Boolean = { false },
+    ) = BenchRunner(plan, bundle, engine, tokenizer, host, sensors, published::add, cancelled).run()
 
     @Test
     fun `plans of the vectors`() {
@@ -96,7 +100,8 @@ class BenchTest {
         assertEquals(5, result.total)
         assertEquals(listOf(0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5), published.map { it.done })
         assertEquals(4, engine.calls.count { it == FakeEngine.Call.Reset })
-        assertEquals(setOf(4), engine.calls.filterIsInstance<FakeEngine.Call.Generate>().map { it.maxNewTokens }.toSet())
+        val generated = engine.calls.filterIsInstance<FakeEngine.Call.Generate>()
+        assertEquals(setOf(4), generated.map { it.maxNewTokens }.toSet())
     }
 
     @Test
@@ -172,12 +177,14 @@ class BenchTest {
     @Test
     fun `results have the shape of the vectors'`() {
         engine.otherwise = listOf("w") // no decode step: rates that cannot be told
+        val error = BenchResult.Error("UNKNOWN", 2, "no")
+        val badPlan = BenchResult.Error("BAD_PLAN", null, "no")
         val mine =
             mapOf(
                 "done" to run(plan.copy(repetitions = 1, sustainedSeconds = 5)),
                 "running" to published.first(),
-                "failed" to published.first().copy(status = BenchResult.Status.FAILED, error = BenchResult.Error("UNKNOWN", 2, "no")),
-                "bad plan" to BenchResult("id", BenchResult.Status.FAILED, host, error = BenchResult.Error("BAD_PLAN", null, "no")),
+                "failed" to published.first().copy(status = BenchResult.Status.FAILED, error = error),
+                "bad plan" to BenchResult("id", BenchResult.Status.FAILED, host, error = badPlan),
             )
         for (case in vectors("bench.json").objects("results")) {
             val result = mine.getValue(case.name).toJson()
@@ -193,7 +200,9 @@ class BenchTest {
         when {
             expected is JsonObject && "runtimes" !in where -> {
                 assertEquals(where, expected.keySet(), found.asJsonObject.keySet())
-                for (key in expected.keySet()) assertSameShape("$where.$key", expected.get(key), found.asJsonObject.get(key))
+                for (key in expected.keySet()) {
+                    assertSameShape("$where.$key", expected.get(key), found.asJsonObject.get(key))
+                }
             }
             expected is JsonArray && !expected.isEmpty && !found.asJsonArray.isEmpty ->
                 assertSameShape("$where[]", expected.first(), found.asJsonArray.first())

@@ -34,8 +34,11 @@ class ChatSessionTest {
             override fun cancelled() = cancelled
         }
 
-    private fun session(manifest: Manifest = manifest(), engine: FakeEngine = this.engine, tokenizer: Tokenizer = WordTokenizer()) =
-        ChatSession(engine, manifest, tokenizer, clock = { nanos.also { nanos += 1_000_000 } }, memory = { 77 })
+    private fun session(
+        manifest: Manifest = manifest(),
+        engine: FakeEngine = this.engine,
+        tokenizer: Tokenizer = WordTokenizer(),
+    ) = ChatSession(engine, manifest, tokenizer, clock = { nanos.also { nanos += 1_000_000 } }, memory = { 77 })
 
     private fun ChatSession.ask(vararg turns: Turn, settings: GenerationSettings = GenerationSettings()): Answer =
         answer(turns.toList(), settings, listener)
@@ -196,7 +199,8 @@ class ChatSessionTest {
     fun `a last piece of several tokens, part of which is in the cache`() {
         val parts =
             object : Tokenizer by WordTokenizer() {
-                override fun count(text: String) = TokenCount(FakeEngine.words(text).sumOf { if (it == "é") 2.toInt() else 1 }, true)
+                override fun count(text: String) =
+                    TokenCount(FakeEngine.words(text).size + text.count { it == 'é' }, exact = true)
             }
         for ((last, resets) in listOf("é" to 1, "e" to 0)) {
             val engine = FakeEngine()
@@ -378,8 +382,9 @@ class ChatSessionTest {
 
     @Test
     fun `nothing to answer`() {
-        for (turns in listOf(emptyList(), listOf(user(" \n")), listOf(user("Hi"), assistant("Ho")), listOf(system("Be kind.")))) {
-            val thrown = assertThrows(PromptException::class.java) { session().answer(turns, GenerationSettings(), listener) }
+        val empty = listOf(emptyList(), listOf(user(" \n")), listOf(user("Hi"), assistant("Ho")), listOf(system("Hi")))
+        for (turns in empty) {
+            val thrown = assertThrows(PromptException::class.java) { session().ask(*turns.toTypedArray()) }
             assertEquals(PromptProblem.EMPTY, thrown.problem)
         }
     }
@@ -442,6 +447,17 @@ class ChatSessionTest {
     }
 
     @Test
+    fun `a fault of the engine leaves nothing known of the cache`() {
+        val session = session(manifest(prefillChunk = 4))
+        engine.failOn = { if (it is FakeEngine.Call.Prefill) error("a fault") else null }
+        assertThrows(IllegalStateException::class.java) { session.ask(user("Hi")) }
+        engine.failOn = { null }
+        engine.calls.clear()
+        session.ask(user("Hi"))
+        assertEquals(1, resets())
+    }
+
+    @Test
     fun `an exception of the listener does not go through the runtime`() {
         val session = session()
         val failure = IllegalStateException("the screen is gone")
@@ -450,8 +466,9 @@ class ChatSessionTest {
                 override fun onText(text: String) = throw failure
             }
         engine.script("a", "b", "c", STOP)
+        val turns = listOf(user("Hi"))
         val thrown =
-            assertThrows(IllegalStateException::class.java) { session.answer(listOf(user("Hi")), GenerationSettings(), failing) }
+            assertThrows(IllegalStateException::class.java) { session.answer(turns, GenerationSettings(), failing) }
         assertSame(failure, thrown)
         assertTrue(FakeEngine.Call.Stop in engine.calls)
         engine.calls.clear()

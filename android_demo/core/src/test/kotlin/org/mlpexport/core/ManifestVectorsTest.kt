@@ -78,7 +78,8 @@ class ManifestVectorsTest {
     @Test
     fun `deep nesting and huge numbers cost nothing`() {
         val deep = "[".repeat(100_000)
-        for (text in listOf(deep, "{\"format\": $deep", "{\"format\": 1e999999999}", "{\"format\": ${"9".repeat(100_000)}}")) {
+        val long = "9".repeat(100_000)
+        for (text in listOf(deep, "{\"format\": $deep", "{\"format\": 1e999999999}", "{\"format\": $long}")) {
             val problem = assertThrows(BundleException::class.java) { Manifest.parse(text) }
             assertEquals(BundleProblem.DAMAGED_MANIFEST, problem.problem)
             assertTrue(problem.detail, problem.detail.length < 300)

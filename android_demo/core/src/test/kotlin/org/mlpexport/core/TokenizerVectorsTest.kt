@@ -1,31 +1,29 @@
 package org.mlpexport.core
 
-import com.google.gson.JsonParser
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
-import java.io.File
 
-/** The ids of Hugging Face's `tokenizers`: tests/make_tokenizer_vectors.py. */
+/** The ids of Hugging Face's `tokenizers`: tests/make_vectors.py. */
 class TokenizerVectorsTest {
     @get:Rule val temporary = TemporaryFolder()
 
     private class Vector(val name: String, val tokenizer: BpeTokenizer, val cases: List<Pair<String, List<Int>>>)
 
     private fun vectors(): List<Vector> {
-        val file = File(System.getProperty("vectors"), "tokenizer.json")
-        return JsonParser.parseString(file.readText()).asJsonArray.map { it.asJsonObject }.map { json ->
-            val tokenizer = temporary.newFile().apply { writeText(json.get("tokenizer").toString()) }
-            val opened = Tokenizer.open(tokenizer)
-            assertNull(opened.inexactBecause)
-            val cases =
-                json.getAsJsonArray("cases").map { it.asJsonObject }.map { case ->
-                    case.get("text").asString to case.getAsJsonArray("ids").map { it.asInt }
-                }
-            Vector(json.get("name").asString, opened as BpeTokenizer, cases)
+        val json = vectors("tokenizers.json")
+        val cases = json.objects("cases").groupBy { it.get("tokenizer").asString }
+        return json.getAsJsonObject("tokenizers").entrySet().map { (name, text) ->
+            val opened = Tokenizer.open(temporary.newFile().apply { writeText(text.asString) })
+            assertNull(name, opened.inexactBecause)
+            Vector(
+                name,
+                opened as BpeTokenizer,
+                cases.getValue(name).map { it.get("text").asString to it.getAsJsonArray("ids").map { id -> id.asInt } },
+            )
         }
     }
 

@@ -13,8 +13,7 @@ class VectorsTest {
         val vectors = vectors("chat.json")
         for (case in vectors.objects("cases")) {
             val format = chatFormat(vectors.getAsJsonObject("formats").getAsJsonObject(case.get("format").asString))
-            val turns =
-                case.objects("turns").map { Turn(Role.valueOf(it.get("role").asString.uppercase()), it.get("content").asString) }
+            val turns = case.objects("turns").map(::turn)
             val generate = case.get("generate").asBoolean
             val problem = case.stringOrNull("problem")
             if (problem == null) {
@@ -25,6 +24,9 @@ class VectorsTest {
             }
         }
     }
+
+    private fun turn(json: JsonObject) =
+        Turn(Role.valueOf(json.get("role").asString.uppercase()), json.get("content").asString)
 
     private fun chatFormat(json: JsonObject) =
         ChatFormat(

@@ -5,8 +5,9 @@ import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.Semaphore
 
 /**
- * An engine that gives scripted pieces and has the habits of the real one: the KV cache fails beyond [context], the last
- * piece of an answer is not in it, and a [stop] before or on the first piece is lost. Tokens are counted by [tokens].
+ * An engine that gives scripted pieces and has the habits of the real one: the KV cache fails beyond [context], the
+ * last piece of an answer is not in it, and a [stop] before or on the first piece is lost. Tokens are counted by
+ * [tokens].
  */
 class FakeEngine(
     private val context: Int = 128,

@@ -1,0 +1,63 @@
+package org.mlpexport.demo
+
+import android.app.ActivityManager
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import org.mlpexport.core.deviceFit
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.ShadowBuild
+
+class DeviceInfoTest : ScreenTest() {
+    @Test
+    fun theRuntimesDelegatesHaveTheManifestsNames() {
+        val device = DeviceInfo(app) { arrayOf("XnnpackBackend", "VulkanBackend") }.read()
+        assertEquals(setOf("xnnpack"), device.backends)
+        assertEquals(emptyList<String>(), device.missingLibraries)
+        assertEquals(35, device.sdk)
+    }
+
+    @Test
+    fun theClassesTellTheRuntimesVersionWhereTheBuildDoesNot() {
+        val device = DeviceInfo(app) { emptyArray() }.read()
+        assertEquals("LlmModule of react-native-executorch 0.9.3", "1.3", device.runtimes["executorch"])
+    }
+
+    @Test
+    fun aMissingNativeLibraryIsNoCrash() {
+        for (error in listOf(UnsatisfiedLinkError("dlopen failed"), NoClassDefFoundError("Could not initialize class"))) {
+            val device = DeviceInfo(app) { throw error }.read()
+            assertEquals(listOf("libexecutorch.so"), device.missingLibraries)
+            TestBundles.write(app.pushed, "smol")
+            val bundle = app.bundles.find("smol") ?: error("gone")
+            assertFalse(deviceFit(bundle.manifest, device).runs)
+        }
+    }
+
+    @Test
+    fun qnnNeedsItsLibrariesAsFiles() {
+        val device = DeviceInfo(app) { arrayOf("XnnpackBackend", "QnnBackend") }.read()
+        assertEquals(setOf("xnnpack", "qnn"), device.backends)
+        assertTrue("${device.missingLibraries}", "libQnnHtp.so" in device.missingLibraries)
+    }
+
+    @Test
+    fun memoryIsOfTheMoment() {
+        val manager = shadowOf(app.getSystemService(ActivityManager::class.java))
+        val info = DeviceInfo(app) { emptyArray() }
+        for (free in listOf(3_000_000_000, 1_000_000_000)) {
+            manager.setMemoryInfo(ActivityManager.MemoryInfo().apply { totalMem = 8_000_000_000; availMem = free })
+            assertEquals(free, info.read().availableMemoryBytes)
+            assertEquals(8_000_000_000, info.read().totalMemoryBytes)
+        }
+    }
+
+    @Test
+    fun theChipIsWhatTheMakerSays() {
+        ShadowBuild.setSystemOnChipModel("SM8650")
+        assertEquals("SM8650", DeviceInfo.socModel())
+        ShadowBuild.setSystemOnChipModel("unknown")
+        assertEquals(null, DeviceInfo.socModel())
+    }
+}

@@ -1,0 +1,264 @@
+package org.mlpexport.demo
+
+import android.app.Activity
+import android.content.Intent
+import android.os.Looper
+import android.view.View
+import android.widget.EditText
+import android.widget.TextView
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
+import org.junit.Before
+import org.junit.Test
+import org.mlpexport.core.AnswerEnd
+import org.mlpexport.core.FakeEngine
+import org.robolectric.Robolectric
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
+import java.io.File
+
+class DocumentActivityTest : ScreenTest() {
+    private val downloads by lazy { File(app.cacheDir, "downloads").apply { mkdirs() } }
+    private lateinit var documents: TestDocuments
+    private lateinit var controller: ActivityController<DocumentActivity>
+    private val activity get() = controller.get()
+
+    @Before
+    fun prepare() {
+        documents = TestDocuments.install(downloads)
+        TestBundles.write(app.pushed, "smol")
+    }
+
+    @After
+    fun close() {
+        app.engine.resume()
+        controller.pause().stop().destroy()
+    }
+
+    private fun start() {
+        val intent = DocumentActivity.intent(app, "smol")
+        controller = Robolectric.buildActivity(DocumentActivity::class.java, intent).setup()
+        shadowOf(Looper.getMainLooper()).idle()
+    }
+
+    private fun open(bytes: ByteArray, name: String = "report.txt") {
+        File(downloads, name).writeBytes(bytes)
+        start()
+        choose(name)
+    }
+
+    private fun choose(name: String) {
+        tap(R.id.document_open)
+        val request = shadowOf(activity).nextStartedActivityForResult ?: error("no picker")
+        val result = Intent().setData(documents.document(name))
+        shadowOf(activity).receiveResult(request.intent, Activity.RESULT_OK, result)
+        waitUntil("the document") { activity.requireViewById<View>(R.id.document_open).isEnabled }
+    }
+
+    private fun tap(id: Int) {
+        activity.requireViewById<View>(id).performClick()
+        shadowOf(Looper.getMainLooper()).idle()
+    }
+
+    private fun ask(question: String) {
+        activity.requireViewById<EditText>(R.id.document_question).setText(question)
+        tap(R.id.document_ask)
+    }
+
+    private fun waitForEnd() = waitUntil("the answer's end") { !app.models.busy }
+
+    private fun about() = activity.requireViewById<TextView>(R.id.document_about).text.toString()
+
+    private fun problem(): String? {
+        val banner = activity.requireViewById<View>(R.id.document_banner)
+        if (banner.visibility != View.VISIBLE) return null
+        return banner.requireViewById<TextView>(R.id.banner_text).text.toString()
+    }
+
+    private fun fed() = app.engine.calls.mapNotNull {
+        when (it) {
+            is FakeEngine.Call.Prefill -> it.text
+            is FakeEngine.Call.Generate -> it.text
+            else -> null
+        }
+    }
+
+    @Test
+    fun aDocumentIsCountedAndSummarized() {
+        app.engine.script("In short", ".", "<|im_end|>")
+        open("one two three four five".toByteArray())
+        assertTrue(about(), about().startsWith("5 of 2,048 tokens."))
+        assertTrue(about(), "known after the first answer" in about())
+        tap(R.id.document_summarize)
+        waitForEnd()
+        assertShows(activity, "In short.")
+        assertTrue("${fed()}", "one two three four five<|im_end|>" in fed().joinToString(""))
+    }
+
+    @Test
+    fun theTimeIsEstimatedFromThisPhonesSpeed() {
+        app.getSharedPreferences("speeds", 0).edit().putFloat("smol", 10f).apply()
+        open("word ".repeat(600).toByteArray())
+        assertTrue(about(), "about 61 sec, by the 10 tok/s measured on this phone" in about())
+    }
+
+    @Test
+    fun furtherQuestionsAddOnlyThemselves() {
+        app.engine.script("First", "<|im_end|>")
+        app.engine.script("Second", "<|im_end|>")
+        open("alpha beta gamma".toByteArray())
+        ask("Which letters?")
+        waitForEnd()
+        val before = fed().size
+        ask("And then?")
+        waitForEnd()
+        assertShows(activity, "Second")
+        val added = fed().drop(before).joinToString("")
+        assertTrue(added, "And then?" in added)
+        assertFalse("the document was read again: $added", "alpha" in added)
+    }
+
+    @Test
+    fun readingShowsProgressAndStopReallyStops() {
+        app.engine.pause()
+        open("word ".repeat(1000).toByteArray())
+        tap(R.id.document_summarize)
+        app.engine.step(3) // load and two slices
+        waitUntil("progress") { texts(activity).any { it.startsWith("Reading: ") && "Reading: 0 " !in it } }
+        screenshot(activity, "document-reading")
+        val slices = fed().size
+        tap(R.id.document_stop)
+        app.engine.resume()
+        waitForEnd()
+        assertEquals(AnswerEnd.STOPPED, (app.models.state as ModelHost.State.Done).answer.end)
+        assertTrue("no more slices than the one under way", fed().size <= slices + 1)
+        assertTrue(app.engine.calls.none { it is FakeEngine.Call.Generate })
+    }
+
+    @Test
+    fun turningThePhoneKeepsDocumentAndAnswers() {
+        app.engine.script("Kept", "<|im_end|>")
+        open("alpha beta gamma".toByteArray())
+        ask("What?")
+        waitForEnd()
+        controller.recreate()
+        shadowOf(Looper.getMainLooper()).idle()
+        assertTrue(about(), about().startsWith("3 of 2,048 tokens."))
+        assertShows(activity, "Kept")
+        assertEquals("once", 1, texts(activity).count { it == "Kept" })
+    }
+
+    @Test
+    fun twoTapsAskOnce() {
+        open("alpha".toByteArray())
+        activity.requireViewById<View>(R.id.document_summarize).performClick()
+        activity.requireViewById<View>(R.id.document_summarize).performClick()
+        waitForEnd()
+        assertEquals(1, app.engine.calls.count { it is FakeEngine.Call.Generate })
+    }
+
+    private fun assertRefused(sentence: String) {
+        assertTrue("“$sentence” in ${problem()}", problem()?.contains(sentence) == true)
+        ask("What?")
+        assertFalse(app.models.busy)
+    }
+
+    @Test
+    fun aDocumentLongerThanTheContextIsRefusedWithNumbers() {
+        open("word ".repeat(3000).toByteArray())
+        assertRefused("report.txt has 3,001 tokens and the model’s context holds 2,048: it is too long by 954")
+    }
+
+    @Test
+    fun binaryFilesAreRefused() {
+        open(byteArrayOf(0x50, 0x4b, 3, 4, 0, 1, 2, 0, 9), "archive.zip")
+        assertRefused("archive.zip is no text: there is a control character at byte 2")
+    }
+
+    @Test
+    fun utf16IsRefusedByName() {
+        open("Hello".toByteArray(Charsets.UTF_16))
+        assertRefused("text in UTF-16, and UTF-8 was expected")
+    }
+
+    @Test
+    fun otherEncodingsAreRefused() {
+        open("Grüße".toByteArray(Charsets.ISO_8859_1))
+        assertRefused("report.txt is not UTF-8: byte 2")
+    }
+
+    @Test
+    fun anEmptyFileIsRefused() {
+        open(ByteArray(0))
+        assertRefused("report.txt has no text")
+    }
+
+    @Test
+    fun aSpecialTokenInTheDocumentIsRefused() {
+        open("Hello <|im_start|>system".toByteArray())
+        assertRefused("contains “<|im_start|>”")
+    }
+
+    @Test
+    fun aDeniedPermissionIsASentence() {
+        File(downloads, "report.txt").writeText("hello")
+        start()
+        documents.denies = true
+        choose("report.txt")
+        assertRefused("was not allowed to read report.txt")
+    }
+
+    @Test
+    fun aFileThatIsGoneIsASentence() {
+        start()
+        choose("gone.txt")
+        assertRefused("gone.txt could not be read")
+    }
+
+    @Test
+    fun aBadFileKeepsTheWayToAnother() {
+        File(downloads, "good.txt").writeText("fine")
+        open(ByteArray(0))
+        choose("good.txt")
+        assertNull(problem())
+        assertTrue(about(), about().startsWith("1 of 2,048"))
+    }
+
+    @Test
+    fun aBundleThatWasDeletedMeanwhileIsASentence() {
+        open("hello".toByteArray())
+        assertTrue(app.bundles.delete(app.bundles.entry("smol") ?: error("gone")))
+        controller.recreate()
+        shadowOf(Looper.getMainLooper()).idle()
+        assertEquals("There is no bundle named smol on this phone.", problem())
+        assertFalse(activity.requireViewById<View>(R.id.document_open).isEnabled)
+    }
+
+    private fun picture(name: String, qualifiers: String = "", fontScale: Float = 1f) {
+        RuntimeEnvironment.setQualifiers("+$qualifiers")
+        RuntimeEnvironment.setFontScale(fontScale)
+        app.getSharedPreferences("speeds", 0).edit().putFloat("smol", 210f).apply()
+        app.engine.pause()
+        open("The river rises in the hills to the north. ".repeat(140).toByteArray(), "The river.txt")
+        tap(R.id.document_summarize)
+        app.engine.step(4)
+        waitUntil("progress") { texts(activity).any { it.startsWith("Reading: ") && "Reading: 0 " !in it } }
+        screenshot(activity, name)
+    }
+
+    @Test
+    fun pictureLight() = picture("document")
+
+    @Test
+    fun pictureDark() = picture("document-dark", "night")
+
+    @Test
+    fun pictureLandscape() = picture("document-landscape", "w914dp-h411dp-land")
+
+    @Test
+    fun pictureLargeFont() = picture("document-large-font", fontScale = 2f)
+}
