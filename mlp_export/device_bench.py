@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema
 
 from mlp_export.adb import APP, DEVICE_FOLDER, Phone
-from mlp_export.bundle import MANIFEST, Bundle
+from mlp_export.bundle import MANIFEST, PTE, Bundle
 from mlp_export.errors import InputError, MissingError, MlpExportError, UsageError
 from mlp_export.progress import Progress
 from mlp_export.push import check_fit
@@ -33,7 +33,6 @@ PUBLISHED_PREFILL_S = {"xnnpack": {2048: 8.9, 8192: 63.5}, "qnn": {2048: 1.96, 8
 _POLL_SECONDS = 2.0
 _START_SECONDS = 60.0  # until the app's first word
 _SILENCE_SECONDS = 900.0  # between two words: a long prefill on a slow phone, several times over
-_MOST_SECONDS = 7200.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,12 @@ def device_bench(
     result = _wait(phone, path, progress, silence_seconds, clock)
     if result["status"] != "done":
         _raise_failure(result, phone)
+    measured = (result["bundle"] or {}).get("pte_sha256")
+    if measured != bundle.manifest.files[PTE].sha256:
+        raise InputError(
+            f"the app on {phone.serial} measured another {PTE}: sha256 {str(measured)[:12]}...",
+            "it has another bundle of that name: delete it in the app, and run this again",
+        )
     return report_of(result, phone.serial, path)
 
 
@@ -234,9 +239,9 @@ def _check_bundle(bundle: Bundle, phone: Phone) -> None:
 
 def _wait(phone: Phone, path: str, progress: Progress, silence_seconds: float, clock: Clock) -> dict[str, Any]:
     """The result, when the app has ended it. Raises MissingError where no more comes."""
-    begun = last_word = clock.now()
+    last_word = clock.now()
     result: dict[str, Any] | None = None
-    told = done = 0
+    done = 0
     with progress.stage(f"benchmark on {phone.serial}") as stage:
         while True:
             text = phone.try_shell(f"cat {shlex.quote(path)} 2>/dev/null")
@@ -244,8 +249,8 @@ def _wait(phone: Phone, path: str, progress: Progress, silence_seconds: float, c
                 found = check_result(text, path)
                 if found != result:
                     result, last_word = found, clock.now()
-                    told, done = done, found["progress"]["done"]
-                    stage.advance(max(0, done - told))
+                    stage.advance(max(0, found["progress"]["done"] - done))
+                    done = found["progress"]["done"]
                     progress.note(_word(found))
                 if found["status"] != "running":
                     return found
@@ -263,9 +268,9 @@ def _wait(phone: Phone, path: str, progress: Progress, silence_seconds: float, c
             if result is None and silent > _START_SECONDS:
                 raise MissingError(
                     f"the app on {phone.serial} has not begun after {_START_SECONDS:.0f} s",
-                    "unlock the phone, keep its screen on, and see what the app shows: it may be measuring something else",
+                    "unlock the phone, keep its screen on, and see what the app shows: it may be at other work",
                 )
-            if silent > silence_seconds or clock.now() - begun > _MOST_SECONDS:
+            if silent > silence_seconds:
                 raise MissingError(
                     f"time out: no word of the app on {phone.serial} for {silent:.0f} s {_while(result)}",
                     f"it may still be at work: adb -s {phone.serial} shell cat {path}; or a longer --timeout",

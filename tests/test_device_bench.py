@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from fake_adb import S24, FakePhone
-from fake_backend import write_bundle
+from fake_backend import PROGRAM, write_bundle
 from make_vectors import VECTORS
 from typer.testing import CliRunner
 
@@ -68,6 +69,8 @@ class App:
         result = copy.deepcopy(EXAMPLES[example]) | {"id": self.plan["id"], **changes}
         if result["plan"] is not None:
             result["plan"] = self.plan
+        if result["bundle"] is not None and "bundle" not in changes:
+            result["bundle"]["pte_sha256"] = hashlib.sha256(PROGRAM).hexdigest()
         folder = self.phone.sdcard / "Android/data/org.mlpexport.demo/files/bench"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self.plan['id']}.json").write_text(json.dumps(result))
@@ -244,6 +247,12 @@ def test_an_answer_of_another_form(bundle: Bundle, phone: FakePhone, changes: di
 def test_a_result_without_runs() -> None:
     with pytest.raises(InputError, match="no finished run"):
         report_of(EXAMPLES["running"], "R58", "p")
+
+
+def test_another_program_of_that_name_was_measured(bundle: Bundle, phone: FakePhone) -> None:
+    other = EXAMPLES["done"]["bundle"] | {"pte_sha256": "a" * 64}
+    with pytest.raises(InputError, match=r"measured another model\.pte: sha256 aaaaaaaaaaaa"):
+        measure(bundle, phone, writes("done", bundle=other))
 
 
 def test_the_phone_goes_away(bundle: Bundle, phone: FakePhone) -> None:

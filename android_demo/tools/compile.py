@@ -17,6 +17,7 @@ from android_demo.tools.common import DEMO, ROOT, gradle_properties, java_home, 
 from android_demo.tools.fetch import ANDROID, FRAMEWORK, jars
 
 ANDROID_NAMESPACE = "http://schemas.android.com/apk/res/android"
+ET.register_namespace("android", ANDROID_NAMESPACE)  # the prefix in every manifest that is written
 PACKED = "libpacked.so"  # the JNI function for packed weights, in a library of its own
 # Less memory and, for compilations this small, less time.
 _SMALL_JVM = ["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
@@ -188,7 +189,6 @@ class Project:
 
 def _merge_manifest(source: Path, target: Path, properties: dict[str, str]) -> None:
     """What the Android Gradle plugin adds: the package, versions and SDK levels."""
-    ET.register_namespace("android", ANDROID_NAMESPACE)
     tree = ET.parse(source)
     manifest = tree.getroot()
     manifest.set("package", properties["applicationId"])

@@ -59,7 +59,7 @@ class RealAppTest {
     fun `the list says that this runtime runs the bundle`() {
         val controller = Robolectric.buildActivity(BundlesActivity::class.java).also { controllers += it }.setup().visible()
         waitUntil("the bundle in the list") { RealApplication.BUNDLE in texts(controller.get()).joinToString() }
-        waitUntil("its hashes") { app.library.snapshot.items.all { it.fit?.runs == true } }
+        waitUntil("its hashes") { app.library.snapshot.items?.all { it.fit?.runs == true } == true }
         val device = app.device()
         assertTrue("$device", "xnnpack" in device.backends)
         assertTrue("$device", device.runtimes.getValue("executorch").startsWith("1.3"))

@@ -14,8 +14,8 @@ import java.io.File
 import java.io.IOException
 
 /**
- * Carries out a plan that came as text, and writes each state of the result into [folder]. Whatever goes wrong, a result
- * with the reason is there in the end: nobody may be looking at the phone.
+ * Carries out a plan that came as text, and writes each state of the result into [folder]. Whatever goes wrong, a
+ * result with the reason is there in the end: nobody may be looking at the phone.
  */
 class Bench(private val app: MlpApplication, private val folder: File, private val publish: (BenchResult) -> Unit) {
     @Volatile private var cancelled = false

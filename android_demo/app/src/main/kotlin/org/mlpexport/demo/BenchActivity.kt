@@ -96,7 +96,8 @@ class BenchActivity : Screen() {
         val load = result.loadSeconds?.let { getString(R.string.bench_loaded, decimal(it)) }
         val runs = result.runs.map {
             val rate = if (it.decodeSeconds > 0) it.decodeTokens / it.decodeSeconds else null
-            getString(R.string.bench_run, number(it.promptTokens), decimal(it.prefillSeconds), decimal(rate), it.thermal)
+            val prefill = decimal(it.prefillSeconds)
+            getString(R.string.bench_run, number(it.promptTokens), prefill, decimal(rate), it.thermal)
         }
         val samples = result.sustained?.samples.orEmpty().takeLast(SAMPLES).map {
             val prefill = decimal(it.prefillTokensPerSecond)

@@ -7,10 +7,11 @@ class BundleDetails(private val context: Context) {
     /** [packedBytes]: what the runtime keeps of the packed weights beside the bundle. */
     fun text(entry: BundleEntry.Usable, packedBytes: Long): String {
         val manifest = entry.bundle.manifest
+        val model = manifest.model
         val backend = manifest.backend
         return listOf(
-            R.string.bundle_details_model to listOfNotNull(manifest.model.id, manifest.model.revision).joinToString(" @ "),
-            R.string.bundle_details_parameters to parameters(manifest.model.parameters),
+            R.string.bundle_details_model to listOfNotNull(model.id, model.revision).joinToString(" @ "),
+            R.string.bundle_details_parameters to parameters(model.parameters),
             R.string.bundle_details_weights to manifest.quantizationScheme,
             R.string.bundle_details_backend to listOfNotNull(backend.name, backend.target).joinToString(", "),
             R.string.bundle_details_runtime to versions(backend.minRuntime),

@@ -14,15 +14,15 @@ import java.util.concurrent.CancellationException
 /** A file that the system's picker gave; [bytes] is null where its provider does not say. */
 class ImportFile(val name: String, val bytes: Long?, val open: () -> InputStream)
 
-/** What is to be imported: the files of one folder, or files that were picked. [name] is the folder's, if there is one. */
+/** What is to be imported: the files of one folder, or files that were picked. [name] is the folder's, or null. */
 class ImportSource(val name: String?, val files: List<ImportFile>)
 
 /** The phone has [free] bytes where [needed] are wanted. */
 class NoSpaceException(val needed: Long, val free: Long) : IOException("$needed bytes needed, $free free")
 
 /**
- * Copies a bundle into [root]. Only what the manifest names is copied, its size and hash are checked on the way, and the
- * folder gets its name at the end: a bundle that is there is whole.
+ * Copies a bundle into [root]. Only what the manifest names is copied, its size and hash are checked on the way, and
+ * the folder gets its name at the end: a bundle that is there is whole.
  */
 class BundleImporter(
     private val root: File,
@@ -107,8 +107,8 @@ class BundleImporter(
 
     /** A folder that is not there yet: letters, digits and `_.-`, with a number if the name is taken. */
     private fun freeName(wanted: String): File {
-        val plain = wanted.replace(Regex("[^A-Za-z0-9_.-]+"), "-").trimStart('.', '-').removeSuffix(BundleRepository.PARTIAL)
-            .take(MAX_NAME).ifEmpty { "bundle" }
+        val plain = wanted.replace(Regex("[^A-Za-z0-9_.-]+"), "-").trimStart('.', '-')
+            .removeSuffix(BundleRepository.PARTIAL).take(MAX_NAME).ifEmpty { "bundle" }
         return generateSequence(1) { it + 1 }
             .map { File(root, if (it == 1) plain else "$plain-$it") }
             .first { !it.exists() }

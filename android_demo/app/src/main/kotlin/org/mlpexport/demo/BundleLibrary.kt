@@ -16,8 +16,8 @@ import java.util.concurrent.ExecutorService
 import java.util.concurrent.Executors
 
 /**
- * What the list of bundles shows, kept up to date in the background: which there are, whether they fit this phone, their
- * hashes, and one import at a time. Outlives screens; everything public is called on the main thread.
+ * What the list of bundles shows, kept up to date in the background: which there are, whether they fit this phone,
+ * their hashes, and one import at a time. Outlives screens; everything public is called on the main thread.
  */
 class BundleLibrary(
     val repository: BundleRepository,

@@ -41,7 +41,7 @@ sealed interface BundleEntry {
 /** The bundles on this phone. Every call looks at the storage anew, so that what was deleted outside is gone here. */
 class BundleRepository(private val roots: List<BundleRoot>, private val ledger: HashLedger) {
 
-    /** All bundles by name, those that cannot be used last; of two with one name the usable one, and then the first root's. */
+    /** All bundles by name, unusable ones last; of two with one name the usable one, and then the first root's. */
     fun list(): List<BundleEntry> = roots
         .flatMap { root -> folders(root.folder).map { entry(root.source, it) } }
         .sortedBy { it is BundleEntry.Broken }

@@ -76,7 +76,7 @@ class DeviceInfo(
 
     /** QNN's libraries must be real files, because the DSP's loader looks for them by path. */
     private fun missingQnnLibraries(): List<String> {
-        val folder = File(context.applicationInfo.nativeLibraryDir)
+        val folder = File(context.applicationInfo.nativeLibraryDir.orEmpty())
         return QNN_LIBRARIES.filterNot { File(folder, it).isFile }
     }
 

@@ -26,7 +26,7 @@ import java.util.UUID
  */
 class DocumentActivity : Screen(), MessageList.Listener {
     private val models get() = app.models
-    private val status by lazy { WorkStatus(this) }
+    private val status by lazy { WorkStatus(this, app.speeds) }
     private val texts by lazy { ConversationTexts(this) }
     private lateinit var work: Work
     private var observer: Closeable? = null
@@ -90,7 +90,21 @@ class DocumentActivity : Screen(), MessageList.Listener {
 
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
         val uri = data?.data
-        if (requestCode == OPEN && resultCode == RESULT_OK && uri != null) open(uri)
+        if (requestCode != OPEN || resultCode != RESULT_OK || uri == null) return
+        keepPermission(uri)
+        open(uri)
+    }
+
+    /** So that the document can be opened again after the system has ended the app; only ever for one document. */
+    private fun keepPermission(uri: Uri) {
+        contentResolver.persistedUriPermissions.toList().forEach {
+            contentResolver.releasePersistableUriPermission(it.uri, Intent.FLAG_GRANT_READ_URI_PERMISSION)
+        }
+        try {
+            contentResolver.takePersistableUriPermission(uri, Intent.FLAG_GRANT_READ_URI_PERMISSION)
+        } catch (_: SecurityException) {
+            // Not every provider offers it. Then the document is opened once more by hand.
+        }
     }
 
     private fun pick() {
@@ -177,7 +191,8 @@ class DocumentActivity : Screen(), MessageList.Listener {
         work.request = null
         // The question goes back to where it can be changed.
         val question = work.messages.removeLastOrNull()?.text.orEmpty()
-        view<EditText>(R.id.document_question).apply { if (text.isEmpty() && work.turns.isNotEmpty()) setText(question) }
+        val field = view<EditText>(R.id.document_question)
+        if (field.text.isEmpty() && work.turns.isNotEmpty()) field.setText(question)
         work.problem = sentence(state.problem)
     }
 
@@ -196,9 +211,11 @@ class DocumentActivity : Screen(), MessageList.Listener {
         view<Button>(R.id.document_open).apply {
             setText(if (document == null) R.string.document_open else R.string.document_open_other)
             enable(this, bundle != null && !busy())
+            // While the model reads, the room is better used below.
+            visibility = if (document != null && busy()) View.GONE else View.VISIBLE
         }
         view<View>(R.id.document_summarize).apply {
-            visibility = if (document != null && work.messages.isEmpty()) View.VISIBLE else View.GONE
+            visibility = if (document != null && work.messages.isEmpty() && !busy()) View.VISIBLE else View.GONE
         }
         enable(view(R.id.document_ask), document != null && !busy())
         view<EditText>(R.id.document_question).isEnabled = document != null

@@ -4,7 +4,7 @@ import android.content.SharedPreferences
 import org.mlpexport.core.Bundle
 import java.io.IOException
 
-/** Which licenses were accepted on this phone. A license is known by its text's hash: another text is asked for again. */
+/** Which licenses were accepted on this phone. One is known by its text's hash: another text is asked for again. */
 class Licenses(private val store: SharedPreferences) {
     fun accepted(bundle: Bundle) = store.getBoolean(key(bundle), false)
 

@@ -22,8 +22,8 @@ fun Context.sentence(problem: Throwable): String = when (problem) {
     else -> getString(R.string.failure_unknown, problem.message ?: problem.javaClass.simpleName)
 }
 
-fun Context.sentence(problem: BundleProblem, detail: String): String = getString(
-    when (problem) {
+fun Context.sentence(problem: BundleProblem, detail: String): String {
+    val text = when (problem) {
         BundleProblem.NOT_A_BUNDLE -> R.string.problem_not_a_bundle
         BundleProblem.NEWER_FORMAT -> R.string.problem_newer_format
         BundleProblem.DAMAGED_MANIFEST -> R.string.problem_damaged_manifest
@@ -33,9 +33,15 @@ fun Context.sentence(problem: BundleProblem, detail: String): String = getString
         BundleProblem.WRONG_SIZE -> R.string.problem_wrong_size
         BundleProblem.WRONG_HASH -> R.string.problem_wrong_hash
         BundleProblem.UNREADABLE -> R.string.problem_unreadable
-    },
-    detail,
-)
+    }
+    val sizes = if (problem == BundleProblem.WRONG_SIZE) SIZES.matchEntire(detail) else null
+    if (sizes == null) return getString(text, detail)
+    val (file, found, expected) = sizes.destructured
+    return getString(R.string.problem_wrong_size_bytes, file, number(found.toLong()), number(expected.toLong()))
+}
+
+// "model.pte: 17 of 3000", as core says it.
+private val SIZES = Regex("""(.+): (\d{1,18}) of (\d{1,18})""")
 
 fun Context.sentence(reason: DeviceFit.Reason): String {
     fun memory(text: String) = text.toLongOrNull()?.let(::size) ?: text
@@ -108,7 +114,9 @@ fun chipName(model: String): String = CHIPS[model.uppercase()] ?: model
 
 internal fun Context.size(bytes: Long): String = Formatter.formatShortFileSize(this, bytes)
 
-internal fun Context.number(value: Int): String =
+internal fun Context.number(value: Int): String = number(value.toLong())
+
+internal fun Context.number(value: Long): String =
     java.text.NumberFormat.getIntegerInstance(resources.configuration.locales[0]).format(value)
 
 // Names of products, which no language translates.

@@ -26,7 +26,7 @@ import java.util.UUID
 class TaskActivity : Screen() {
     private val library get() = app.library
     private val models get() = app.models
-    private val status by lazy { WorkStatus(this) }
+    private val status by lazy { WorkStatus(this, app.speeds) }
     private val texts by lazy { ConversationTexts(this) }
     private val observers = mutableListOf<Closeable>()
 
@@ -43,8 +43,8 @@ class TaskActivity : Screen() {
         tag = savedInstanceState?.getString(TAG) ?: "task/${UUID.randomUUID()}"
         model = savedInstanceState?.getString(MODEL)
         wanted = savedInstanceState?.getString(WANTED)?.let(Task::valueOf)
-        text = (intent.getCharSequenceExtra(Intent.EXTRA_PROCESS_TEXT) ?: intent.getCharSequenceExtra(Intent.EXTRA_TEXT))
-            ?.toString().orEmpty()
+        val selected = intent.getCharSequenceExtra(Intent.EXTRA_PROCESS_TEXT)
+        text = (selected ?: intent.getCharSequenceExtra(Intent.EXTRA_TEXT))?.toString().orEmpty()
         show(R.layout.activity_task)
         title = getString(R.string.task_title)
         view<TextView>(R.id.task_source).text = text
@@ -103,7 +103,7 @@ class TaskActivity : Screen() {
     }
 
     private fun start(task: Task) {
-        if (wanted != null || (models.busy && models.request?.tag == tag)) return
+        if (text.isBlank() || wanted != null || (models.busy && models.request?.tag == tag)) return
         wanted = task
         problem(null)
         draw()

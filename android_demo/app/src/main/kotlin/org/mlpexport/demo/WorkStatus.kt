@@ -6,8 +6,12 @@ import android.icu.util.Measure
 import android.icu.util.MeasureUnit
 import android.os.SystemClock
 
-/** Says what the model does with a request, with the time that is left of a long prefill. */
-class WorkStatus(private val context: Context, private val clock: () -> Long = SystemClock::elapsedRealtime) {
+/** Says what the model does with a request, and the time that is left of a long prefill. */
+class WorkStatus(
+    private val context: Context,
+    private val speeds: PrefillSpeeds,
+    private val clock: () -> Long = SystemClock::elapsedRealtime,
+) {
     private var request: ModelHost.Request? = null
     private var begun: Pair<Int, Long>? = null
 
@@ -38,18 +42,19 @@ class WorkStatus(private val context: Context, private val clock: () -> Long = S
         return Line(text, 100 * state.prefilled / state.total)
     }
 
-    /** From the speed since the first slice was seen; null until there were two. */
+    /** From the speed since the first slice was seen, until then from earlier prompts; null where nothing is known. */
     private fun secondsLeft(state: ModelHost.State.Working): Long? {
+        val left = state.total - state.prefilled
         val start = begun.takeIf { request === state.request }
         if (start == null || state.prefilled < start.first) {
             request = state.request
             begun = state.prefilled to clock()
-            return null
+        } else {
+            val millis = clock() - start.second
+            val tokens = state.prefilled - start.first
+            if (tokens > 0 && millis > 0) return millis * left / tokens / 1000 + 1
         }
-        val millis = clock() - start.second
-        val tokens = state.prefilled - start.first
-        if (tokens == 0 || millis <= 0) return null
-        return millis * (state.total - state.prefilled) / tokens / 1000 + 1
+        return speeds[state.request.bundle.folder.name]?.let { (left / it).toLong() + 1 }
     }
 }
 

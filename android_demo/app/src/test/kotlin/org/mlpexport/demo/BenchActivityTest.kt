@@ -153,7 +153,7 @@ class BenchActivityTest : ScreenTest() {
         val error = error(waitFor("failed"))
         assertEquals("OUT_OF_MEMORY", error.get("kind").asString)
         assertEquals(0x21, error.get("code").asInt)
-        waitUntil("the sentence") { texts(activity).any { "not enough free memory for the model (no room, error 0x21)" in it } }
+        waitUntil("the sentence") { texts(activity).any { "not enough free memory" in it && "error 0x21" in it } }
     }
 
     @Test

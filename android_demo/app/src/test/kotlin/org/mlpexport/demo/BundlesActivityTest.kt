@@ -120,7 +120,7 @@ class BundlesActivityTest : ScreenTest() {
     @Test
     fun anEmptyFileIsRefused() {
         val texts = shownFor { File(TestBundles.write(it, "bad"), "model.pte").writeBytes(ByteArray(0)) }
-        assertRefused(texts, "model.pte: 0 of 3000")
+        assertRefused(texts, "model.pte has 0 bytes where the manifest says 3,000")
     }
 
     @Test

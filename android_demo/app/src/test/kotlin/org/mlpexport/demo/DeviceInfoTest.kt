@@ -26,7 +26,7 @@ class DeviceInfoTest : ScreenTest() {
 
     @Test
     fun aMissingNativeLibraryIsNoCrash() {
-        for (error in listOf(UnsatisfiedLinkError("dlopen failed"), NoClassDefFoundError("Could not initialize class"))) {
+        for (error in listOf(UnsatisfiedLinkError("dlopen failed"), NoClassDefFoundError("no such class"))) {
             val device = DeviceInfo(app) { throw error }.read()
             assertEquals(listOf("libexecutorch.so"), device.missingLibraries)
             TestBundles.write(app.pushed, "smol")

@@ -15,6 +15,7 @@ import org.junit.Before
 import org.junit.Test
 import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.FakeEngine
+import org.mlpexport.core.GenerationSettings
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
@@ -107,6 +108,36 @@ class DocumentActivityTest : ScreenTest() {
     }
 
     @Test
+    fun theTimeLeftComesFromTheSpeedOfThisPrompt() {
+        TestBundles.write(app.pushed, "smol")
+        val bundle = app.bundles.find("smol") ?: error("gone")
+        start()
+        var now = 0L
+        val status = WorkStatus(app, app.speeds) { now }
+        val request = ModelHost.Request(bundle, emptyList(), GenerationSettings(), "document")
+        fun line(done: Int, text: String = "") = status.describe(ModelHost.State.Working(request, done, 1000, text))
+        assertEquals("nothing is known yet", WorkStatus.Line("Reading: 100 of 1,000 tokens", 10), line(100))
+        now = 2_000
+        assertEquals("Reading: 200 of 1,000 tokens, about 17 sec left", line(200)?.text)
+        app.getSharedPreferences("speeds", 0).edit().putFloat("smol", 50f).apply()
+        assertEquals("not the earlier speed", "Reading: 200 of 1,000 tokens, about 17 sec left", line(200)?.text)
+        assertEquals(WorkStatus.Line("Writing…", null), line(1000))
+        assertEquals(WorkStatus.Line("Writing…", null), line(200, "Hi"))
+    }
+
+    @Test
+    fun speedsAreLearnedFromLongPromptsAlone() {
+        open("word ".repeat(30).toByteArray())
+        tap(R.id.document_summarize)
+        waitForEnd()
+        assertNull("too short to tell", app.speeds["smol"])
+        choose("report.txt".also { File(downloads, it).writeText("word ".repeat(500)) })
+        tap(R.id.document_summarize)
+        waitForEnd()
+        assertTrue("${app.speeds["smol"]}", (app.speeds["smol"] ?: 0.0) > 0)
+    }
+
+    @Test
     fun furtherQuestionsAddOnlyThemselves() {
         app.engine.script("First", "<|im_end|>")
         app.engine.script("Second", "<|im_end|>")
@@ -129,7 +160,6 @@ class DocumentActivityTest : ScreenTest() {
         tap(R.id.document_summarize)
         app.engine.step(3) // load and two slices
         waitUntil("progress") { texts(activity).any { it.startsWith("Reading: ") && "Reading: 0 " !in it } }
-        screenshot(activity, "document-reading")
         val slices = fed().size
         tap(R.id.document_stop)
         app.engine.resume()

@@ -49,7 +49,8 @@ class ImportTest : ScreenTest() {
     private fun choose(menu: Int, result: Intent?) {
         assertTrue(shadowOf(activity).clickMenuItem(menu))
         val request = shadowOf(activity).nextStartedActivityForResult ?: error("no picker")
-        shadowOf(activity).receiveResult(request.intent, if (result == null) Activity.RESULT_CANCELED else Activity.RESULT_OK, result)
+        val code = if (result == null) Activity.RESULT_CANCELED else Activity.RESULT_OK
+        shadowOf(activity).receiveResult(request.intent, code, result)
         controller.pause().resume()
         shadowOf(Looper.getMainLooper()).idle()
     }
@@ -140,7 +141,7 @@ class ImportTest : ScreenTest() {
         val folder = TestBundles.write(downloads, "smol")
         File(folder, "model.pte").writeBytes(ByteArray(0))
         chooseFolder(documents.tree("smol"))
-        assertFails("model.pte: 0 of 3000")
+        assertFails("model.pte has 0 bytes where the manifest says 3,000")
     }
 
     @Test
@@ -205,7 +206,8 @@ class ImportTest : ScreenTest() {
         assertShows(activity, "No model yet")
     }
 
-    private fun importer(free: Long) = BundleImporter(app.imported, HashLedger(File(app.filesDir, "checked.json"))) { free }
+    private fun importer(free: Long) =
+        BundleImporter(app.imported, HashLedger(File(app.filesDir, "checked.json"))) { free }
 
     private fun source(name: String?, folder: File) =
         ImportSource(name, folder.listFiles().orEmpty().map { ImportFile(it.name, it.length()) { it.inputStream() } })
@@ -235,7 +237,8 @@ class ImportTest : ScreenTest() {
         val endless = object : InputStream() {
             override fun read() = 7
         }
-        val files = source("smol", folder).files.filter { it.name != "model.pte" } + ImportFile("model.pte", null) { endless }
+        val others = source("smol", folder).files.filter { it.name != "model.pte" }
+        val files = others + ImportFile("model.pte", null) { endless }
         val problem = failure { importer(free = Long.MAX_VALUE).import(ImportSource("smol", files)) { _, _ -> } }
         assertEquals(BundleProblem.WRONG_SIZE, (problem as BundleException).problem)
         assertNothingKept()

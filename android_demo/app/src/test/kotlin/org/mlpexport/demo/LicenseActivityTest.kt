@@ -34,7 +34,7 @@ class LicenseActivityTest : ScreenTest() {
     fun itIsAskedForAndThenOnlyShown() {
         TestBundles.write(app.pushed, "smol")
         val activity = start("smol")
-        assertShows(activity, "SmolLM2-135M-Instruct is published under Apache-2.0. Please read it before the first use.")
+        assertShows(activity, "SmolLM2-135M-Instruct is published under Apache-2.0. Please read it before")
         assertFalse(isShown(activity, R.id.license_noncommercial))
         activity.requireViewById<Button>(R.id.license_accept).performClick()
         assertEquals(Activity.RESULT_OK, shadowOf(activity).resultCode)

@@ -12,6 +12,7 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Test
+import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.EngineFailure
 import org.mlpexport.core.FakeEngine
 import org.mlpexport.core.GenerationSettings
@@ -140,7 +141,7 @@ class TaskActivityTest : ScreenTest() {
         app.engine.script("One", " two", " three", " four", " five", "<|im_end|>")
         val activity = start(shared("Count"))
         tap(activity, R.id.task_summarize)
-        app.engine.step(6) // load, slices of the prompt, and a piece
+        app.engine.step(2) // load, and a piece
         waitUntil("text") { activity.requireViewById<TextView>(R.id.task_result).text.isNotEmpty() }
         screenshot(activity, "task-writing")
         tap(activity, R.id.task_stop)
@@ -164,7 +165,7 @@ class TaskActivityTest : ScreenTest() {
         app.engine.resume()
         waitUntil("the end") { !app.models.busy }
         val state = app.models.state as ModelHost.State.Done
-        assertEquals(org.mlpexport.core.AnswerEnd.STOPPED, state.answer.end)
+        assertEquals(AnswerEnd.STOPPED, state.answer.end)
     }
 
     @Test
@@ -218,7 +219,7 @@ class TaskActivityTest : ScreenTest() {
         val activity = start(shared("word ".repeat(3000)))
         tap(activity, R.id.task_summarize)
         waitForEnd(activity)
-        assertTrue(problem(activity), "and the model’s context holds 2,048. Shorten it by at least" in problem(activity))
+        assertTrue(problem(activity), "the model’s context holds 2,048. Shorten it by" in problem(activity))
     }
 
     @Test
@@ -249,7 +250,8 @@ class TaskActivityTest : ScreenTest() {
         addModel()
         app.engine.pause()
         val bundle = app.bundles.find("smol") ?: error("gone")
-        assertTrue(app.models.submit(ModelHost.Request(bundle, Task.ASK.turns("a", "b"), GenerationSettings(), "chat/1")))
+        val other = ModelHost.Request(bundle, Task.ASK.turns("a", "b"), GenerationSettings(), "chat/1")
+        assertTrue(app.models.submit(other))
         val activity = start(shared("Hello"))
         waitUntil("hashes") { app.library.snapshot.item("smol")?.isChecked == true }
         tap(activity, R.id.task_formal)
@@ -260,7 +262,7 @@ class TaskActivityTest : ScreenTest() {
         RuntimeEnvironment.setQualifiers("+$qualifiers")
         RuntimeEnvironment.setFontScale(fontScale)
         addModel()
-        app.engine.script("Dear Ms Weber, ", "unfortunately I cannot attend the meeting on Friday. ", "Kind regards", "<|im_end|>")
+        app.engine.script("I am sorry that ", "I cannot attend on Friday. ", "I will see you next week.", "<|im_end|>")
         val activity = start(selected("hi, can't make it on friday, sorry!! something came up. see you next week"))
         tap(activity, R.id.task_formal)
         waitForEnd(activity)

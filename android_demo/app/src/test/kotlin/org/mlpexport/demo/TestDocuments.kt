@@ -60,7 +60,8 @@ class TestDocuments : ContentProvider() {
 
         fun install(root: File): TestDocuments {
             val info = ProviderInfo().apply { authority = AUTHORITY }
-            return Robolectric.buildContentProvider(TestDocuments::class.java).create(info).get().also { it.root = root }
+            val provider = Robolectric.buildContentProvider(TestDocuments::class.java).create(info).get()
+            return provider.also { it.root = root }
         }
     }
 

@@ -78,7 +78,3 @@ internal class AddedTokens(all: List<AddedToken>) {
 
     private fun isWord(codePoint: Int) = Character.isLetterOrDigit(codePoint) || codePoint == '_'.code
 }
-
-/** Unicode's White_Space, which Kotlin's is but for NEXT LINE and four separators that are none. */
-internal fun isUnicodeSpace(character: Char) =
-    (character.isWhitespace() && character !in '\u001C'..'\u001F') || character == '\u0085'

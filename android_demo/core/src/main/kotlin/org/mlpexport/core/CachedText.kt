@@ -13,9 +13,21 @@ internal class CachedText {
     var answers = emptyMap<Int, String>()
         private set
 
-    /** Null where it is not known. */
-    val text get() = held?.text
+    private var followedBy = "" // what was to come next, where a prompt was fed in part
+
     val tokens get() = held?.tokens ?: 0
+
+    /** What is to be fed after the cached text to make [text]; null where it does not begin with it, or has no more. */
+    fun restOf(text: String): String? {
+        val start = held?.text ?: return null
+        if (text.length <= start.length || !text.startsWith(start)) return null
+        return text.substring(start.length).takeIf { it.startsWith(followedBy) }
+    }
+
+    /** The cached text is part of a prompt that goes on with [text]: with another text its last token may be another. */
+    fun cutBefore(text: String) {
+        followedBy = text.take(LOOKAHEAD)
+    }
 
     fun forget() {
         held = null
@@ -23,10 +35,12 @@ internal class CachedText {
     }
 
     fun put(text: String, tokens: Int) {
+        followedBy = ""
         held = Held(text, tokens)
     }
 
     fun add(text: String, tokens: Int) {
+        followedBy = ""
         held = held?.plus(text, tokens)
     }
 
@@ -35,5 +49,9 @@ internal class CachedText {
 
     fun answered(index: Int, text: String) {
         if (held != null) answers = answers + (index to text)
+    }
+
+    private companion object {
+        const val LOOKAHEAD = 32 // characters; words are split by one or two
     }
 }

@@ -6,6 +6,12 @@ import java.nio.charset.CodingErrorAction
 
 private const val REPLACEMENT = "\uFFFD"
 
+/** What Python's and so the templates' `strip` drops: Kotlin's white space, and NEXT LINE. */
+internal fun isPythonSpace(character: Char) = character.isWhitespace() || character == '\u0085'
+
+/** Unicode's White_Space: of Python's, all but four separators. */
+internal fun isUnicodeSpace(character: Char) = isPythonSpace(character) && character !in '\u001C'..'\u001F'
+
 /** This text with replacement characters for halves of surrogate pairs, which have no UTF-8. */
 internal fun String.wellFormed(): String {
     if (none(Char::isSurrogate)) return this
@@ -55,6 +61,6 @@ class Utf8Assembler {
         decoder.decode(input, output, last)
         if (last) decoder.flush(output)
         held = bytes.copyOfRange(input.position(), bytes.size)
-        return output.flip().toString()
+        return String(output.array(), 0, output.position())
     }
 }

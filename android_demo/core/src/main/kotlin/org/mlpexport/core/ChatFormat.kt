@@ -38,7 +38,7 @@ data class ChatFormat(
 
     private fun StringBuilder.appendTurn(turn: Turn, trims: Boolean) {
         val prefix = prefix(turn.role) ?: throw PromptException(PromptProblem.NO_SYSTEM_ROLE)
-        append(prefix).append(if (trims) turn.content.trim(::isSpace) else turn.content).append(suffix(turn.role))
+        append(prefix).append(if (trims) turn.content.trim(::isPythonSpace) else turn.content).append(suffix(turn.role))
     }
 
     private fun prefix(role: Role): String? =
@@ -55,6 +55,3 @@ data class ChatFormat(
             Role.ASSISTANT -> assistantSuffix
         }
 }
-
-/** White space as Python's and so the templates' `strip` has it: Kotlin's, and NEXT LINE. */
-private fun isSpace(character: Char) = character.isWhitespace() || character == '\u0085'

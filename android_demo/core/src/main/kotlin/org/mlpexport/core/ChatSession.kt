@@ -88,20 +88,22 @@ class ChatSession(
         fun answer(turns: List<Turn>): Answer {
             val slices = plan(turns)
             listener.onPrefill(done, total.tokens)
-            for (slice in slices.dropLast(1)) {
-                if (isCancelled()) return finish(turns, AnswerEnd.STOPPED, null)
-                prefill(slice)
+            for (slice in slices) {
+                if (isCancelled()) {
+                    cache.cutBefore(slice.text)
+                    return finish(turns, AnswerEnd.STOPPED, null)
+                }
+                if (slice !== slices.last()) prefill(slice)
             }
-            if (isCancelled()) return finish(turns, AnswerEnd.STOPPED, null)
             return generate(turns, slices.last())
         }
 
         /** What is to be fed: only the rest, where the prompt begins with what the cache holds. */
         private fun plan(turns: List<Turn>): List<Slice> {
             val continued = prompts.compose(turns, generate = true, asAnswered = cache.answers)
-            val held = cache.text
-            val continues = held != null && continued.length > held.length && continued.startsWith(held)
-            val added = if (continues) continued.drop(held.length) else prompts.compose(turns, generate = true)
+            val rest = cache.restOf(continued)
+            val continues = rest != null
+            val added = rest ?: prompts.compose(turns, generate = true)
             val slices = tokenizer.slices(added, manifest.prefillChunk).map { Slice(it, tokenizer.count(it)) }
             if (continues) cachedTokens = cache.tokens
             total = slices.fold(TokenCount(cachedTokens, true)) { sum, slice -> sum + slice.tokens }

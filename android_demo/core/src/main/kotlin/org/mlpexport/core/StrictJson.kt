@@ -113,8 +113,6 @@ internal class JsonFields(private val json: JsonObject, private val path: String
 
     fun long(key: String, least: Long, most: Long = Long.MAX_VALUE): Long = integer(key, value(key), least, most)
 
-    fun double(key: String): Double = doubleOrNull(key) ?: throw wrong(key, "a number")
-
     fun doubleOrNull(key: String): Double? {
         val value = value(key)
         if (value.isJsonNull) return null

@@ -46,7 +46,8 @@ internal fun tokenizerPattern(source: String): Pattern {
 }
 
 private val GROUPS = listOf("(?:", "(?=", "(?!")
-private const val SPACES = "\\t-\\r \\u0085\\u00A0\\u1680\\u2000-\\u200A\\u2028\\u2029\\u202F\\u205F\\u3000"
+private const val SPACES =
+    "\\u0009-\\u000D\\u0020\\u0085\\u00A0\\u1680\\u2000-\\u200A\\u2028\\u2029\\u202F\\u205F\\u3000"
 private const val WORD = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
 
 private fun unknown(source: String) = UnknownTokenizerException("the pattern $source is not known")

@@ -241,20 +241,7 @@ class ChatSessionTest {
     fun `cancel between slices ends it, and what went in is not fed again`() {
         val session = session(manifest(prefillChunk = 8))
         val turns = arrayOf(user("word ".repeat(40).trim()))
-        cancelled = false
-        val stopping =
-            object : AnswerListener {
-                var seen = 0
-
-                override fun onPrefill(done: Int, total: Int) {
-                    seen = done
-                }
-
-                override fun onText(text: String) = Unit
-
-                override fun cancelled() = seen >= 16
-            }
-        val answer = session.answer(turns.toList(), GenerationSettings(), stopping)
+        val answer = session.answer(turns.toList(), GenerationSettings(), stopsAt16())
         assertEquals(AnswerEnd.STOPPED, answer.end)
         assertEquals("", answer.text)
         assertEquals(16, answer.statistics.promptTokens)
@@ -265,6 +252,34 @@ class ChatSessionTest {
         assertEquals(CHATML.compose(turns.toList()), before + fed)
         assertEquals(16, again.statistics.cachedTokens)
         assertEquals(0, resets())
+    }
+
+    private fun stopsAt16() =
+        object : AnswerListener {
+            private var seen = 0
+
+            override fun onPrefill(done: Int, total: Int) {
+                seen = done
+            }
+
+            override fun onText(text: String) = Unit
+
+            override fun cancelled() = seen >= 16
+        }
+
+    @Test
+    fun `another prompt that goes on differently where one was cut begins anew`() {
+        val words = List(40) { "word" }
+        for ((changed, resets) in listOf(14 to 1, 35 to 0)) {
+            val engine = FakeEngine()
+            val session = session(manifest(prefillChunk = 8), engine)
+            session.answer(listOf(user(words.joinToString(" "))), GenerationSettings(), stopsAt16())
+            val cut = FakeEngine.words(engine.cache).count { "word" in it }
+            assertTrue("$cut", cut in 10..14)
+            engine.calls.clear()
+            session.ask(user(words.mapIndexed { n, word -> if (n == changed) "other" else word }.joinToString(" ")))
+            assertEquals("word $changed", resets, engine.calls.count { it == FakeEngine.Call.Reset })
+        }
     }
 
     @Test
