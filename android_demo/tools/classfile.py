@@ -33,7 +33,6 @@ class ClassFile:
     parents: tuple[str, ...]  # superclass and interfaces
     declared: frozenset[Member]
     called: frozenset[Member]  # fields and methods that its code uses
-    classes: frozenset[str]  # classes that it names
     texts: frozenset[str] = field(repr=False)  # all of its UTF-8 constants: descriptors of annotations are among them
 
 
@@ -92,7 +91,6 @@ def parse(data: bytes) -> ClassFile:
         tuple(texts[names[i]] for i in parents if i),
         frozenset(declared),
         frozenset(called),
-        frozenset(texts[i] for i in names.values()),
         frozenset(texts.values()),
     )
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlp_export.errors import VerificationError
@@ -28,19 +28,11 @@ def gradle_properties(demo: Path = DEMO) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def run(
-    step: str,
-    command: Sequence[object],
-    *,
-    cwd: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> str:
+def run(step: str, command: Sequence[object]) -> str:
     """What the command printed. Raises BuildError with the end of it where the command fails."""
     start = time.monotonic()
     result = subprocess.run(
         [str(part) for part in command],
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
