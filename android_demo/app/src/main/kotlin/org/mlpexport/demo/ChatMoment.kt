@@ -90,6 +90,6 @@ private fun modelRow(
         end = if (live) null else texts.end(message),
         statistics = message.statistics?.let(texts::line),
         again = canAsk,
-        goOn = canAsk && message.text.isNotBlank() && message.end in UNFINISHED,
+        goOn = canAsk && !moment.isFull && message.text.isNotBlank() && message.end in UNFINISHED,
     )
 }

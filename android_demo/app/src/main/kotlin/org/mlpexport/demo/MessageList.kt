@@ -143,7 +143,7 @@ class MessageList(context: Context, attributes: AttributeSet) : ScrollView(conte
             visibility = shown(row.again)
             setOnClickListener { listener?.onAgain() }
         }
-        view.requireViewById<ImageButton>(R.id.go_on).apply {
+        view.requireViewById<View>(R.id.go_on).apply {
             visibility = shown(row.goOn)
             setOnClickListener { listener?.onGoOn() }
         }

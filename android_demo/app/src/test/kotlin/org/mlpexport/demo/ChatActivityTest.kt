@@ -372,6 +372,7 @@ class ChatActivityTest : ChatScreenTest() {
         assertEquals(AnswerEnd.CONTEXT_FULL, stored().messages.last().end)
         assertEquals(activity.getString(R.string.context_full, "128"), bannerText(activity))
         assertEquals("0 of 128 tokens left", activity.findViewById<TextView>(R.id.context).text.toString())
+        assertEquals("no room to continue", View.GONE, last(activity, R.id.go_on).visibility)
         bannerButton(activity, R.string.new_conversation).performClick()
         ask(activity, "Two", "2", "<|im_end|>")
         assertEquals(listOf("Two", "2"), bubbles(activity))

@@ -24,7 +24,7 @@ internal class CachedText {
         return text.substring(start.length).takeIf { it.startsWith(followedBy) }
     }
 
-    /** The cached text is part of a prompt that goes on with [text]: with another text its last token may be another. */
+    /** The cached text is part of a prompt that goes on with [text]; with another, its last token may be another. */
     fun cutBefore(text: String) {
         followedBy = text.take(LOOKAHEAD)
     }
