@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checkpoints import BOS
 from phone_runtime import android_runner
 from phone_runtime.tools import ARM_COMPILER, ARM_CPUS, ARM_SYSTEM, emulated, near_x86
 
@@ -34,7 +34,7 @@ def test_the_engine_answers_on_arm64_what_the_librarys_logits_say(needs: Callabl
     fbjni = next((cache / "app").glob("fbjni-*")) / "jni" / ABI
     libraries = [*runtime.libraries[ABI], fbjni / "libfbjni.so", fbjni / "libc++_shared.so"]
     shim = prepare(libraries, ARM_COMPILER, tmp_path / "native")
-    prompt = json.loads((BUNDLES / "tiny.json").read_text())["prompt"]
+    prompt = f"{BOS}Hello world"
     bundle = Bundle.open(BUNDLES / "tiny")
     prompt_ids = bundle.tokenizer().encode(prompt, bos=False, special=True)
     out = tmp_path / "answer.txt"
