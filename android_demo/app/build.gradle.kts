@@ -15,6 +15,8 @@ android {
         versionCode = setting("versionCode").toInt()
         versionName = setting("versionName")
         testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"
+        manifestPlaceholders["executorchVersion"] = setting("executorchVersion")
+        manifestPlaceholders["qairtVersion"] = ""
     }
 
     // Which of ExecuTorch's libraries is inside.
@@ -27,6 +29,7 @@ android {
         create("qnn") {
             dimension = "runtime"
             ndk { abiFilters += "arm64-v8a" } // there is no Hexagon in an emulator
+            manifestPlaceholders["qairtVersion"] = setting("qnnRuntimeVersion")
             // The DSP loads its half by path: the libraries have to be files on the phone.
             packaging { jniLibs { useLegacyPackaging = true } }
         }

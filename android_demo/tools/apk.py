@@ -29,11 +29,14 @@ QAIRT_VERSION = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{6,}")
 
 @dataclass(frozen=True)
 class Runtime:
-    """ExecuTorch for Android. `libraries`: ABI -> files. `qnn`: its libraries have to be files on the phone."""
+    """ExecuTorch for Android. `libraries`: ABI -> files. `qnn`: its libraries have to be files on the phone. `versions`:
+    of executorch and qairt, as far as they are known.
+    """
 
     jars: list[Path]
     libraries: dict[str, list[Path]]
     qnn: bool
+    versions: dict[str, str]
 
     @property
     def flavor(self) -> str:
@@ -51,7 +54,7 @@ def npm_runtime(cache: Path) -> Runtime:
     package = cache / ANDROID / "package"
     libraries = package / "third-party/android/libs/executorch"
     found = {abi: [libraries / abi / "libexecutorch.so"] for abi in ABIS}
-    return Runtime([package / "android/libs/classes.jar"], found, qnn=False)
+    return Runtime([package / "android/libs/classes.jar"], found, qnn=False, versions={"executorch": "1.3.1"})
 
 
 def aar_runtime(aar: Path, folder: Path) -> Runtime:
@@ -69,7 +72,9 @@ def aar_runtime(aar: Path, folder: Path) -> Runtime:
     if not libraries:
         raise InputError(f"{aar} has no library for {' or '.join(ABIS)}", "take the AAR that Maven Central has")
     qnn = any("qnn" in file.name.lower() for files in libraries.values() for file in files)
-    return Runtime(classes, libraries, qnn)
+    # The file says its version nowhere but in its name.
+    version = re.search(r"executorch-android(?:-qnn)?-(\d+\.\d+\.\d+)", aar.name)
+    return Runtime(classes, libraries, qnn, {"executorch": version[1]} if version else {})
 
 
 def add_qnn_libraries(runtime: Runtime, source: Path, folder: Path) -> Runtime:
@@ -94,7 +99,8 @@ def add_qnn_libraries(runtime: Runtime, source: Path, folder: Path) -> Runtime:
         listed = ", ".join(f"{name} {version}" for name, version in versions.items()) or "none that says its version"
         raise InputError(f"{source} mixes releases of QAIRT: {listed}", "take all libraries out of one release")
     everything = {file.name: file for file in [*runtime.libraries.get("arm64-v8a", []), *found]}
-    return Runtime(runtime.jars, {"arm64-v8a": list(everything.values())}, qnn=True)
+    versions_of_all = {**runtime.versions, "qairt": next(iter(versions.values()))}
+    return Runtime(runtime.jars, {"arm64-v8a": list(everything.values())}, qnn=True, versions=versions_of_all)
 
 
 def qairt_version(library: Path) -> str | None:
@@ -131,7 +137,7 @@ def build_apk(project: Project, runtime: Runtime, key: Key, target: Path, abis: 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         linked, packed, signed = (Path(temporary, name) for name in ("linked.apk", "packed.apk", "signed.apk"))
-        _link_for_release(project, extract_libraries=runtime.qnn, target=linked)
+        _link_for_release(project, runtime, target=linked)
         pack(linked, dex, libraries, compress_libraries=runtime.qnn, target=packed)
         sign(packed, key, signed)
         signed.replace(target)
@@ -198,12 +204,15 @@ def shrink(project: Project) -> list[Path]:
     return sorted(out.glob("*.dex"))
 
 
-def _link_for_release(project: Project, extract_libraries: bool, target: Path) -> None:
-    """The linked resources, with `extractNativeLibs` in the manifest."""
+def _link_for_release(project: Project, runtime: Runtime, target: Path) -> None:
+    """The linked resources, with `extractNativeLibs` and the runtime's versions in the manifest."""
     tree = ET.parse(project.resources.manifest)
     application = tree.getroot().find("application")
     assert application is not None
-    application.set(f"{{{ANDROID_NAMESPACE}}}extractNativeLibs", str(extract_libraries).lower())
+    application.set(f"{{{ANDROID_NAMESPACE}}}extractNativeLibs", str(runtime.qnn).lower())
+    for entry in application.iter("meta-data"):
+        name = entry.get(f"{{{ANDROID_NAMESPACE}}}name", "").rpartition(".")[2]
+        entry.set(f"{{{ANDROID_NAMESPACE}}}value", runtime.versions.get(name, ""))
     manifest = target.with_name("AndroidManifest.xml")
     tree.write(manifest, encoding="utf-8", xml_declaration=True)
     project.link(manifest, target)

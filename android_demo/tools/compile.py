@@ -197,6 +197,8 @@ def _merge_manifest(source: Path, target: Path, properties: dict[str, str]) -> N
     levels = ET.SubElement(manifest, "uses-sdk")
     for name, key in (("minSdkVersion", "minSdk"), ("targetSdkVersion", "targetSdk")):
         levels.set(f"{{{ANDROID_NAMESPACE}}}{name}", properties[key])
+    for entry in manifest.iter("meta-data"):  # the runtime's versions: apk.py knows them
+        entry.set(f"{{{ANDROID_NAMESPACE}}}value", "")
     tree.write(target, encoding="utf-8", xml_declaration=True)
 
 

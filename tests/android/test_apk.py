@@ -185,7 +185,7 @@ def test_what_the_app_calls_is_in_the_runtime(project: Project, runtime: packagi
                 copy.writestr(name, jar.read(name).replace(b"prefillPrompt", b"prefillPrompx"))
     missing = packaging.missing_members(read_classes(project.app), [lacking])
     assert missing == [Member(LLM, "prefillPrompt", "(Ljava/lang/String;)V")]
-    old = packaging.Runtime([lacking], runtime.libraries, qnn=False)
+    old = packaging.Runtime([lacking], runtime.libraries, qnn=False, versions={})
     with pytest.raises(BuildError, match=r"LlmModule\.prefillPrompt\(Ljava/lang/String;\)V"):
         packaging.build_apk(project, old, packaging.machine_key(project.cache), tmp_path / "old.apk")
 

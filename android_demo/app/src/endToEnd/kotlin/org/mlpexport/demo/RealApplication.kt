@@ -11,6 +11,12 @@ class RealApplication : MlpApplication() {
     }
     private val root by lazy { File(filesDir, "bundles") }
 
+    /** Robolectric installs no libraries: they are where the JVM looks for them. */
+    override fun onCreate() {
+        applicationInfo.nativeLibraryDir = checkNotNull(System.getProperty("java.library.path"))
+        super.onCreate()
+    }
+
     override fun bundleRoots() = listOf(BundleRoot(BundleSource.IMPORTED, root))
 
     override fun conversationsFolder() =

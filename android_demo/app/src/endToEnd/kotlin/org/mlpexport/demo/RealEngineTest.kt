@@ -24,10 +24,12 @@ import org.mlpexport.demo.engine.ExecuTorchEngine
 import org.mlpexport.demo.engine.PackedWeights
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.annotation.Config
+import org.robolectric.annotation.GraphicsMode
 
 /** The app's engine on the real Android library and a real bundle. What the host answered is in the file `answers`. */
 @RunWith(RobolectricTestRunner::class)
 @Config(sdk = [35])
+@GraphicsMode(GraphicsMode.Mode.NATIVE) // as RealAppTest: one sandbox, since a library belongs to one class loader
 class RealEngineTest {
     private val opened = mutableListOf<Engine>()
 

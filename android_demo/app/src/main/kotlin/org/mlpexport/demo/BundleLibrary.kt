@@ -81,7 +81,7 @@ class BundleLibrary(
         val device = device()
         if (!cleaned) clean()
         val items = repository.list().map { entry ->
-            Item(entry, (entry as? BundleEntry.Usable)?.let { deviceFit(it.bundle.manifest, device) })
+            Item(entry, (entry as? BundleEntry.Usable)?.bundle?.manifest?.let { deviceFit(it, device.forBackend(it.backend.name)) })
         }.sortedByDescending { it.canOpen }
         val unreadable = repository.unreadable()
         main.post {

@@ -93,6 +93,7 @@ class BundlesActivity : Screen() {
             R.id.menu_conversations -> leave(ConversationsActivity.intent(this))
             R.id.menu_import_folder -> pickFolder()
             R.id.menu_import_files -> pickFiles()
+            R.id.menu_software -> say(R.string.bundles_software, software())
             else -> return super.onOptionsItemSelected(item)
         }
         return true
@@ -307,12 +308,15 @@ class BundlesActivity : Screen() {
         val context = applicationContext
         library.delete(entry) { gone ->
             if (gone) {
+                app.settings.forget(entry.name)
                 Toast.makeText(context, context.getString(R.string.bundles_deleted, name), Toast.LENGTH_SHORT).show()
             } else if (!isDestroyed) {
                 say(name, getString(R.string.bundles_delete_failed, name, entry.folder.path))
             }
         }
     }
+
+    private fun software() = assets.open("licenses.txt").bufferedReader().use { it.readText() }
 
     private fun leave(intent: Intent) {
         if (leaving) return

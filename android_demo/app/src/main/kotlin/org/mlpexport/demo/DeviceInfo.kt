@@ -8,6 +8,10 @@ import org.mlpexport.core.Device
 import org.pytorch.executorch.ExecuTorchRuntime
 import java.io.File
 
+/** This phone for a bundle of [backend]: Qualcomm's libraries are missed by bundles for its NPU alone. */
+internal fun Device.forBackend(backend: String) =
+    if (backend == "qnn") this else copy(missingLibraries = missingLibraries.filterNot { it.startsWith("libQnn") })
+
 /** Describes this phone and the runtime inside this app, so that bundles can be held against it. */
 class DeviceInfo(
     private val context: Context,
