@@ -29,8 +29,9 @@ QAIRT_VERSION = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{6,}")
 
 @dataclass(frozen=True)
 class Runtime:
-    """ExecuTorch for Android. `libraries`: ABI -> files. `qnn`: its libraries have to be files on the phone. `versions`:
-    of executorch and qairt, as far as they are known.
+    """ExecuTorch for Android.
+
+    `libraries`: ABI -> files. `qnn`: they have to be files on the phone. `versions`: of executorch and qairt, where known.
     """
 
     jars: list[Path]

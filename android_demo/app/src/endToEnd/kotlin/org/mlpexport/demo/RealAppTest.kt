@@ -3,11 +3,8 @@ package org.mlpexport.demo
 import android.app.Activity
 import android.content.pm.ActivityInfo
 import android.content.res.Configuration
-import android.graphics.Bitmap
-import android.graphics.Canvas
 import android.os.Looper
 import android.view.View
-import android.view.ViewGroup
 import android.widget.EditText
 import android.widget.TextView
 import com.google.gson.JsonParser
@@ -25,7 +22,6 @@ import org.junit.Test
 import org.junit.runner.RunWith
 import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.ConversationStore
-import org.mlpexport.core.Role
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
@@ -50,7 +46,7 @@ class RealAppTest {
     @After
     fun finish() {
         app.models.stop()
-        waitUntil("the model is idle") { !app.models.busy }
+        waitUntil("the model is idle", SECONDS) { !app.models.busy }
         app.models.unload()
         controllers.forEach { if (!it.get().isDestroyed) it.close() }
     }
@@ -59,7 +55,7 @@ class RealAppTest {
     fun `the list says that this runtime runs the bundle`() {
         val controller = Robolectric.buildActivity(BundlesActivity::class.java).also { controllers += it }.setup().visible()
         val runs = app.getString(R.string.bundles_runs)
-        waitUntil("the bundle in the list") { texts(controller.get()).contains(runs) }
+        waitUntil("the bundle in the list", SECONDS) { texts(controller.get()).contains(runs) }
         val device = app.device()
         assertTrue("$device", "xnnpack" in device.backends)
         assertTrue("$device", device.runtimes.getValue("executorch").startsWith("1.3"))
@@ -70,11 +66,11 @@ class RealAppTest {
         val activity = open().get()
         val (question, expected) = hostAnswers().entries.first()
         say(activity, question)
-        waitUntil("an answer") { !app.models.busy }
+        waitUntil("an answer", SECONDS) { !app.models.busy }
         idle()
         assertEquals(listOf(question, expected), bubbles(activity))
         say(activity, "And of France?")
-        waitUntil("a second answer") { !app.models.busy }
+        waitUntil("a second answer", SECONDS) { !app.models.busy }
         idle()
         val messages = stored().messages
         assertEquals(4, messages.size)
@@ -92,18 +88,18 @@ class RealAppTest {
         val activity = open().get()
         say(activity, LONG)
         val seen = linkedSetOf<String>()
-        waitUntil("words, one after the other") {
+        waitUntil("words, one after the other", SECONDS) {
             seen += live(activity)
             seen.size > 3
         }
         assertTrue("$seen", seen.zipWithNext().all { (before, after) -> after.startsWith(before) })
         activity.findViewById<View>(R.id.send).performClick()
-        waitUntil("the end") { !app.models.busy }
+        waitUntil("the end", SECONDS) { !app.models.busy }
         idle()
         assertEquals(AnswerEnd.STOPPED, stored().messages[1].end)
         val (question, _) = hostAnswers().entries.first()
         say(activity, question)
-        waitUntil("an answer") { !app.models.busy }
+        waitUntil("an answer", SECONDS) { !app.models.busy }
         assertTrue(stored().messages[3].text, "Tokyo" in stored().messages[3].text)
     }
 
@@ -112,12 +108,12 @@ class RealAppTest {
         val controller = open()
         val (question, expected) = hostAnswers().entries.last()
         say(controller.get(), question)
-        waitUntil("the first words") { live(controller.get()).isNotEmpty() }
+        waitUntil("the first words", SECONDS) { live(controller.get()).isNotEmpty() }
         val landscape = Configuration(app.resources.configuration)
         landscape.orientation = Configuration.ORIENTATION_LANDSCAPE
         controller.get().requestedOrientation = ActivityInfo.SCREEN_ORIENTATION_LANDSCAPE
         controller.configurationChange(landscape)
-        waitUntil("the answer") { !app.models.busy }
+        waitUntil("the answer", SECONDS) { !app.models.busy }
         idle()
         assertEquals(listOf(question, expected), bubbles(controller.get()))
         assertEquals(1, app.conversations.list().size)
@@ -128,7 +124,7 @@ class RealAppTest {
         val activity = open().get()
         app.bundle.pte.writeText("no program")
         say(activity, "Hello")
-        waitUntil("the failure") { !app.models.busy }
+        waitUntil("the failure", SECONDS) { !app.models.busy }
         idle()
         val shown = texts(activity).joinToString("\n")
         assertTrue(shown, "model.pte" in shown || "damaged" in shown)
@@ -140,7 +136,7 @@ class RealAppTest {
         val activity = open().get()
         app.bundle.pte.delete()
         say(activity, "Hello")
-        waitUntil("the failure") { !app.models.busy }
+        waitUntil("the failure", SECONDS) { !app.models.busy }
         idle()
         val banner = activity.findViewById<TextView>(R.id.banner_text).text.toString()
         assertTrue(banner, banner.isNotEmpty())
@@ -194,15 +190,6 @@ class RealAppTest {
     private fun live(activity: Activity) = bubbles(activity).getOrNull(1).orEmpty()
 
     private fun stored() = app.conversations.list().single()
-
-    private fun screenshot(activity: Activity, name: String) {
-        idle()
-        val root = activity.window.decorView
-        val bitmap = Bitmap.createBitmap(root.width, root.height, Bitmap.Config.ARGB_8888)
-        root.draw(Canvas(bitmap))
-        val file = File(checkNotNull(System.getProperty("screenshots")), "$name.png")
-        file.outputStream().use { bitmap.compress(Bitmap.CompressFormat.PNG, 100, it) }
-    }
 }
 
 /** The process that [RealAppTest] kills: it asks, and answers until then. */
@@ -216,39 +203,12 @@ class ToBeKilled {
         val app = RuntimeEnvironment.getApplication() as RealApplication
         val id = app.conversations.create(RealApplication.BUNDLE, null).id
         app.chats.send(id, app.bundle, LONG)
-        waitUntil("nothing: to be killed") { false }
+        waitUntil("nothing: to be killed", SECONDS) { false }
     }
 }
 
+private const val SECONDS = 120L
 private const val LONG = "Write a very long story about a river, a mill and a miller."
-
-private fun idle() = shadowOf(Looper.getMainLooper()).idle()
-
-private fun waitUntil(what: String, condition: () -> Boolean) {
-    val end = System.nanoTime() + TimeUnit.SECONDS.toNanos(120)
-    while (true) {
-        idle()
-        if (condition()) return
-        check(System.nanoTime() < end) { "timed out waiting for: $what" }
-        Thread.sleep(2)
-    }
-}
-
-private fun texts(root: View): List<String> = when {
-    root.visibility != View.VISIBLE -> emptyList()
-    root is TextView -> listOf(root.text.toString()).filter { it.isNotEmpty() }
-    root is ViewGroup -> (0 until root.childCount).flatMap { texts(root.getChildAt(it)) }
-    else -> emptyList()
-}
-
-private fun texts(activity: Activity) = texts(activity.window.decorView)
-
-/** Texts of the messages' bubbles, from top to bottom. */
-private fun bubbles(activity: Activity): List<String> {
-    val column = activity.findViewById<ViewGroup>(R.id.messages).getChildAt(0) as ViewGroup
-    return (0 until column.childCount).mapNotNull { column.getChildAt(it).findViewById<TextView>(R.id.text) }
-        .filter { it.visibility == View.VISIBLE }.map { it.text.toString() }
-}
 
 internal fun hostAnswers(): Map<String, String> =
     JsonParser.parseString(File(System.getProperty("answers")).readText()).asJsonObject.entrySet()

@@ -2,8 +2,6 @@ package org.mlpexport.demo
 
 import android.app.Activity
 import android.app.AlertDialog
-import android.graphics.Bitmap
-import android.graphics.Canvas
 import android.os.Looper
 import android.view.View
 import android.view.ViewGroup
@@ -22,7 +20,6 @@ import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
 import org.robolectric.shadows.ShadowDialog
-import java.io.File
 
 /** What tests of the conversation screens share. */
 @RunWith(RobolectricTestRunner::class)
@@ -72,18 +69,6 @@ abstract class ChatScreenTest {
 
     protected fun stored(): Conversation = app.conversations.list().single()
 
-    protected fun idle() = shadowOf(Looper.getMainLooper()).idle()
-
-    protected fun waitUntil(what: String, condition: () -> Boolean) {
-        val end = System.nanoTime() + 20_000_000_000
-        while (true) {
-            idle()
-            if (condition()) return
-            check(System.nanoTime() < end) { "timed out waiting for: $what" }
-            Thread.sleep(2)
-        }
-    }
-
     /** Sends [text] and lets the paused engine go on until the first of its [pieces] is shown. */
     protected fun beginToAsk(activity: Activity, text: String, vararg pieces: String) {
         engine.script(*pieces)
@@ -105,22 +90,6 @@ abstract class ChatScreenTest {
         idle()
     }
 
-    protected fun texts(root: View): List<String> = when {
-        root.visibility != View.VISIBLE -> emptyList()
-        root is TextView -> listOf(root.text.toString()).filter { it.isNotEmpty() }
-        root is ViewGroup -> (0 until root.childCount).flatMap { texts(root.getChildAt(it)) }
-        else -> emptyList()
-    }
-
-    protected fun texts(activity: Activity) = texts(activity.window.decorView)
-
-    /** Texts of the messages' bubbles, from top to bottom. */
-    protected fun bubbles(activity: Activity): List<String> {
-        val column = activity.findViewById<ViewGroup>(R.id.messages).getChildAt(0) as ViewGroup
-        return (0 until column.childCount).mapNotNull { column.getChildAt(it).findViewById<TextView>(R.id.text) }
-            .filter { it.visibility == View.VISIBLE }.map { it.text.toString() }
-    }
-
     /** The last message's [id], such as its button "again". */
     protected fun last(activity: Activity, id: Int): View {
         val column = activity.findViewById<ViewGroup>(R.id.messages).getChildAt(0) as ViewGroup
@@ -140,14 +109,4 @@ abstract class ChatScreenTest {
     protected fun dialog(): AlertDialog = ShadowDialog.getLatestDialog() as AlertDialog
 
     protected fun generated() = engine.calls.filterIsInstance<FakeEngine.Call.Generate>()
-
-    /** Draws the screen as it would be on the phone, if a folder for pictures is given. */
-    protected fun screenshot(activity: Activity, name: String, root: View = activity.window.decorView) {
-        idle()
-        val folder = System.getProperty("screenshots") ?: return
-        val bitmap = Bitmap.createBitmap(root.width, root.height, Bitmap.Config.ARGB_8888)
-        root.draw(Canvas(bitmap))
-        val file = File(folder, "$name.png").apply { parentFile?.mkdirs() }
-        file.outputStream().use { bitmap.compress(Bitmap.CompressFormat.PNG, 100, it) }
-    }
 }
