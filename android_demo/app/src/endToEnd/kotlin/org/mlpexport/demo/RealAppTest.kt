@@ -80,6 +80,7 @@ class RealAppTest {
         assertEquals(first.promptTokens + first.answerTokens, second.cachedTokens)
         shadowOf(Looper.getMainLooper()).idleFor(java.time.Duration.ofSeconds(1))
         app.background.submit {}.get()
+        app.counting.submit {}.get()
         screenshot(activity, "android-real-answer")
     }
 
