@@ -111,14 +111,18 @@ def is_soc(found: str, target: str) -> bool:
 
 
 def at_least(found: str, oldest: str) -> bool:
-    """Whether dotted version `found` is `oldest` or later. What follows the numbers ("+cpu", "-rc1") is not read."""
+    """Whether dotted version `found` is `oldest` or later, by their first three numbers.
+
+    Not read: what follows ("+cpu", "-rc1"), the "v" and the build's date in "v2.49.40.260810104044", as QNN's manifests
+    once had it.
+    """
     pairs = itertools.zip_longest(_numbers(found), _numbers(oldest), fillvalue=0)
     return next((ours > theirs for ours, theirs in pairs if ours != theirs), True)
 
 
 def _numbers(version: str) -> list[int]:
-    match = re.match(r"\d+(\.\d+)*", version)
-    return [int(part) for part in match[0].split(".")] if match else []
+    match = re.match(r"v?(\d+(?:\.\d+){0,2})", version)
+    return [int(part) for part in match[1].split(".")] if match else []
 
 
 def _read(value: str) -> str:

@@ -128,7 +128,7 @@ def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tools / "adb"
     program.write_text(
         f'#!/bin/sh\nprintf "%s|" "$@" >> {tools}/calls; echo >> {tools}/calls\n'
-        f'case "$*" in *"am instrument"*) cat {tools}/instrument;; *push*) [ ! -f {tools}/full ] || exit 1;; esac\n'
+        f'case "$*" in *"am instrument"*) cat {tools}/instrument;; *install*) [ ! -f {tools}/full ] || exit 1;; esac\n'
     )
     program.chmod(0o755)
     (tools / "instrument").write_text(PASSES)
@@ -137,12 +137,12 @@ def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_on_a_device(adb: Path, bundle: Path) -> None:
-    measured = run_on_device(bundle, [Path("app.apk"), Path("tests.apk")], QUESTION, 9, "It's Tokyo.", "emulator-5554")
+    measured = run_on_device(bundle, Path("tests.apk"), QUESTION, 9, "It's Tokyo.", "emulator-5554")
     assert measured == {"tests": "2", "answer": "The capital of Japan is Tokyo.", "decode_tok_s": "12.5"}
     calls = (adb / "calls").read_text().splitlines()
     assert all(call.startswith("-s|emulator-5554|") for call in calls)
-    assert [call.split("|")[2] for call in calls] == ["install", "install", "shell", "push", "shell", "shell"]
-    assert f"|push|{bundle}|/data/local/tmp/mlp-export/my bundle|" in calls[3]
+    assert [call.split("|")[2] for call in calls] == ["install", "shell"]
+    assert "|install|-r|-t|tests.apk|" in calls[0]
     (test,) = (call for call in calls if "am instrument" in call)
     assert "-e bundle 'my bundle' -e question 'What'\"'\"'s the capital of Japan?' -e tokens 9" in test
     assert "org.mlpexport.demo.test/androidx.test.runner.AndroidJUnitRunner" in test
@@ -160,18 +160,18 @@ def test_a_run_on_a_device(adb: Path, bundle: Path) -> None:
 def test_a_test_that_fails_on_the_device_or_does_not_run(adb: Path, bundle: Path, shown: str) -> None:
     (adb / "instrument").write_text(shown)
     with pytest.raises(BuildError, match="the test on the device failed, or none ran"):
-        run_on_device(bundle, [], QUESTION, 9, None)
+        run_on_device(bundle, Path("tests.apk"), QUESTION, 9, None)
 
 
-def test_a_push_that_fails(adb: Path, bundle: Path) -> None:
+def test_an_install_that_fails(adb: Path, bundle: Path) -> None:
     (adb / "full").touch()
-    with pytest.raises(BuildError, match=r"adb push .* failed"):
-        run_on_device(bundle, [], QUESTION, 9, None)
+    with pytest.raises(BuildError, match=r"adb install .* failed"):
+        run_on_device(bundle, Path("tests.apk"), QUESTION, 9, None)
 
 
 def test_no_adb_and_no_bundle(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"has no manifest\.json"):
-        run_on_device(tmp_path, [], QUESTION, 9, None)
+        run_on_device(tmp_path, Path("tests.apk"), QUESTION, 9, None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="adb is not installed"):
-        run_on_device(bundle, [], QUESTION, 9, None)
+        run_on_device(bundle, Path("tests.apk"), QUESTION, 9, None)

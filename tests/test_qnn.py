@@ -294,7 +294,8 @@ def test_an_export_is_proven(exported: ExportReport, checkpoint: Path) -> None:
     found = inspect_artifact(exported.bundle.pte)
     assert found.backend == "qnn" and found.delegates == {"QnnBackend": 1}
     assert found.compiled_for["soc"] == "sm8750" and found.compiled_for["htp_arch"] == "v79"
-    assert found.compiled_for["qairt"] == manifest.backend.min_runtime["qairt"]
+    assert found.compiled_for["qairt"] == manifest.backend.compiled_with["qairt"]
+    assert manifest.backend.min_runtime["qairt"] == sdk.WHEEL_QAIRT
     assert found.kv_cache_bytes == model_of(checkpoint).config.kv_cache_bytes(CONTEXT) and found.kv_scale_bytes == 0
     # Nothing of the model but the embedding and the writing of the caches is left to the CPU.
     assert {"quantized_decomposed::embedding_4bit", "llama::update_cache_with_indices"} <= set(found.operators)

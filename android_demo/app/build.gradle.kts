@@ -5,6 +5,10 @@ plugins {
 
 fun setting(name: String): String = providers.gradleProperty(name).get()
 
+// The key of releases, which CI takes out of a secret. Without it a release has the machine's debug key: such an APK does
+// not install over one of another machine.
+val keystore: String? = providers.environmentVariable("MLP_KEYSTORE").orNull
+
 android {
     namespace = setting("applicationId")
     compileSdk = setting("targetSdk").toInt()
@@ -30,8 +34,17 @@ android {
             dimension = "runtime"
             ndk { abiFilters += "arm64-v8a" } // there is no Hexagon in an emulator
             manifestPlaceholders["qairtVersion"] = setting("qnnRuntimeVersion")
-            // The DSP loads its half by path: the libraries have to be files on the phone.
-            packaging { jniLibs { useLegacyPackaging = true } }
+        }
+    }
+
+    signingConfigs {
+        if (keystore != null) {
+            create("release") {
+                storeFile = file(keystore)
+                storePassword = providers.environmentVariable("MLP_KEYSTORE_PASSWORD").get()
+                keyAlias = providers.environmentVariable("MLP_KEY_ALIAS").get()
+                keyPassword = storePassword
+            }
         }
     }
 
@@ -39,8 +52,7 @@ android {
         release {
             isMinifyEnabled = true
             proguardFiles("proguard-rules.pro")
-            // A key of your own: https://developer.android.com/studio/publish/app-signing
-            signingConfig = signingConfigs.getByName("debug")
+            signingConfig = signingConfigs.getByName(if (keystore != null) "release" else "debug")
         }
     }
 
@@ -58,6 +70,11 @@ android {
             }
         }
     }
+}
+
+// The DSP loads its half by path: the libraries have to be files on the phone.
+androidComponents {
+    onVariants(selector().withFlavor("runtime" to "qnn")) { it.packaging.jniLibs.useLegacyPackaging.set(true) }
 }
 
 kotlin {

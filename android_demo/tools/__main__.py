@@ -51,7 +51,7 @@ def main() -> int:
     command.add_argument("--out", type=Path, default=ROOT / "build/apk", help="folder (%(default)s)")
     command = commands.add_parser("device", help="run the instrumented test on a connected device or emulator")
     command.add_argument("bundle", type=Path)
-    command.add_argument("apks", type=Path, nargs="+", help="the app and its tests, as Gradle builds them")
+    command.add_argument("tests", type=Path, help="the APK of the tests, as Gradle builds it")
     command.add_argument("--question", default="What is the capital of Japan?")
     command.add_argument("--tokens", type=int, default=64, help="of the answer, at most (%(default)s)")
     command.add_argument("--expected", help="the whole answer, where it is known")
@@ -101,7 +101,7 @@ def _apk(options: argparse.Namespace) -> int:
 
 def _device(options: argparse.Namespace) -> int:
     asked = (options.question, options.tokens, options.expected, options.serial)
-    measured = run_on_device(options.bundle.resolve(), options.apks, *asked)
+    measured = run_on_device(options.bundle.resolve(), options.tests, *asked)
     print(json.dumps(measured, ensure_ascii=False, indent=2))
     if options.summary:
         with options.summary.open("a", encoding="utf-8") as file:

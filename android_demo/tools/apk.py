@@ -24,6 +24,7 @@ _TIME = (1981, 1, 1, 1, 1, 2)  # of every entry, so that two builds are equal
 _ALIGNMENT = 0xD935  # extra field of a zip entry: Android's own, which apksigner leaves alone
 KEYSTORE_PASSWORD = "MLP_KEYSTORE_PASSWORD"
 _MACHINE_PASSWORD = "android"  # of the key that is made here: it protects nothing
+_HALVES = ("Stub", "Skel")  # of Qualcomm's libraries for a chip: on the CPU's side, and on the DSP
 QAIRT_VERSION = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{6,}")
 
 
@@ -31,7 +32,8 @@ QAIRT_VERSION = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{6,}")
 class Runtime:
     """ExecuTorch for Android.
 
-    `libraries`: ABI -> files. `qnn`: they have to be files on the phone. `versions`: of executorch and qairt, where known.
+    `libraries`: ABI -> files. `qnn`: they have to be files on the phone. `versions`: of executorch and qairt, as far as
+    they are known.
     """
 
     jars: list[Path]
@@ -91,6 +93,12 @@ def add_qnn_libraries(runtime: Runtime, source: Path, folder: Path) -> Runtime:
             raise InputError(
                 f"{source} has no {needed}", "take com.qualcomm.qti:qnn-runtime, or QAIRT's Android libraries"
             )
+    halves = [{m[1] for name in names if (m := re.fullmatch(rf"libQnnHtpV(\d+){half}\.so", name))} for half in _HALVES]
+    if not set.intersection(*halves):
+        raise InputError(
+            f"{source} has no pair of libQnnHtpV75Stub.so and libQnnHtpV75Skel.so, or of another chip's number",
+            "the DSP runs the skel, the CPU calls it through the stub: take both out of one release",
+        )
     if len(names) < len(found):
         raise InputError(
             f"{source} has a library twice", "name a folder with those of one system: Android's, and Hexagon's"

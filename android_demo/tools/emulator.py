@@ -11,7 +11,6 @@ from pathlib import Path
 from android_demo.tools.common import BuildError, gradle_properties
 from mlp_export.errors import InputError, MissingError
 
-PUSHED = "/data/local/tmp/mlp-export"  # where the app finds bundles, too
 RUNNER = "androidx.test.runner.AndroidJUnitRunner"
 _STATUS = re.compile(r"^INSTRUMENTATION_STATUS: (\w+)=(.*)$", re.M)
 _PASSED = re.compile(r"^OK \((\d+) tests?\)$", re.M)
@@ -19,9 +18,10 @@ FIGURES = ("prompt_tokens", "answer_tokens", "first_token_ms", "prefill_tok_s", 
 
 
 def run_on_device(
-    bundle: Path, apks: list[Path], question: str, tokens: int, expected: str | None, serial: str | None = None
+    bundle: Path, tests: Path, question: str, tokens: int, expected: str | None, serial: str | None = None
 ) -> dict[str, str]:
-    """Push `bundle`, install `apks` (the app and its tests), run; returns what the test sent.
+    """Install the APK `tests` and run it on `bundle`, which `mlp-export push --install` brought with the app; returns
+    what the test sent.
 
     Raises InputError, MissingError, and BuildError where a test fails or none ran.
     """
@@ -29,12 +29,7 @@ def run_on_device(
         raise InputError(f"{bundle} has no manifest.json, expected a bundle", "name the folder that mlp-export wrote")
     adb = ["adb", *(["-s", serial] if serial else [])]
     package = gradle_properties()["applicationId"]
-    target = f"{PUSHED}/{bundle.name}"
-    for apk in apks:
-        _call([*adb, "install", "-r", "-t", str(apk)])
-    _call([*adb, "shell", f"rm -rf {shlex.quote(target)} && mkdir -p {PUSHED}"])
-    _call([*adb, "push", str(bundle), target])
-    _call([*adb, "shell", f"chmod -R a+rX {PUSHED}"])
+    _call([*adb, "install", "-r", "-t", str(tests)])
     arguments = {"bundle": bundle.name, "question": question, "tokens": str(tokens)}
     if expected is not None:
         arguments["expected"] = expected

@@ -14,6 +14,11 @@ _BUILD = re.compile(rb"v\d+\.\d+\.\d+\.\d{9,}")
 _TARGET = re.compile(rb"soc_type=(\w+);arch=(\d+);")
 
 
+def qairt_release(build: str) -> str:
+    """The release "2.49.40" of a build "v2.49.40.260810104044": what a runtime is compared with."""
+    return ".".join(build.removeprefix("v").split(".")[:3])
+
+
 def describe(path: Path) -> dict[str, str]:
     """Chip ("sm8750"), HTP architecture ("v79") and QAIRT build of the binary in a `.pte`, as far as it tells them."""
     with mapped(path) as data:

@@ -10,6 +10,7 @@ import torch
 from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText, compiled_with
 from mlp_export.backends.embedding import EmbeddingTable
 from mlp_export.backends.qnn import sdk
+from mlp_export.backends.qnn.binary import qairt_release
 from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.compile_process import CompileRequest, compile_in_subprocess
 from mlp_export.backends.qnn.encodings import read_encodings
@@ -71,7 +72,7 @@ def lower(
         path=path,
         tied_weights_stored_once=False,
         compiled_with={**compiled_with(), "qairt": build},
-        min_runtime={"executorch": "1.3", "qairt": build},
+        min_runtime={"executorch": "1.3", "qairt": qairt_release(build)},
         quantization={
             "activations": ACTIVATIONS,
             "kv_cache": "int8",

@@ -20,7 +20,7 @@ import org.mlpexport.demo.engine.ExecuTorchEngine
 
 /**
  * On a device or emulator, with a bundle that was pushed: `am instrument -e bundle NAME -e question TEXT -e tokens N`, and
- * `-e expected TEXT` where the answer is known. What was measured is sent as the test's status, for `tools emulator`.
+ * `-e expected TEXT` where the answer is known. What was measured is sent as the test's status, for `tools device`.
  */
 class GenerationTest {
     private val arguments = InstrumentationRegistry.getArguments()

@@ -109,7 +109,10 @@ private fun notVerified(manifest: Manifest): DeviceFit.Reason? {
     return DeviceFit.Reason(DeviceFit.Kind.NOT_VERIFIED, if (verification == null) "none" else "failed", "passed")
 }
 
-/** Order of versions such as "1.3.1", "1.5.0a0+cpu" and "2.49.40.260810104044": their numbers, one by one. */
+/**
+ * Order of versions such as "1.3.1" and "1.5.0a0+cpu" by their first three numbers. Not read: what follows, the "v" and
+ * the build's date in "v2.49.40.260810104044", as manifests for QNN once had it.
+ */
 internal fun compareVersions(left: String, right: String): Int {
     val a = numbers(left)
     val b = numbers(right)
@@ -121,6 +124,6 @@ internal fun compareVersions(left: String, right: String): Int {
 }
 
 private fun numbers(version: String): List<Long> =
-    Regex("""(\d+(?:\.\d+)*)""").matchAt(version, 0)?.let { match ->
+    Regex("""v?(\d+(?:\.\d+){0,2})""").matchAt(version, 0)?.let { match ->
         match.groupValues[1].split('.').map { it.toLongOrNull() ?: Long.MAX_VALUE }
     }.orEmpty()
