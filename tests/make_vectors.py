@@ -578,6 +578,7 @@ def device_fits() -> Values:
     cpu, npu = good_manifest(), changed(_qnn(), "backend/target", "sm8650")
     big = changed(cpu, "device_ram_bytes", 2 * _GB)
     future = changed(cpu, "backend/min_runtime", {"executorch": "1.5"})
+    build = changed(npu, "backend/min_runtime/qairt", "v2.49.40.260810104044")
     cases: list[tuple[str, Values, Device]] = [
         ("CPU bundle, S24", cpu, _S24),
         ("NPU bundle, the phone that it is for", npu, _S24),
@@ -610,6 +611,12 @@ def device_fits() -> Values:
         ("0.9 is before 1.3", cpu, _phone(runtimes={"executorch": "0.9.9"})),
         ("what follows the numbers is not read", future, _phone(runtimes={"executorch": "1.5.1+cpu"})),
         ("a runtime that does not say its version", future, _phone(runtimes={})),
+        (
+            "QAIRT's build, as manifests once had it",
+            build,
+            _phone(runtimes={"executorch": "1.5.1", "qairt": "2.49.40"}),
+        ),
+        ("an older QAIRT than that build", build, _phone(runtimes={"executorch": "1.5.1", "qairt": "2.37.0"})),
         ("QAIRT that is too old", npu, _phone(runtimes={"executorch": "1.5.1", "qairt": "2.37.0"})),
         ("both runtimes too old", npu, _phone(runtimes={"executorch": "1.2", "qairt": "2.37.0"})),
         ("a bundle for iOS", _coreml(), _S24),

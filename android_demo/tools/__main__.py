@@ -145,7 +145,7 @@ def _runner(
     # Android's own classes last: annotations name them outside of Robolectric's sandbox.
     common += [project.app, *project.runtime, *fetch.jars(project.cache, "platform")]
     tests = project.app_tests("test")
-    path = [_robolectric_config(project), project.app_source / "test/resources", tests, *common]
+    path = [_robolectric_config(project), tests, *common]
     if name == "app":
         return tests, path, properties, []
     if not options.bundles:
@@ -155,7 +155,7 @@ def _runner(
     properties |= {"bundle": bundles / "real", "tiny.bundle": bundles / "tiny", "answers": bundles / "answers.json"}
     properties["packed.library"] = project.native / PACKED
     agent = [f"-agentpath:{project.native / SHIM}", f"-Djava.library.path={project.native}"]
-    return folder, [folder, project.app_source / "endToEnd/resources", *path], properties, agent
+    return folder, [folder, *path], properties, agent
 
 
 def _robolectric_config(project: Project) -> Path:

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 from android_demo.tools.common import BuildError, gradle_properties
+from android_demo.tools.jvm_tests import counts
 from mlp_export.errors import InputError, MissingError
 
 RUNNER = "androidx.test.runner.AndroidJUnitRunner"
 _STATUS = re.compile(r"^INSTRUMENTATION_STATUS: (\w+)=(.*)$", re.M)
-_PASSED = re.compile(r"^OK \((\d+) tests?\)$", re.M)
 FIGURES = ("prompt_tokens", "answer_tokens", "first_token_ms", "prefill_tok_s", "decode_tok_s")
 
 
@@ -35,10 +35,10 @@ def run_on_device(
         arguments["expected"] = expected
     given = " ".join(f"-e {name} {shlex.quote(value)}" for name, value in arguments.items())
     shown = _call([*adb, "shell", f"am instrument -w -r {given} {package}.test/{RUNNER}"])
-    passed = _PASSED.findall(shown)
-    if not passed or passed[-1] == "0":
+    passed, failed = counts(shown)
+    if failed or not passed:
         raise BuildError(f"the test on the device failed, or none ran:\n{shown[-4000:].strip()}", "see `adb logcat`")
-    return {"tests": passed[-1], **{key: value for key, value in _STATUS.findall(shown) if key in ("answer", *FIGURES)}}
+    return {"tests": str(passed), **{key: value for key, value in _STATUS.findall(shown) if key in ("answer", *FIGURES)}}
 
 
 def summary(bundle: Path, question: str, measured: dict[str, str]) -> str:
