@@ -38,7 +38,10 @@ def run_on_device(
     passed, failed = counts(shown)
     if failed or not passed:
         raise BuildError(f"the test on the device failed, or none ran:\n{shown[-4000:].strip()}", "see `adb logcat`")
-    return {"tests": str(passed), **{key: value for key, value in _STATUS.findall(shown) if key in ("answer", *FIGURES)}}
+    return {
+        "tests": str(passed),
+        **{key: value for key, value in _STATUS.findall(shown) if key in ("answer", *FIGURES)},
+    }
 
 
 def summary(bundle: Path, question: str, measured: dict[str, str]) -> str:
