@@ -447,16 +447,17 @@ def doctor(
 ) -> None:
     """Say what this machine, or a phone, has and lacks, and the command that installs it."""
     with _reporting(as_json):
+        from mlp_export.targets import check_backend
+
         if device or serial is not None:
             from mlp_export.device_doctor import device_doctor
 
-            found = device_doctor(serial)
+            found = device_doctor(serial, backend=None if backend is None else check_backend(backend))
             _show(found.to_json() if as_json else found.summary(), as_json)
             if not found.ok:
                 raise typer.Exit(4)
             return
         from mlp_export.doctor import doctor as examine
-        from mlp_export.targets import check_backend
 
         report = examine(None if backend is None else check_backend(backend))
         if as_json:

@@ -23,7 +23,7 @@ from mlp_export.device_bench import Clock, DeviceBenchReport, bench_plan, bench_
 from mlp_export.device_doctor import device_doctor
 from mlp_export.errors import InputError, MissingError, MlpExportError, UsageError
 from mlp_export.progress import Progress
-from mlp_export.push import push
+from mlp_export.push import check_fit, push
 
 QUIET = Progress(quiet=True)
 EXAMPLES = {case["name"]: case["result"] for case in json.loads((VECTORS / "bench.json").read_text())["results"]}
@@ -298,8 +298,8 @@ def test_two_phones(bundle: Bundle, phone: FakePhone) -> None:
 # doctor --device
 
 
-def diagnose(phone: FakePhone) -> Any:
-    return device_doctor(device_folder=str(phone.folder))
+def diagnose(phone: FakePhone, **options: Any) -> Any:
+    return device_doctor(device_folder=str(phone.folder), **options)
 
 
 def test_doctor_of_an_s24(bundle: Bundle, phone: FakePhone) -> None:
@@ -331,7 +331,7 @@ def test_doctor_of_other_phones(phone: FakePhone) -> None:
     assert exynos.ok and exynos.backends["qnn"].said == "no: its chip is s5e9945, there are sm8750, sm8650"
     assert exynos.app_version is None and exynos.bundles == []
     phone.say(**{**S24, "ro.soc.model": ""})
-    assert diagnose(phone).backends["qnn"].said.startswith("unknown: the phone does not say its chip")
+    assert diagnose(phone).backends["qnn"].said.startswith("unknown: the phone does not state its chip")
     phone.say(**{**S24, "ro.soc.model": "SM8750"})
     assert diagnose(phone).backends["qnn"].said.endswith("--soc sm8750")
     phone.say(**{**S24, "ro.product.cpu.abilist": "armeabi-v7a,armeabi"})
@@ -351,6 +351,67 @@ def test_doctor_tells_a_bundle_for_another_chip(tmp_path: Path, phone: FakePhone
     (phone.folder / "s25" / "manifest.json").write_text(json.dumps(values))
     (found,) = diagnose(phone).bundles
     assert not found.runs and found.said[0] == "the bundle is compiled for SM8750, the phone's chip is SM8650"
+
+
+def imported(phone: FakePhone, bundle: Bundle, name: str = "pro") -> Path:
+    """The manifest of a bundle in the app's own folder, where an import puts it."""
+    folder = phone.sdcard / "Android/data/org.mlpexport.demo/files/bundles" / name
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes((bundle.path / "manifest.json").read_bytes())
+    return folder / "manifest.json"
+
+
+def test_doctor_lists_the_apps_own_bundles(bundle: Bundle, phone: FakePhone) -> None:
+    push(bundle, QUIET, device_folder=str(phone.folder))
+    imported(phone, bundle)
+    imported(phone, bundle, "new.partial")
+    report = diagnose(phone)
+    app_folder = "/sdcard/Android/data/org.mlpexport.demo/files/bundles"
+    assert [(found.path, found.runs) for found in report.bundles] == [
+        (f"{phone.folder}/pro", True),
+        (f"{app_folder}/new.partial", False),
+        (f"{app_folder}/pro", True),
+    ]
+    assert "import" in report.bundles[1].said[0]
+    assert {"bundle pro", "bundle pro in the app"} <= set(report.summary())
+
+
+@pytest.mark.parametrize(
+    ("abis", "sdk", "memory", "runs"),
+    [
+        ("", "", 0, True),
+        ("arm64-v8a", "34", 0, True),
+        ("arm64-v8a", "34", 1000, False),
+        ("arm64-v8a", "26", 8_000_000, False),
+        ("armeabi-v7a", "34", 8_000_000, False),
+    ],
+)
+def test_doctor_and_push_agree(bundle: Bundle, phone: FakePhone, abis: str, sdk: str, memory: int, runs: bool) -> None:
+    push(bundle, QUIET, device_folder=str(phone.folder))
+    phone.say(**{"ro.product.cpu.abilist": abis, "ro.build.version.sdk": sdk})
+    if memory:
+        phone.memory(total=memory, available=memory)
+    else:
+        (phone.root / "meminfo").write_text("")
+    (found,) = diagnose(phone).bundles
+    assert found.runs == runs
+    facts = Phone.find().facts()
+    if runs:
+        check_fit(bundle.manifest, facts)
+    else:
+        with pytest.raises(MlpExportError):
+            check_fit(bundle.manifest, facts)
+
+
+def test_doctor_of_one_backend(bundle: Bundle, phone: FakePhone) -> None:
+    push(bundle, QUIET, device_folder=str(phone.folder))
+    phone.say(**{**S24, "ro.soc.model": "s5e9945"})
+    report = diagnose(phone, backend="qnn")
+    assert not report.ok and list(report.backends) == ["qnn"] and report.bundles == []
+    report = diagnose(phone, backend="xnnpack")
+    assert report.ok and list(report.backends) == ["xnnpack"] and len(report.bundles) == 1
+    with pytest.raises(UsageError, match="coreml backend is not for Android"):
+        diagnose(phone, backend="coreml")
 
 
 def test_without_a_phone(phone: FakePhone) -> None:
@@ -414,6 +475,9 @@ def test_doctor_and_push_on_the_command_line(bundle: Bundle, phone: FakePhone, m
     done = invoke("doctor", "--device")
     assert done.exit_code == 0 and "samsung SM-S921B (R58)" in done.stdout
     assert json.loads(invoke("doctor", "--serial", "R58", "--json").stdout)["phone"]["soc_model"] == "SM8650"
+    done = invoke("doctor", "--device", "--backend", "qnn", "--json")
+    assert (done.exit_code, list(json.loads(done.stdout)["backends"])) == (0, ["qnn"])
+    assert invoke("doctor", "--device", "--backend", "npu").exit_code == 2
     phone.say(**{**S24, "ro.product.cpu.abilist": "armeabi-v7a"})
     assert invoke("doctor", "--device", "--json").exit_code == 4
     done = invoke("push", bundle.path, "--install", bundle.path / "none.apk", "--json")

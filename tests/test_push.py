@@ -365,7 +365,7 @@ def test_an_apk_that_is_refused(
     [
         "adb: error: failed to copy 'app.apk' to '/data/local/tmp/app.apk': remote write: No space left on device",
         "adb: failed to install app.apk: Exception occurred while executing 'install':\\njava.io.IOException: "
-        "Requested internal only, but not enough space\\n\\tat android.util.ExceptionUtils.wrap(ExceptionUtils.java:34)",
+        "Requested internal only, but not enough space\\n\\tat android.util.ExceptionUtils.wrap(Unknown)",
     ],
 )
 def test_a_full_phone_during_an_install(bundle: Bundle, phone: FakePhone, tmp_path: Path, output: str) -> None:
