@@ -653,19 +653,21 @@ def _show_doctor(report: Mapping[str, Any]) -> None:
 
 
 def _show_device_bench(report: Mapping[str, Any]) -> None:
-    """The rows as a table, with the published figures beside them."""
+    """The rows as a table, with the published figures beside them where the model is MobileLLM-Pro."""
     rows = report["rows"]
     _show({key: value for key, value in report.items() if key not in ("rows", "sustained")}, False)
     columns = ("prefill_tokens", "prefill_s", "prefill_tok_s", "decode_position", "decode_tok_s")
-    published = ("S25 CPU: prefill_s", "S24 HTP: prefill_s")
+    published = {"xnnpack": "S25 CPU: prefill_s", "qnn": "S24 HTP: prefill_s"}
+    if any(row["published_prefill_s"] is None for row in rows):
+        published = {}
     _print("")
     table = [
-        [*(_text(row[column]) for column in columns)]
-        + [_text(row["published_prefill_s"].get(name)) for name in ("xnnpack", "qnn")]
+        [*(_text(row[column]) for column in columns), *(_text(row["published_prefill_s"].get(n)) for n in published)]
         for row in rows
     ]
-    _table((*columns, *published), table)
-    _print("published: MobileLLM-Pro in int4, by its model card")
+    _table((*columns, *published.values()), table)
+    if published:
+        _print("published: MobileLLM-Pro in int4, by its model card")
     if report["sustained"]:
         samples = report["sustained"]["samples"]
         columns = ("at_s", "prefill_tok_s", "decode_tok_s", "thermal", "headroom")
