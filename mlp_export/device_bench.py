@@ -98,7 +98,7 @@ def device_bench(
 
     Raises UsageError for a plan that cannot be carried out, MissingError without phone, app or bundle there, for a
     bundle that the phone cannot run, and where the app ends or falls silent, ResourceError where memory is too small,
-    InputError for an answer that is none.
+    InputError for an invalid result.
     """
     clock = clock or Clock()
     plan = bench_plan(bundle, prompt_tokens, new_tokens, repetitions, sustained_minutes)
@@ -153,8 +153,8 @@ def report_of(result: dict[str, Any], serial: str, path: str, shape: dict[str, A
     """The medians of a finished result; `shape` is the manifest's. Raises InputError where it holds no run."""
     rows = []
     is_published = all(shape.get(key) == value for key, value in _PUBLISHED_SHAPE.items())
-    for wanted in dict.fromkeys(run["wanted_tokens"] for run in result["runs"]):
-        runs = [run for run in result["runs"] if run["wanted_tokens"] == wanted]
+    for length in dict.fromkeys(run["wanted_tokens"] for run in result["runs"]):
+        runs = [run for run in result["runs"] if run["wanted_tokens"] == length]
         prefill = [run["prefill_s"] for run in runs]
         decode = [
             run["decode_tokens"] / run["decode_s"] for run in runs if run["decode_s"] > 0 and run["decode_tokens"]
@@ -170,7 +170,7 @@ def report_of(result: dict[str, Any], serial: str, path: str, shape: dict[str, A
                 prefill_runs_s=prefill,
                 decode_runs_tok_s=decode,
                 published_prefill_s={
-                    name: figures[wanted] for name, figures in PUBLISHED_PREFILL_S.items() if wanted in figures
+                    name: figures[length] for name, figures in PUBLISHED_PREFILL_S.items() if length in figures
                 }
                 if is_published
                 else None,

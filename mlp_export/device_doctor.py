@@ -26,7 +26,7 @@ class BackendOnDevice:
 
 @dataclass(frozen=True)
 class BundleOnDevice:
-    """A bundle that lies on a phone. `said` are all reasons and warnings."""
+    """A bundle on a phone. `said` are all reasons and warnings."""
 
     path: str
     model: str
@@ -36,7 +36,7 @@ class BundleOnDevice:
 
 @dataclass(frozen=True)
 class DeviceDoctorReport:
-    """What was found on a phone. `ok`: bundles of one backend at least run on it."""
+    """What was found on a phone. `ok`: bundles of at least one backend run on it."""
 
     ok: bool
     phone: PhoneFacts

@@ -1,4 +1,4 @@
-"""`push`: a bundle onto an Android phone, whole or not at all; what is there already is not copied again."""
+"""`push`: copies a bundle to an Android phone, whole or not at all; what is there already is not copied again."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class PushReport:
     serial: str
     path: str
     bytes: int
-    copied_bytes: int  # that went over the cable: what was on the phone already did not
-    warnings: list[str]  # what to know of this bundle on this phone
+    copied_bytes: int  # without those that were on the phone already
+    warnings: list[str]  # about this bundle on this phone
     installed: bool
     opened: bool
 
@@ -59,7 +59,7 @@ def push(
     `install` is an APK to install before, with `start` the app is started on the bundle. A push that broke off leaves
     NAME.partial, and the next one goes on from there.
 
-    Raises InputError for a bundle that no phone runs rightly, MissingError without adb, without a device, where one
+    Raises InputError for a program that fails on phones, MissingError without adb, without a device, where one
     refuses or where this one cannot run the bundle, UsageError for a bundle for iOS, or where several devices are there
     and none is chosen, ResourceError where the device is full or its memory too small for the bundle.
     """
@@ -109,7 +109,7 @@ def check_fit(manifest: Manifest, facts: PhoneFacts) -> DeviceFit:
 
 
 class _Transfer:
-    """The way of one bundle to one phone: into `partial`, piece by piece, then under its name in one step."""
+    """The copy of one bundle to one phone: into `partial`, piece by piece, then renamed in one step."""
 
     def __init__(self, bundle: Bundle, phone: Phone, target: str, piece_bytes: int) -> None:
         self._folder, self._phone, self._target, self._piece = bundle.path, phone, target, piece_bytes
@@ -122,7 +122,7 @@ class _Transfer:
         self.bytes = sum(self._sizes.values())
 
     def run(self, progress: Progress) -> int:
-        """Copy what is missing; bytes that went over the cable."""
+        """Copy what is missing. Returns the bytes that were copied from this machine."""
         with progress.stage("look at the device"):
             there = self._phone.hashes(self._target)
             if there == self._hashes:
@@ -162,7 +162,7 @@ class _Transfer:
         return sum(to_copy.values())
 
     def _offset(self, name: str) -> int:
-        """Bytes of an unfinished file that are the right ones."""
+        """Bytes at the start of an unfinished file that match; 0 where they do not."""
         path = f"{self._partial}/{name}"
         output = self._phone.shell(f"wc -c < {_quote(path)}").strip()
         size = int(output) if output.isdigit() else 0
