@@ -80,7 +80,7 @@ def export_command(
         typer.Option("--soc", help="Chip to build for, where the backend needs one: sm8650, sm8750. May be repeated."),
     ] = None,
     context_length: Annotated[int, typer.Option("--context", help="Tokens of prompt and answer together.")] = 2048,
-    prefill_chunk: Annotated[int | None, typer.Option(help="Most tokens of a prompt that one call takes.")] = None,
+    prefill_chunk: Annotated[int | None, typer.Option(help="Maximum tokens of a prompt in one call.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle.", metavar="DIR")] = None,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the artifact against the model.")] = True,
     weights: WeightsOption = None,
@@ -108,7 +108,7 @@ def export_command(
         bool,
         typer.Option("--allow-lossy", help="Take a quantized checkpoint that no kernel holds exactly."),
     ] = False,
-    runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Oldest ExecuTorch that must run it.")] = "1.5",
+    runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Minimum ExecuTorch that must run it.")] = "1.5",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the export needs and makes, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
@@ -175,8 +175,8 @@ def _to_run(path: Path) -> Bundle:
         leave_cores_to_the_runtime()
     if backend.host_note:
         _tell(f"note: {backend.host_note}")
-    for refusal in backend.compatibility_issues(bundle.pte):
-        _tell(f"warning: {refusal}. Export it again before it goes to a phone")
+    for issue in backend.compatibility_issues(bundle.pte):
+        _tell(f"warning: {issue}. Export it again before it goes to a phone")
     return bundle
 
 
@@ -184,7 +184,7 @@ def _to_run(path: Path) -> Bundle:
 def run(
     bundle: BundleArgument,
     prompt: Annotated[str, typer.Option(help="What to answer, or the text to continue.")],
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 128,
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum tokens of the answer.")] = 128,
     temperature: TemperatureOption = 0.0,
     seed: SeedOption = 0,
     raw: Annotated[
@@ -219,7 +219,7 @@ def run(
 @app.command()
 def chat(
     bundle: BundleArgument,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 1024,
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum tokens of an answer.")] = 1024,
     temperature: TemperatureOption = 0.0,
     seed: SeedOption = 0,
 ) -> None:
@@ -270,7 +270,7 @@ def inspect(
 
 
 class _BenchCommand(TyperCommand):
-    """`--device` may stand alone: a serial is wanted only where there are several phones."""
+    """`--device` may stand alone: a serial is needed only where there are several phones."""
 
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
         given = list(arguments)
@@ -355,7 +355,7 @@ def evaluate(
         list[Path] | None,
         typer.Option("--text", help="UTF-8 text to measure on; the one that ships if not given.", metavar="FILE"),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens to measure on.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(help="Maximum tokens to measure on.")] = 1024,
     sequence_length: Annotated[
         int | None, typer.Option(help="Tokens after which a text starts anew; the context if not given.")
     ] = None,
@@ -440,23 +440,24 @@ def quantize(
 
 @app.command()
 def doctor(
-    backend: Annotated[str | None, typer.Option(help="Only what this backend needs.")] = None,
+    backend: Annotated[str | None, typer.Option(help="Look at this backend only.")] = None,
     device: Annotated[bool, typer.Option("--device", help="Say what a connected phone is and can run.")] = False,
     serial: SerialOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what this machine, or a phone, has and lacks, and the command that installs it."""
     with _reporting(as_json):
+        from mlp_export.targets import check_backend
+
         if device or serial is not None:
             from mlp_export.device_doctor import device_doctor
 
-            found = device_doctor(serial)
+            found = device_doctor(serial, backend=None if backend is None else check_backend(backend))
             _show(found.to_json() if as_json else found.summary(), as_json)
             if not found.ok:
                 raise typer.Exit(4)
             return
         from mlp_export.doctor import doctor as examine
-        from mlp_export.targets import check_backend
 
         report = examine(None if backend is None else check_backend(backend))
         if as_json:
@@ -652,19 +653,21 @@ def _show_doctor(report: Mapping[str, Any]) -> None:
 
 
 def _show_device_bench(report: Mapping[str, Any]) -> None:
-    """The rows as a table, with the published figures beside them."""
+    """The rows as a table, with the published figures beside them where the model is MobileLLM-Pro."""
     rows = report["rows"]
     _show({key: value for key, value in report.items() if key not in ("rows", "sustained")}, False)
     columns = ("prefill_tokens", "prefill_s", "prefill_tok_s", "decode_position", "decode_tok_s")
-    published = ("S25 CPU: prefill_s", "S24 HTP: prefill_s")
+    published = {"xnnpack": "S25 CPU: prefill_s", "qnn": "S24 HTP: prefill_s"}
+    if any(row["published_prefill_s"] is None for row in rows):
+        published = {}
     _print("")
     table = [
-        [*(_text(row[column]) for column in columns)]
-        + [_text(row["published_prefill_s"].get(name)) for name in ("xnnpack", "qnn")]
+        [*(_text(row[column]) for column in columns), *(_text(row["published_prefill_s"].get(n)) for n in published)]
         for row in rows
     ]
-    _table((*columns, *published), table)
-    _print("published: MobileLLM-Pro in int4, by its model card")
+    _table((*columns, *published.values()), table)
+    if published:
+        _print("published: MobileLLM-Pro in int4, by its model card")
     if report["sustained"]:
         samples = report["sustained"]["samples"]
         columns = ("at_s", "prefill_tok_s", "decode_tok_s", "thermal", "headroom")

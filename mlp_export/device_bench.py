@@ -1,4 +1,4 @@
-"""`bench --device`: the app on a phone measures, this machine starts it, waits, and tells what it found."""
+"""`bench --device`: the app on a phone measures; this machine starts it, waits, and reports what it found."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from typing import Any
 
 import jsonschema
 
-from mlp_export.adb import APP, DEVICE_FOLDER, Phone
-from mlp_export.bundle import MANIFEST, PTE, Bundle
-from mlp_export.errors import InputError, MissingError, MlpExportError, UsageError
+from mlp_export import adb
+from mlp_export.adb import APP, APP_BUNDLES, DEVICE_FOLDER, NoAnswerError, Phone
+from mlp_export.bundle import MANIFEST, PTE, Bundle, Manifest
+from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
 from mlp_export.push import check_fit
 
 PROMPT_TOKENS = (512, 2048, 8192)
 RESULTS = f"/sdcard/Android/data/{APP}/files/bench"
-_APP_BUNDLES = f"/sdcard/Android/data/{APP}/files/bundles"
 _FORMAT = 1
 
 # Seconds of a prefill of MobileLLM-Pro in int4, as its model card gives them: Galaxy S25's CPU, Galaxy S24's HTP.
 PUBLISHED_PREFILL_S = {"xnnpack": {2048: 8.9, 8192: 63.5}, "qnn": {2048: 1.96, 8192: 9.8}}
+_PUBLISHED_SHAPE = {"family": "mobilellm-pro", "num_layers": 30, "hidden_size": 1280}
 
 _POLL_SECONDS = 2.0
 _START_SECONDS = 60.0  # until the app's first word
@@ -46,7 +47,7 @@ class DeviceBenchRow:
     decode_tok_s: float | None  # None where the answers had no step to time
     prefill_runs_s: list[float]
     decode_runs_tok_s: list[float]
-    published_prefill_s: dict[str, float]  # backend -> seconds, for MobileLLM-Pro
+    published_prefill_s: dict[str, float] | None  # backend -> seconds; None: the model is not MobileLLM-Pro
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ def device_bench(
 
     Without `prompt_tokens` those of `PROMPT_TOKENS` that fit the context, or as many as fit.
 
-    Raises UsageError for a plan that cannot be carried out, MissingError without phone, app or bundle there, where the
-    app ends or falls silent, InputError for a bundle that the phone cannot run, or an answer that is none.
+    Raises UsageError for a plan that cannot be carried out, MissingError without phone, app or bundle there, for a
+    bundle that the phone cannot run, and where the app ends or falls silent, ResourceError where memory is too small,
+    InputError for an invalid result.
     """
     clock = clock or Clock()
     plan = bench_plan(bundle, prompt_tokens, new_tokens, repetitions, sustained_minutes)
@@ -111,14 +113,14 @@ def device_bench(
     phone.start(".BenchActivity", {"bench": json.dumps(plan, separators=(",", ":"))})
     result = _wait(phone, path, progress, silence_seconds, clock)
     if result["status"] != "done":
-        _raise_failure(result, phone)
+        _raise_failure(result, phone, bundle.manifest)
     measured = (result["bundle"] or {}).get("pte_sha256")
     if measured != bundle.manifest.files[PTE].sha256:
         raise InputError(
             f"the app on {phone.serial} measured another {PTE}: sha256 {str(measured)[:12]}...",
             "it has another bundle of that name: delete it in the app, and run this again",
         )
-    return report_of(result, phone.serial, path)
+    return report_of(result, phone.serial, path, bundle.manifest.model.shape)
 
 
 def bench_plan(
@@ -147,11 +149,12 @@ def bench_plan(
     }
 
 
-def report_of(result: dict[str, Any], serial: str, path: str) -> DeviceBenchReport:
-    """The medians of a finished result. Raises InputError where it holds no run."""
+def report_of(result: dict[str, Any], serial: str, path: str, shape: dict[str, Any]) -> DeviceBenchReport:
+    """The medians of a finished result; `shape` is the manifest's. Raises InputError where it holds no run."""
     rows = []
-    for wanted in dict.fromkeys(run["wanted_tokens"] for run in result["runs"]):
-        runs = [run for run in result["runs"] if run["wanted_tokens"] == wanted]
+    is_published = all(shape.get(key) == value for key, value in _PUBLISHED_SHAPE.items())
+    for length in dict.fromkeys(run["wanted_tokens"] for run in result["runs"]):
+        runs = [run for run in result["runs"] if run["wanted_tokens"] == length]
         prefill = [run["prefill_s"] for run in runs]
         decode = [
             run["decode_tokens"] / run["decode_s"] for run in runs if run["decode_s"] > 0 and run["decode_tokens"]
@@ -167,8 +170,10 @@ def report_of(result: dict[str, Any], serial: str, path: str) -> DeviceBenchRepo
                 prefill_runs_s=prefill,
                 decode_runs_tok_s=decode,
                 published_prefill_s={
-                    name: figures[wanted] for name, figures in PUBLISHED_PREFILL_S.items() if wanted in figures
-                },
+                    name: figures[length] for name, figures in PUBLISHED_PREFILL_S.items() if length in figures
+                }
+                if is_published
+                else None,
             )
         )
     if not rows or result["load_s"] is None:
@@ -223,7 +228,7 @@ def _check_bundle(bundle: Bundle, phone: Phone) -> None:
     """Raises MissingError where the phone has no bundle of that name, or another one."""
     name = bundle.path.resolve().name
     ours = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for folder in (_APP_BUNDLES, DEVICE_FOLDER):
+    for folder in (APP_BUNDLES, DEVICE_FOLDER):  # the app takes its own first
         text = phone.try_shell(f"cat {shlex.quote(f'{folder}/{name}/{MANIFEST}')} 2>/dev/null")
         if text is None:
             continue
@@ -233,7 +238,12 @@ def _check_bundle(bundle: Bundle, phone: Phone) -> None:
             theirs = None
         if theirs == ours:
             return
-        raise MissingError(f"{folder}/{name} on {phone.serial} is another bundle", "mlp-export push BUNDLE replaces it")
+        raise MissingError(
+            f"{folder}/{name} on {phone.serial} is another bundle",
+            "delete it in the app, which takes it before the one that push copies, and push BUNDLE if you have not"
+            if folder == APP_BUNDLES
+            else "mlp-export push BUNDLE replaces it",
+        )
     raise MissingError(f"{phone.serial} has no bundle {name}", "copy it first: mlp-export push BUNDLE")
 
 
@@ -242,37 +252,47 @@ def _wait(phone: Phone, path: str, progress: Progress, silence_seconds: float, c
     last_word = clock.now()
     result: dict[str, Any] | None = None
     done = 0
+
+    def ask(command: str) -> str | None:
+        left = silence_seconds - (clock.now() - last_word)
+        return phone.try_shell(command, min(adb.COMMAND_SECONDS, max(1.0, left)))
+
     with progress.stage(f"benchmark on {phone.serial}") as stage:
         while True:
-            text = phone.try_shell(f"cat {shlex.quote(path)} 2>/dev/null")
-            if text:
-                found = check_result(text, path)
-                if found != result:
-                    result, last_word = found, clock.now()
-                    stage.advance(max(0, found["progress"]["done"] - done))
-                    done = found["progress"]["done"]
-                    progress.note(_word(found))
-                if found["status"] != "running":
-                    return found
+            answered = True
+            try:
+                text = ask(f"cat {shlex.quote(path)} 2>/dev/null")
+                if text:
+                    found = check_result(text, path)
+                    if found != result:
+                        result, last_word = found, clock.now()
+                        stage.advance(max(0, found["progress"]["done"] - done))
+                        done = found["progress"]["done"]
+                        progress.note(_word(found))
+                    if found["status"] != "running":
+                        return found
+                if clock.now() - last_word > _POLL_SECONDS * 3 and not (ask(f"pidof {APP}") or "").strip():
+                    # It may have written its last word in between.
+                    text = ask(f"cat {shlex.quote(path)} 2>/dev/null")
+                    if text and check_result(text, path)["status"] != "running":
+                        return check_result(text, path)
+                    raise MissingError(
+                        f"the app on {phone.serial} ended {_while(result)}: it crashed, was closed, or the system "
+                        "needed its memory",
+                        f"see adb -s {phone.serial} logcat -d -t 200; a smaller prompt needs less memory",
+                    )
+            except NoAnswerError:  # a phone at hard work may answer later
+                answered = False
             silent = clock.now() - last_word
-            if silent > _POLL_SECONDS * 3 and not (phone.try_shell(f"pidof {APP}") or "").strip():
-                # It may have written its last word in between.
-                text = phone.try_shell(f"cat {shlex.quote(path)} 2>/dev/null")
-                if text and check_result(text, path)["status"] != "running":
-                    return check_result(text, path)
-                raise MissingError(
-                    f"the app on {phone.serial} ended {_while(result)}: it crashed, was closed, or the system needed "
-                    "its memory",
-                    f"see adb -s {phone.serial} logcat -d -t 200; a smaller prompt needs less memory",
-                )
-            if result is None and silent > _START_SECONDS:
+            if answered and result is None and silent > _START_SECONDS:
                 raise MissingError(
                     f"the app on {phone.serial} has not begun after {_START_SECONDS:.0f} s",
                     "unlock the phone, keep its screen on, and see what the app shows: it may be at other work",
                 )
             if silent > silence_seconds:
+                unanswered = "" if answered else ", and no answer from adb"
                 raise MissingError(
-                    f"time out: no word of the app on {phone.serial} for {silent:.0f} s {_while(result)}",
+                    f"time out: no word of the app on {phone.serial} for {silent:.0f} s {_while(result)}{unanswered}",
                     f"it may still be at work: adb -s {phone.serial} shell cat {path}; or a longer --timeout",
                 )
             clock.sleep(_POLL_SECONDS)
@@ -287,16 +307,25 @@ def _while(result: dict[str, Any] | None) -> str:
     return "before its first word" if result is None else f"({_word(result)})"
 
 
-def _raise_failure(result: dict[str, Any], phone: Phone) -> None:
+def _old_runtime_hint(manifest: Manifest) -> str:
+    """How to get a newer runtime; only XNNPACK's programs can be exported for an older one."""
+    needed = " and ".join(f"{name} {version}" for name, version in sorted(manifest.backend.min_runtime.items()))
+    if manifest.backend.name == "qnn":
+        return f"build and install an app with {needed} or later, see docs/guides/galaxy.md"
+    return f"install an app with {needed} or later, or export with --runtime 1.3"
+
+
+def _raise_failure(result: dict[str, Any], phone: Phone, manifest: Manifest) -> None:
     error = result["error"]
     if result["status"] == "cancelled" or error is None:
         raise MissingError(f"the benchmark was stopped on {phone.serial} ({_word(result)})", "run it again")
     code = "" if error["code"] is None else f", error {error['code']}"
     kinds: dict[str, tuple[type[MlpExportError], str]] = {
         "BAD_PLAN": (InputError, "the app is of another release: mlp-export push BUNDLE --install APK"),
-        "OUT_OF_MEMORY": (MissingError, "close other apps, or measure shorter prompts"),
+        "OUT_OF_MEMORY": (ResourceError, "close other apps, or measure shorter prompts"),
+        "TOO_LITTLE_MEMORY": (ResourceError, "export with a smaller --context, or a smaller model"),
         "CONTEXT_FULL": (InputError, "measure shorter prompts"),
-        "OLD_RUNTIME": (MissingError, "install an app with a newer ExecuTorch, or export with --runtime 1.3"),
+        "OLD_RUNTIME": (MissingError, _old_runtime_hint(manifest)),
         "MISSING_BACKEND": (MissingError, "install an app with this backend's runtime: docs/guides/android.md"),
         "MISSING_LIBRARY": (MissingError, "install an app with this backend's runtime: docs/guides/android.md"),
     }

@@ -1,4 +1,4 @@
-"""`push`: a bundle onto an Android phone, whole or not at all; what is there already is not copied again."""
+"""`push`: copies a bundle to an Android phone, whole or not at all; what is there already is not copied again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlp_export.adb import DEVICE_FOLDER, MIN_SDK, Phone, PhoneFacts
+from mlp_export.adb import DEVICE_FOLDER, Phone, PhoneFacts, transfer_seconds
 from mlp_export.backends.base import get_backend
 from mlp_export.bundle import MANIFEST, Bundle, Manifest, file_sha256
-from mlp_export.device_fit import DeviceFit, FitKind, Reason, device_fit
+from mlp_export.device_fit import DeviceFit, FitKind
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.progress import Progress, Stage
 from mlp_export.resources import human_bytes
@@ -34,8 +34,8 @@ class PushReport:
     serial: str
     path: str
     bytes: int
-    copied_bytes: int  # that went over the cable: what was on the phone already did not
-    warnings: list[str]  # what to know of this bundle on this phone
+    copied_bytes: int  # without those that were on the phone already
+    warnings: list[str]  # about this bundle on this phone
     installed: bool
     opened: bool
 
@@ -59,9 +59,9 @@ def push(
     `install` is an APK to install before, with `start` the app is started on the bundle. A push that broke off leaves
     NAME.partial, and the next one goes on from there.
 
-    Raises InputError for a bundle that no phone runs rightly, MissingError without adb, without a device, where one
+    Raises InputError for a program that fails on phones, MissingError without adb, without a device, where one
     refuses or where this one cannot run the bundle, UsageError for a bundle for iOS, or where several devices are there
-    and none is chosen, ResourceError where the device is full.
+    and none is chosen, ResourceError where the device is full or its memory too small for the bundle.
     """
     manifest = bundle.manifest
     if "ios" in manifest.backend.min_runtime:
@@ -88,31 +88,28 @@ def push(
 
 
 def check_fit(manifest: Manifest, facts: PhoneFacts) -> DeviceFit:
-    """Raises MissingError where that phone cannot run the bundle, whatever app it has."""
+    """The warnings of `PhoneFacts.fit`.
+
+    Raises ResourceError where the phone's memory is too small for the bundle, MissingError where it cannot run it for
+    another reason, whatever app it has.
+    """
     name = f"{facts.manufacturer} {facts.model}".strip() or facts.serial
-    if 0 < facts.sdk < MIN_SDK:
-        raise MissingError(
-            f"{name} has Android {facts.android} (API {facts.sdk}), the app needs Android 9 (API {MIN_SDK})",
-            "choose another phone",
+    system_issue = facts.system_issue()
+    if system_issue is not None:
+        raise MissingError(f"{name} has {system_issue}", "choose another phone")
+    fit = facts.fit(manifest)
+    if not fit.runs:
+        first = fit.reasons[0].kind  # too little memory comes last: it is the only reason then
+        kind = ResourceError if first is FitKind.TOO_LITTLE_MEMORY else MissingError
+        raise kind(
+            f"{name} cannot run this bundle: {'; '.join(reason.sentence() for reason in fit.reasons)}",
+            _HINTS.get(first, "choose another phone"),
         )
-    fit = device_fit(manifest, facts.device())
-    # What the phone did not say is not held against it.
-    reasons = [reason for reason in fit.reasons if not _unsaid(reason, facts)]
-    if reasons:
-        raise MissingError(
-            f"{name} cannot run this bundle: {'; '.join(reason.sentence() for reason in reasons)}",
-            _HINTS.get(reasons[0].kind, "choose another phone"),
-        )
-    return DeviceFit([], [warning for warning in fit.warnings if not _unsaid(warning, facts)])
-
-
-def _unsaid(reason: Reason, facts: PhoneFacts) -> bool:
-    memory = reason.kind in (FitKind.TOO_LITTLE_MEMORY, FitKind.LITTLE_FREE_MEMORY) and not facts.total_memory_bytes
-    return memory or (reason.kind is FitKind.WRONG_ABI and not facts.abis)
+    return fit
 
 
 class _Transfer:
-    """The way of one bundle to one phone: into `partial`, piece by piece, then under its name in one step."""
+    """The copy of one bundle to one phone: into `partial`, piece by piece, then renamed in one step."""
 
     def __init__(self, bundle: Bundle, phone: Phone, target: str, piece_bytes: int) -> None:
         self._folder, self._phone, self._target, self._piece = bundle.path, phone, target, piece_bytes
@@ -125,10 +122,11 @@ class _Transfer:
         self.bytes = sum(self._sizes.values())
 
     def run(self, progress: Progress) -> int:
-        """Copy what is missing; bytes that went over the cable."""
+        """Copy what is missing. Returns the bytes that were copied from this machine."""
         with progress.stage("look at the device"):
             there = self._phone.hashes(self._target)
             if there == self._hashes:
+                self._make_parent_readable()
                 return 0
             begun = self._phone.hashes(self._partial)
             self._phone.shell(f"mkdir -p {_quote(self._partial)}")
@@ -138,8 +136,12 @@ class _Transfer:
             done = {name for name in self._sizes if begun.get(name) == self._hashes[name]}
             here = {name for name in self._sizes if there.get(name) == self._hashes[name]} - done
             offsets = {name: self._offset(name) if name in begun else 0 for name in set(self._sizes) - done - here}
+            links = not here or self._can_link(min(here))
         to_copy = {name: self._sizes[name] - offset for name, offset in offsets.items()}
-        self._check_space(sum(to_copy.values()))
+        duplicated = 0 if links else sum(self._sizes[name] for name in here)
+        # A piece lies beside the file that it is appended to.
+        pieces = [min(to_copy[name], self._piece) for name, offset in offsets.items() if self._in_pieces(name, offset)]
+        self._check_space(sum(to_copy.values()) + duplicated + max(pieces, default=0))
         total = sum(max(1, math.ceil(size / self._piece)) for size in to_copy.values())
         with progress.stage("push", total=len(here) + total) as stage:
             for name in self._sizes:  # the manifest's order
@@ -152,24 +154,41 @@ class _Transfer:
             self._check_hashes()
         # Apps must be able to read it, whatever the shell's umask.
         partial, target = _quote(self._partial), _quote(self._target)
-        self._phone.shell(f"chmod 755 {partial} && chmod 644 {partial}/* && rm -rf {target} && mv {partial} {target}")
+        self._make_parent_readable()
+        self._phone.shell(
+            f"chmod 755 {partial} && chmod 644 {partial}/* && rm -rf {target} && mv {partial} {target}",
+            transfer_seconds(0),
+        )
         return sum(to_copy.values())
 
     def _offset(self, name: str) -> int:
-        """Bytes of an unfinished file that are the right ones."""
+        """Bytes at the start of an unfinished file that match; 0 where they do not."""
         path = f"{self._partial}/{name}"
-        said = self._phone.shell(f"wc -c < {_quote(path)}").strip()
-        size = int(said) if said.isdigit() else 0
+        output = self._phone.shell(f"wc -c < {_quote(path)}").strip()
+        size = int(output) if output.isdigit() else 0
         if not 0 < size < self._sizes[name] or name == MANIFEST:
             return 0
-        found = self._phone.shell(f"sha256sum {_quote(path)}").split()
+        found = self._phone.shell(f"sha256sum {_quote(path)}", transfer_seconds(size)).split()
         return size if found[:1] == [_prefix_sha256(self._folder / name, size)] else 0
+
+    def _in_pieces(self, name: str, offset: int) -> bool:
+        return offset > 0 or self._sizes[name] > self._piece
+
+    def _can_link(self, name: str) -> bool:
+        """Whether the phone makes hard links to files of the older copy. Some policies of SELinux do not allow it."""
+        old, probe = _quote(f"{self._target}/{name}"), _quote(f"{self._partial}/.link")
+        command = f"rm -f {probe}; ln {old} {probe} 2>/dev/null && echo linked; rm -f {probe}"
+        return self._phone.shell(command).strip() == "linked"
+
+    def _make_parent_readable(self) -> None:
+        """The app lists the folder of all bundles. It may belong to another user, and be readable already."""
+        self._phone.shell(f"chmod 755 {_quote(str(PurePosixPath(self._target).parent))} 2>/dev/null; true")
 
     def _check_space(self, needed: int) -> None:
         free = self._phone.free_bytes(self._partial)
         if free is not None and free < needed:
             raise ResourceError(
-                f"{human_bytes(needed)} are to be copied, {human_bytes(free)} are free at "
+                f"the copy needs {human_bytes(needed)}, {human_bytes(free)} are free at "
                 f"{PurePosixPath(self._target).parent} on {self._phone.serial}",
                 "free some space on the device, and run the command again",
             )
@@ -177,12 +196,13 @@ class _Transfer:
     def _take_over(self, name: str) -> None:
         """A file of the older copy, which has these bytes: the older copy stays whole until the end."""
         old, new = _quote(f"{self._target}/{name}"), _quote(f"{self._partial}/{name}")
-        self._phone.shell(f"rm -f {new}; ln {old} {new} 2>/dev/null || cp {old} {new}")
+        seconds = transfer_seconds(self._sizes[name])
+        self._phone.shell(f"rm -f {new}; ln {old} {new} 2>/dev/null || cp {old} {new}", seconds)
 
     def _copy(self, name: str, offset: int, stage: Stage) -> None:
         """Piece by piece: adb itself forgets a file that did not arrive whole."""
         source, target = self._folder / name, f"{self._partial}/{name}"
-        if offset == 0 and self._sizes[name] <= self._piece:
+        if not self._in_pieces(name, offset):
             self._phone.copy_to(source, target)
             stage.advance()
             return
@@ -195,7 +215,8 @@ class _Transfer:
             while data := file.read(self._piece):
                 piece.write_bytes(data)
                 self._phone.copy_to(piece, arriving)
-                self._phone.shell(f"cat {_quote(arriving)} >> {_quote(target)} && rm {_quote(arriving)}")
+                append = f"cat {_quote(arriving)} >> {_quote(target)} && rm {_quote(arriving)}"
+                self._phone.shell(append, transfer_seconds(len(data)))
                 stage.advance()
 
     def _check_hashes(self) -> None:

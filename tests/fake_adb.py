@@ -10,6 +10,9 @@ import pytest
 # ADB_* variables say what is wrong with the phone.
 _ADB = r"""#!/bin/sh
 echo "$*" >> "$ADB_LOG"
+case "$*" in
+*"$ADB_HANG"*) sleep 20;;
+esac
 if [ "$1" = devices ]; then
     printf '* daemon started successfully\n\nList of devices attached\n'
     printf "$ADB_DEVICES"
@@ -23,6 +26,7 @@ case $1 in
 get-state) echo device;;
 install)
     [ "$2" = -r ] || exit 9
+    if [ -n "$ADB_INSTALL_SAYS" ]; then printf "$ADB_INSTALL_SAYS" >&2; exit 1; fi
     if [ "$ADB_INSTALL" != ok ]; then echo "adb: failed to install $3: Failure [$ADB_INSTALL: words]" >&2; exit 1; fi
     echo 1.0 > "$ADB_APP"
     ;;
@@ -60,6 +64,7 @@ _PROGRAMS = {
     "dumpsys": 'echo "    versionName=$(cat "$ADB_APP")"',
     "pidof": '[ -e "$ADB_RUNNING" ] && echo 4711',
     "am": _AM,
+    "ln": '[ "$ADB_LINKS" = yes ] && PATH=/bin:/usr/bin exec ln "$@"',
 }
 ONE_DEVICE = r"R58\tdevice\n"
 BIG_DISK = "/dev/block/dm-9 107 7 9999999 8% /data"
@@ -97,7 +102,8 @@ class FakePhone:
         places = {"LOG": "adb.log", "PROGRAMS": "programs", "MEMINFO": "meminfo", "PROPERTIES": "properties"}
         places |= {name.upper(): name for name in ("app", "gone", "started", "running", "sdcard")}
         self.set(**{name: str(root / place) for name, place in places.items()})
-        self.set(DEVICES=ONE_DEVICE, DF=BIG_DISK, SHELL="open", INSTALL="ok", ON_START="")
+        self.set(DEVICES=ONE_DEVICE, DF=BIG_DISK, SHELL="open", INSTALL="ok", INSTALL_SAYS="", ON_START="")
+        self.set(HANG="no command", LINKS="yes")
         self.set(FAIL="-", DAMAGE="-", REASON="-", REFUSE="-")
         self.say(**S24)
         self.memory(total=8_000_000, available=4_000_000)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from fake_backend import PROGRAM, write_bundle
 from make_vectors import VECTORS
 from typer.testing import CliRunner
 
-from mlp_export.adb import Phone
-from mlp_export.bundle import Bundle
+from mlp_export.adb import NoAnswerError, Phone
+from mlp_export.bundle import BackendInfo, Bundle
 from mlp_export.cli import app
 from mlp_export.device_bench import Clock, DeviceBenchReport, bench_plan, bench_schema, device_bench, report_of
 from mlp_export.device_doctor import device_doctor
-from mlp_export.errors import InputError, MissingError, MlpExportError, UsageError
+from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
-from mlp_export.push import push
+from mlp_export.push import check_fit, push
 
 QUIET = Progress(quiet=True)
 EXAMPLES = {case["name"]: case["result"] for case in json.loads((VECTORS / "bench.json").read_text())["results"]}
@@ -105,13 +106,23 @@ def test_a_result_is_waited_for(bundle: Bundle, phone: FakePhone) -> None:
     assert report.skipped_prompt_tokens == [8192]
     short, long = report.rows
     assert (short.prefill_tokens, short.prefill_s, short.prefill_tok_s) == (512, 2.25, 512 / 2.25)
-    assert (short.decode_position, short.decode_tok_s, short.published_prefill_s) == (512, 20.0, {})
+    assert (short.decode_position, short.decode_tok_s, short.published_prefill_s) == (512, 20.0, None)
     assert (long.prefill_tokens, long.prefill_s, long.decode_tok_s) == (2048, 10.0, (16 + 12.8) / 2)
-    assert long.published_prefill_s == {"xnnpack": 8.9, "qnn": 1.96}
     assert long.prefill_runs_s == [9.0, 11.0] and long.decode_runs_tok_s == [16.0, 12.8]
     assert report.sustained is not None and report.sustained["samples"][1]["thermal"] == "moderate"
     assert report.result_path.startswith("/sdcard/Android/data/org.mlpexport.demo/files/bench/")
     json.dumps(report.to_json(), allow_nan=False)
+
+
+PRO_SHAPE = {"family": "mobilellm-pro", "num_layers": 30, "hidden_size": 1280}
+
+
+def test_published_seconds_are_those_of_mobilellm_pro() -> None:
+    short, long = report_of(EXAMPLES["done"], "R58", "p", PRO_SHAPE).rows
+    assert short.published_prefill_s == {} and long.published_prefill_s == {"xnnpack": 8.9, "qnn": 1.96}
+    for other in ({"family": "llama"}, {"num_layers": 12}, {"hidden_size": 2048}):
+        rows = report_of(EXAMPLES["done"], "R58", "p", PRO_SHAPE | other).rows
+        assert [row.published_prefill_s for row in rows] == [None, None]
 
 
 def test_the_plan_reaches_the_app(bundle: Bundle, phone: FakePhone) -> None:
@@ -171,7 +182,7 @@ def test_answers_without_a_step_have_no_speed() -> None:
     result = copy.deepcopy(EXAMPLES["done"])
     for run in result["runs"]:
         run["decode_tokens"], run["decode_s"] = 0, 0.0
-    assert [row.decode_tok_s for row in report_of(result, "R58", "p").rows] == [None, None]
+    assert [row.decode_tok_s for row in report_of(result, "R58", "p", PRO_SHAPE).rows] == [None, None]
 
 
 # What goes wrong
@@ -188,6 +199,32 @@ def test_an_app_that_falls_silent_is_a_time_out(bundle: Bundle, phone: FakePhone
     with pytest.raises(MissingError, match=said) as caught:
         measure(bundle, phone, writes("running"), silence_seconds=100)
     assert "--timeout" in caught.value.hint
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_adb_that_stops_answering_is_a_time_out(
+    bundle: Bundle, phone: FakePhone, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    def hangs(app: App) -> None:
+        app.phone.set(HANG=" shell ")
+        monkeypatch.setattr("mlp_export.adb.COMMAND_SECONDS", 0.1)
+
+    steps = [writes("running")] if begun else []
+    with pytest.raises(MissingError, match=r"time out: no word .* for \d+ s .*, and no answer from adb") as caught:
+        measure(bundle, phone, *steps, hangs, silence_seconds=70 if begun else 90)
+    assert not isinstance(caught.value, NoAnswerError) and "--timeout" in caught.value.hint
+
+
+def test_an_adb_that_answers_again(bundle: Bundle, phone: FakePhone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(app: App) -> None:
+        app.phone.set(HANG=" shell ")
+        monkeypatch.setattr("mlp_export.adb.COMMAND_SECONDS", 0.1)
+
+    def answers(app: App) -> None:
+        app.phone.set(HANG="no command")
+        monkeypatch.setattr("mlp_export.adb.COMMAND_SECONDS", 30.0)
+
+    assert measure(bundle, phone, writes("running"), hangs, *[nothing] * 5, answers, writes("done")).threads == 4
 
 
 def test_words_in_between_are_no_silence(bundle: Bundle, phone: FakePhone) -> None:
@@ -214,7 +251,8 @@ def test_an_app_that_ends_after_its_last_word(bundle: Bundle, phone: FakePhone) 
     [
         ("NOT_A_PROGRAM", 2, MissingError, "NOT_A_PROGRAM, error 2: Model runner"),
         ("BAD_PLAN", None, InputError, "BAD_PLAN: Model runner"),
-        ("OUT_OF_MEMORY", 33, MissingError, "OUT_OF_MEMORY, error 33"),
+        ("OUT_OF_MEMORY", 33, ResourceError, "OUT_OF_MEMORY, error 33"),
+        ("TOO_LITTLE_MEMORY", None, ResourceError, "TOO_LITTLE_MEMORY: Model runner"),
         ("UNKNOWN", 5000, MissingError, "UNKNOWN, error 5000"),
     ],
 )
@@ -225,6 +263,29 @@ def test_a_failure_in_the_app(
     with pytest.raises(error, match=said) as caught:
         measure(bundle, phone, writes("failed", error=told))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("backend", "hint"),
+    [
+        (None, "executorch 1.5 or later, or export with --runtime 1.3"),
+        (
+            BackendInfo("qnn", "sm8650", {"qairt": "2.49.40"}, {"executorch": "1.3", "qairt": "2.49.40"}),
+            "executorch 1.3 and qairt 2.49.40 or later, see docs/guides/galaxy.md",
+        ),
+    ],
+)
+def test_an_old_runtime_has_a_hint_for_its_backend(
+    bundle: Bundle, phone: FakePhone, backend: BackendInfo | None, hint: str
+) -> None:
+    if backend is not None:
+        bundle = replace(bundle, manifest=replace(bundle.manifest, backend=backend))
+    error = {"kind": "OLD_RUNTIME", "code": None, "message": "old"}
+    phone.app.write_text("1.0")
+    imported(phone, bundle)
+    with pytest.raises(MissingError, match="OLD_RUNTIME") as caught:
+        device_bench(bundle, QUIET, clock=App(phone, [writes("failed", error=error)]).clock())
+    assert caught.value.hint.endswith(hint)
 
 
 def test_a_benchmark_that_is_stopped_on_the_phone(bundle: Bundle, phone: FakePhone) -> None:
@@ -246,7 +307,7 @@ def test_an_answer_of_another_form(bundle: Bundle, phone: FakePhone, changes: di
 
 def test_a_result_without_runs() -> None:
     with pytest.raises(InputError, match="no finished run"):
-        report_of(EXAMPLES["running"], "R58", "p")
+        report_of(EXAMPLES["running"], "R58", "p", PRO_SHAPE)
 
 
 def test_another_program_of_that_name_was_measured(bundle: Bundle, phone: FakePhone) -> None:
@@ -282,6 +343,15 @@ def test_no_bundle_there_or_another_one(bundle: Bundle, phone: FakePhone) -> Non
     assert not phone.started.exists()
 
 
+def test_another_bundle_in_the_apps_own_folder(bundle: Bundle, phone: FakePhone) -> None:
+    phone.app.write_text("1.0")
+    push(bundle, QUIET, device_folder=str(phone.folder))
+    imported(phone, bundle).write_text("[]")
+    with pytest.raises(MissingError, match=r"files/bundles/pro on R58 is another bundle") as caught:
+        device_bench(bundle, QUIET)
+    assert "delete it in the app" in caught.value.hint and "replaces" not in caught.value.hint
+
+
 def test_a_phone_that_cannot_run_it(bundle: Bundle, phone: FakePhone) -> None:
     phone.say(**{**S24, "ro.product.cpu.abilist": "armeabi-v7a"})
     with pytest.raises(MissingError, match="cannot run this bundle"):
@@ -298,8 +368,8 @@ def test_two_phones(bundle: Bundle, phone: FakePhone) -> None:
 # doctor --device
 
 
-def diagnose(phone: FakePhone) -> Any:
-    return device_doctor(device_folder=str(phone.folder))
+def diagnose(phone: FakePhone, **options: Any) -> Any:
+    return device_doctor(device_folder=str(phone.folder), **options)
 
 
 def test_doctor_of_an_s24(bundle: Bundle, phone: FakePhone) -> None:
@@ -331,7 +401,7 @@ def test_doctor_of_other_phones(phone: FakePhone) -> None:
     assert exynos.ok and exynos.backends["qnn"].said == "no: its chip is s5e9945, there are sm8750, sm8650"
     assert exynos.app_version is None and exynos.bundles == []
     phone.say(**{**S24, "ro.soc.model": ""})
-    assert diagnose(phone).backends["qnn"].said.startswith("unknown: the phone does not say its chip")
+    assert diagnose(phone).backends["qnn"].said.startswith("unknown: the phone does not state its chip")
     phone.say(**{**S24, "ro.soc.model": "SM8750"})
     assert diagnose(phone).backends["qnn"].said.endswith("--soc sm8750")
     phone.say(**{**S24, "ro.product.cpu.abilist": "armeabi-v7a,armeabi"})
@@ -351,6 +421,67 @@ def test_doctor_tells_a_bundle_for_another_chip(tmp_path: Path, phone: FakePhone
     (phone.folder / "s25" / "manifest.json").write_text(json.dumps(values))
     (found,) = diagnose(phone).bundles
     assert not found.runs and found.said[0] == "the bundle is compiled for SM8750, the phone's chip is SM8650"
+
+
+def imported(phone: FakePhone, bundle: Bundle, name: str = "pro") -> Path:
+    """The manifest of a bundle in the app's own folder, where an import puts it."""
+    folder = phone.sdcard / "Android/data/org.mlpexport.demo/files/bundles" / name
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes((bundle.path / "manifest.json").read_bytes())
+    return folder / "manifest.json"
+
+
+def test_doctor_lists_the_apps_own_bundles(bundle: Bundle, phone: FakePhone) -> None:
+    push(bundle, QUIET, device_folder=str(phone.folder))
+    imported(phone, bundle)
+    imported(phone, bundle, "new.partial")
+    report = diagnose(phone)
+    app_folder = "/sdcard/Android/data/org.mlpexport.demo/files/bundles"
+    assert [(found.path, found.runs) for found in report.bundles] == [
+        (f"{phone.folder}/pro", True),
+        (f"{app_folder}/new.partial", False),
+        (f"{app_folder}/pro", True),
+    ]
+    assert "import" in report.bundles[1].said[0]
+    assert {"bundle pro", "bundle pro in the app"} <= set(report.summary())
+
+
+@pytest.mark.parametrize(
+    ("abis", "sdk", "memory", "runs"),
+    [
+        ("", "", 0, True),
+        ("arm64-v8a", "34", 0, True),
+        ("arm64-v8a", "34", 1000, False),
+        ("arm64-v8a", "26", 8_000_000, False),
+        ("armeabi-v7a", "34", 8_000_000, False),
+    ],
+)
+def test_doctor_and_push_agree(bundle: Bundle, phone: FakePhone, abis: str, sdk: str, memory: int, runs: bool) -> None:
+    push(bundle, QUIET, device_folder=str(phone.folder))
+    phone.say(**{"ro.product.cpu.abilist": abis, "ro.build.version.sdk": sdk})
+    if memory:
+        phone.memory(total=memory, available=memory)
+    else:
+        (phone.root / "meminfo").write_text("")
+    (found,) = diagnose(phone).bundles
+    assert found.runs == runs
+    facts = Phone.find().facts()
+    if runs:
+        check_fit(bundle.manifest, facts)
+    else:
+        with pytest.raises(MlpExportError):
+            check_fit(bundle.manifest, facts)
+
+
+def test_doctor_of_one_backend(bundle: Bundle, phone: FakePhone) -> None:
+    push(bundle, QUIET, device_folder=str(phone.folder))
+    phone.say(**{**S24, "ro.soc.model": "s5e9945"})
+    report = diagnose(phone, backend="qnn")
+    assert not report.ok and list(report.backends) == ["qnn"] and report.bundles == []
+    report = diagnose(phone, backend="xnnpack")
+    assert report.ok and list(report.backends) == ["xnnpack"] and len(report.bundles) == 1
+    with pytest.raises(UsageError, match="coreml backend is not for Android"):
+        diagnose(phone, backend="coreml")
 
 
 def test_without_a_phone(phone: FakePhone) -> None:
@@ -388,10 +519,11 @@ def test_device_takes_a_serial_or_none(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, options: list[str], serial: str | None
 ) -> None:
     given: list[Any] = []
+    shape = PRO_SHAPE
 
     def measured(*arguments: Any, **named: Any) -> DeviceBenchReport:
         given.append(named["serial"])
-        return report_of(EXAMPLES["done"], "R58", "p")
+        return report_of(EXAMPLES["done"], "R58", "p", shape)
 
     monkeypatch.setattr("mlp_export.device_bench.device_bench", measured)
     done = invoke("bench", bundle.path, *options)
@@ -402,6 +534,13 @@ def test_device_takes_a_serial_or_none(
         assert "S25 CPU: prefill_s" in done.stdout and "moderate" in done.stdout and "1.96" in done.stdout
     done = invoke("bench", *options[:1], *options[1:], bundle.path) if serial else done
     assert done.exit_code == 0
+    shape = PRO_SHAPE | {"num_layers": 2}
+    done = invoke("bench", bundle.path, *options)
+    assert done.exit_code == 0
+    if "--json" in options:
+        assert json.loads(done.stdout)["rows"][1]["published_prefill_s"] is None
+    else:
+        assert "S25" not in done.stdout and "model card" not in done.stdout and "2,048" in done.stdout
 
 
 def test_what_is_for_phones_alone(bundle: Bundle) -> None:
@@ -414,6 +553,9 @@ def test_doctor_and_push_on_the_command_line(bundle: Bundle, phone: FakePhone, m
     done = invoke("doctor", "--device")
     assert done.exit_code == 0 and "samsung SM-S921B (R58)" in done.stdout
     assert json.loads(invoke("doctor", "--serial", "R58", "--json").stdout)["phone"]["soc_model"] == "SM8650"
+    done = invoke("doctor", "--device", "--backend", "qnn", "--json")
+    assert (done.exit_code, list(json.loads(done.stdout)["backends"])) == (0, ["qnn"])
+    assert invoke("doctor", "--device", "--backend", "npu").exit_code == 2
     phone.say(**{**S24, "ro.product.cpu.abilist": "armeabi-v7a"})
     assert invoke("doctor", "--device", "--json").exit_code == 4
     done = invoke("push", bundle.path, "--install", bundle.path / "none.apk", "--json")

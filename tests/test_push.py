@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from fake_adb import ONE_DEVICE, S24, FakePhone
 from fake_backend import PROGRAM, write_bundle
 
-from mlp_export.adb import DEVICE_FOLDER, PhoneFacts
+from mlp_export.adb import DEVICE_FOLDER, NoAnswerError, Phone, PhoneFacts, transfer_seconds
 from mlp_export.bundle import BackendInfo, Bundle
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
@@ -66,6 +68,19 @@ def test_apps_can_read_it(bundle: Bundle, phone: FakePhone) -> None:
     folder = Path(send(bundle, phone).path)
     assert folder.stat().st_mode & 0o777 == 0o755
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_apps_can_list_the_folder_of_bundles(bundle: Bundle, phone: FakePhone, earlier: bool) -> None:
+    before = os.umask(0o077)
+    try:
+        if earlier:
+            send(bundle, phone)
+            phone.folder.chmod(0o700)  # as an older mlp-export left it
+        send(bundle, phone)
+    finally:
+        os.umask(before)
+    assert phone.folder.stat().st_mode & 0o777 == 0o755
 
 
 def test_other_files_of_the_folder_stay_at_home(bundle: Bundle, phone: FakePhone) -> None:
@@ -193,6 +208,35 @@ def test_too_little_space_is_seen_before_anything_is_copied(bundle: Bundle, phon
     assert phone.copied() == []
 
 
+def test_a_piece_beside_the_growing_file_needs_space(tmp_path: Path, phone: FakePhone) -> None:
+    bundle = write_bundle(tmp_path / "b", LONG)
+    kilobytes = bundle_bytes(bundle) // 1024 + 1
+    phone.set(DF=f"/dev/block/dm-9 107 7 {kilobytes} 99% /data")
+    with pytest.raises(ResourceError, match="the copy needs"):
+        send(bundle, phone, piece_bytes=4096)
+    assert phone.copied() == []
+    phone.set(DF=f"/dev/block/dm-9 107 7 {kilobytes + 4} 99% /data")
+    send(bundle, phone, piece_bytes=4096)
+    Bundle.open(phone.folder / "b")
+
+
+def test_files_that_cannot_be_linked_need_space(tmp_path: Path, phone: FakePhone) -> None:
+    bundle = write_bundle(tmp_path / "b", LONG)
+    send(bundle, phone)
+    (phone.folder / "b" / "LICENSE").write_text("something else")
+    phone.set(DF="/dev/block/dm-9 107 7 1 99% /data", LINKS="no")
+    before = len(phone.copied())
+    with pytest.raises(ResourceError, match="the copy needs"):
+        send(bundle, phone)
+    assert len(phone.copied()) == before
+    phone.set(DF="/dev/block/dm-9 107 7 999 99% /data")
+    send(bundle, phone)
+    Bundle.open(phone.folder / "b")
+    assert sorted(path.name for path in (phone.folder / "b").iterdir()) == sorted(
+        [*bundle.manifest.files, "manifest.json"]
+    )
+
+
 def test_space_for_what_is_missing_is_enough(bundle: Bundle, phone: FakePhone) -> None:
     send(bundle, phone)
     (phone.folder / "my bundle" / "LICENSE").write_text("something else")
@@ -225,7 +269,7 @@ FACTS = PhoneFacts("R58", "samsung", "SM-S921B", "SM8650", "14", 34, ("arm64-v8a
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "hint"),
+    ("changes", "reason", "hint"),
     [
         ({"soc_model": "s5e9945"}, "compiled for SM8650, the phone's chip is s5e9945", "--backend xnnpack"),
         ({"soc_model": "SM8750"}, "compiled for SM8650, the phone's chip is SM8750", "--soc"),
@@ -234,12 +278,18 @@ FACTS = PhoneFacts("R58", "samsung", "SM-S921B", "SM8650", "14", 34, ("arm64-v8a
         ({"total_memory_bytes": 1_000_000}, "needs 0.0 GB of memory, the phone has 0.0 GB in all", "--context"),
     ],
 )
-def test_phones_that_cannot_run_it(bundle: Bundle, changes: dict[str, Any], said: str, hint: str) -> None:
+def test_phones_that_cannot_run_it(bundle: Bundle, changes: dict[str, Any], reason: str, hint: str) -> None:
     manifest = for_npu(bundle, "sm8650").manifest
     assert check_fit(manifest, FACTS).runs
-    with pytest.raises(MissingError, match=said) as caught:
+    kind = ResourceError if list(changes) == ["total_memory_bytes"] else MissingError
+    with pytest.raises(kind, match=reason) as caught:
         check_fit(manifest, replace(FACTS, **changes))
     assert hint in caught.value.hint and "samsung SM-S921B" in caught.value.message
+
+
+def test_another_chip_counts_before_memory(bundle: Bundle) -> None:
+    with pytest.raises(MissingError, match=r"compiled for SM8650.*; the bundle needs .* of memory"):
+        check_fit(for_npu(bundle, "sm8650").manifest, replace(FACTS, soc_model="SM8750", total_memory_bytes=1_000_000))
 
 
 def test_what_a_phone_does_not_say_is_not_held_against_it(bundle: Bundle) -> None:
@@ -310,6 +360,22 @@ def test_an_apk_that_is_refused(
     assert hint in caught.value.hint and phone.copied() == []
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        "adb: error: failed to copy 'app.apk' to '/data/local/tmp/app.apk': remote write: No space left on device",
+        "adb: failed to install app.apk: Exception occurred while executing 'install':\\njava.io.IOException: "
+        "Requested internal only, but not enough space\\n\\tat android.util.ExceptionUtils.wrap(Unknown)",
+    ],
+)
+def test_a_full_phone_during_an_install(bundle: Bundle, phone: FakePhone, tmp_path: Path, output: str) -> None:
+    (tmp_path / "app.apk").write_bytes(b"PK")
+    phone.set(INSTALL_SAYS=output)
+    with pytest.raises(ResourceError, match=r"no space for app\.apk on R58"):
+        send(bundle, phone, install=tmp_path / "app.apk")
+    assert phone.copied() == []
+
+
 def test_no_apk(bundle: Bundle, phone: FakePhone, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a file, expected an APK"):
         send(bundle, phone, install=tmp_path)
@@ -317,6 +383,11 @@ def test_no_apk(bundle: Bundle, phone: FakePhone, tmp_path: Path) -> None:
 
 
 # Devices
+
+NO_PERMISSIONS = (
+    r"R58\tno permissions (missing udev rules? user is in the plugdev group); "
+    r"see [http://developer.android.com/tools/device.html]\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +399,8 @@ def test_no_apk(bundle: Bundle, phone: FakePhone, tmp_path: Path) -> None:
         (r"R58\tdevice\nemulator-5554\tdevice\n", None, UsageError, "2 devices: R58, emulator-5554"),
         (r"R58\tdevice\nemulator-5554\tunauthorized\n", "emulator-5554", MissingError, "does not trust"),
         (ONE_DEVICE, "R59", MissingError, "no device R59"),
+        (NO_PERMISSIONS, None, MissingError, "R58 has the state 'no permissions .missing udev rules"),
+        (NO_PERMISSIONS.replace(r"\t", "  "), "R58", MissingError, "no permissions"),
     ],
 )
 def test_devices_that_cannot_be_used(
@@ -337,6 +410,18 @@ def test_devices_that_cannot_be_used(
     with pytest.raises(kind, match=said) as caught:
         send(bundle, phone, serial=serial)
     assert caught.value.hint and phone.log.read_text() == "devices\n"
+
+
+def test_no_permissions_is_about_udev(bundle: Bundle, phone: FakePhone) -> None:
+    phone.set(DEVICES=NO_PERMISSIONS)
+    with pytest.raises(MissingError) as caught:
+        send(bundle, phone)
+    assert "udev" in caught.value.hint and "plugdev" in caught.value.hint
+
+
+def test_a_serial_with_spaces(bundle: Bundle, phone: FakePhone) -> None:
+    phone.set(DEVICES=r"adb-R58 (2)._adb-tls-connect._tcp\tdevice\n")
+    assert send(bundle, phone).serial == "adb-R58 (2)._adb-tls-connect._tcp"
 
 
 def test_one_of_several_devices(bundle: Bundle, phone: FakePhone) -> None:
@@ -355,6 +440,35 @@ def test_a_phone_that_goes_away(bundle: Bundle, phone: FakePhone, broken: str) -
     with pytest.raises(MissingError, match=r"adb failed: .*(offline|closed)") as caught:
         send(bundle, phone)
     assert "connect the device again" in caught.value.hint
+
+
+@pytest.mark.parametrize("command", ["devices", "getprop", "sha256sum", "push", "install"])
+def test_an_adb_that_does_not_answer(
+    bundle: Bundle, phone: FakePhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "app.apk").write_bytes(b"PK")
+    phone.set(HANG=command)
+    moves_data = command in ("sha256sum", "push", "install")
+    if moves_data:
+        monkeypatch.setattr("mlp_export.adb.transfer_seconds", lambda size: 2.0)
+    else:
+        monkeypatch.setattr("mlp_export.adb.COMMAND_SECONDS", 2.0)
+    start = time.monotonic()
+    with pytest.raises(NoAnswerError, match=rf"no answer from adb within 2 s \(.*{command}"):
+        send(bundle, phone, install=tmp_path / "app.apk")
+    assert time.monotonic() - start < 15  # not the end of what hangs
+    assert NoAnswerError.exit_code == 4
+
+
+def test_a_command_that_does_not_answer_is_no_command_that_failed(phone: FakePhone) -> None:
+    found = Phone.find()
+    phone.set(HANG="echo")
+    with pytest.raises(NoAnswerError):
+        found.try_shell("echo a", 0.2)
+
+
+def test_timeouts_grow_with_the_size() -> None:
+    assert transfer_seconds(0) == 120 and transfer_seconds(3 * 10**9) == 420
 
 
 def test_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
