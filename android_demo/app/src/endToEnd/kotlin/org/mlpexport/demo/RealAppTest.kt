@@ -94,6 +94,7 @@ class RealAppTest {
             seen.size > 3
         }
         assertTrue("$seen", seen.zipWithNext().all { (before, after) -> after.startsWith(before) })
+        afterDoubleTap()
         activity.findViewById<View>(R.id.send).performClick()
         waitUntil("the end", SECONDS) { !app.models.busy }
         idle()

@@ -9,11 +9,13 @@ import android.os.Build
 import android.os.Bundle
 import android.os.Handler
 import android.os.Looper
+import android.os.SystemClock
 import android.view.KeyEvent
 import android.view.LayoutInflater
 import android.view.Menu
 import android.view.MenuItem
 import android.view.View
+import android.view.ViewConfiguration
 import android.view.ViewGroup
 import android.view.inputmethod.InputMethodManager
 import android.widget.Button
@@ -53,6 +55,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     private var used: TokenCount? = null
     private var dismissed: ModelHost.State? = null // a failure whose banner was closed
     private var storeProblem: IOException? = null
+    private var sentAt = -FOREVER // uptime in milliseconds
     private var spoken = false // an answer began while this screen showed it: its end is announced
 
     private val mine get() = app.models.request?.tag.let { it != null && it == conversationId?.let(Chats::tag) }
@@ -65,7 +68,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         editing = savedInstanceState?.getString(STATE_EDITING)
         show(R.layout.activity_chat)
         messages.listener = this
-        send.setOnClickListener { if (answering) app.models.stop() else send() }
+        send.setOnClickListener { if (answering) stop() else send() }
         requireViewById<View>(R.id.to_end).setOnClickListener { messages.scrollToEnd() }
         input.setOnKeyListener { _, key, event -> sendWithKeys(key, event) }
         input.addTextChangedListener(afterChange { countSoon() })
@@ -269,9 +272,15 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
             if (sent) {
                 editing = null
                 input.setText("")
+                sentAt = SystemClock.uptimeMillis()
             }
             sent
         }
+    }
+
+    /** The button that sends turns into this one: the second tap of a double tap is not meant for it. */
+    private fun stop() {
+        if (SystemClock.uptimeMillis() - sentAt > ViewConfiguration.getDoubleTapTimeout()) app.models.stop()
     }
 
     /** Runs [ask] with the bundle, and says so where the model is busy or the disk full. */
@@ -416,6 +425,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         private const val LOW = 10 // of the context: a tenth
         private const val COUNT = "count"
         private const val COUNT_MILLIS = 250L
+        private const val FOREVER = 1L shl 40 // milliseconds
         private const val OTHER_TEMPERATURE = 0.7f
 
         /** A new conversation with [bundle], or the stored [conversation]; [draft] is put into the input. */

@@ -75,6 +75,7 @@ class ChatActivityTest : ChatScreenTest() {
         beginToAsk(activity, "Letters", *Array(40) { " a" })
         val button = activity.findViewById<ImageButton>(R.id.send)
         assertEquals("Stop", button.contentDescription)
+        afterDoubleTap()
         tapSend(activity)
         engine.resume()
         waitUntil("the stop") { !app.models.busy }
@@ -91,6 +92,7 @@ class ChatActivityTest : ChatScreenTest() {
         engine.pause()
         say(activity, "Hello")
         waitUntil("the load") { engine.calls.contains(Call.Load) }
+        afterDoubleTap()
         tapSend(activity)
         engine.resume()
         waitUntil("the stop") { !app.models.busy }
@@ -103,13 +105,14 @@ class ChatActivityTest : ChatScreenTest() {
         val activity = open().get()
         engine.pause()
         type(activity, "Hello")
-        tapSend(activity)
+        repeat(2) { tapSend(activity) }
         type(activity, "Hello")
         activity.onAgain() // what a second finger may reach
         assertEquals(listOf("Hello", ""), stored().messages.map { it.text })
         engine.resume()
         waitUntil("the end") { !app.models.busy }
         assertEquals(1, generated().size)
+        assertEquals(AnswerEnd.COMPLETE to "Yes.", stored().messages[1].let { it.end to it.text })
     }
 
     @Test

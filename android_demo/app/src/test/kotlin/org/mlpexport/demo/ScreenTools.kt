@@ -5,9 +5,11 @@ import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.os.Looper
 import android.view.View
+import android.view.ViewConfiguration
 import android.view.ViewGroup
 import android.widget.TextView
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.ShadowSystemClock
 import java.io.File
 import java.util.concurrent.TimeUnit
 
@@ -23,6 +25,10 @@ internal fun waitUntil(what: String, seconds: Long = 20, condition: () -> Boolea
         Thread.sleep(2)
     }
 }
+
+/** Lets the time pass in which a second tap belongs to the first. */
+internal fun afterDoubleTap() =
+    ShadowSystemClock.advanceBy(ViewConfiguration.getDoubleTapTimeout() + 1L, TimeUnit.MILLISECONDS)
 
 /** All texts that a person sees, from top to bottom. */
 internal fun texts(root: View): List<String> = when {
