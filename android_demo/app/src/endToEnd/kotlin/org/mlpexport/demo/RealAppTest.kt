@@ -180,6 +180,7 @@ class RealAppTest {
         ConversationStore(store).list().singleOrNull()?.messages?.getOrNull(1)?.text.orEmpty()
 
     private fun open(conversation: String? = null): ActivityController<ChatActivity> {
+        app.admit(RealApplication.BUNDLE)
         val intent = ChatActivity.intent(app, RealApplication.BUNDLE, conversation)
         return Robolectric.buildActivity(ChatActivity::class.java, intent).also { controllers += it }.setup().visible()
     }

@@ -51,6 +51,10 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     private var observer: Closeable? = null
 
     private var bundle: ModelBundle? = null
+    private var item: BundleLibrary.Item? = null // null: the storage is being looked at
+    private var lookedAt: List<BundleLibrary.Item>? = null
+    private var libraryObserver: Closeable? = null
+    private var waiting: ((ModelBundle) -> Boolean)? = null // what was asked until then
     private var conversation: Conversation? = null
     private var used: TokenCount? = null
     private var dismissed: ModelHost.State? = null // a failure whose banner was closed
@@ -78,16 +82,20 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
 
     override fun onStart() {
         super.onStart()
-        bundle = app.bundles.find(bundleName) // it may have been deleted since
+        look() // it may have been deleted or changed since
+        if (bundle != null && item == null) app.library.refresh()
         reload()
         shownFrom = maxOf(0, conversation?.messages.orEmpty().size - PAGE)
         observer = app.models.observe(::onState)
+        libraryObserver = app.library.observe(::onLibrary)
         countSoon()
     }
 
     override fun onStop() {
         observer?.close()
         observer = null
+        libraryObserver?.close()
+        waiting = null
         main.removeCallbacksAndMessages(null)
         super.onStop()
     }
@@ -106,6 +114,27 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         }
         spoken = answering
         render()
+    }
+
+    private fun onLibrary(snapshot: BundleLibrary.Snapshot) {
+        if (snapshot.items === lookedAt) return // only progress
+        look()
+        val ask = waiting
+        if (item != null && ask != null) {
+            waiting = null
+            asking(ask)
+        } else {
+            render()
+        }
+    }
+
+    /** Takes the bundle as it is on the storage, and what the library knows of it if that is not out of date. */
+    private fun look() {
+        val entry = app.bundles.entry(bundleName)
+        bundle = (entry as? BundleEntry.Usable)?.bundle
+        val snapshot = app.library.snapshot
+        lookedAt = snapshot.items
+        item = snapshot.item(bundleName)?.takeIf { it.entry == entry }
     }
 
     private fun announce(text: Int) = messages.announceForAccessibility(getString(text))
@@ -138,6 +167,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     private fun moment() = ChatMoment(
         bundle = bundle,
         bundleName = bundleName,
+        obstacle = item?.let { obstacle(it) },
         conversation = conversation,
         window = conversation?.let(app.chats::windowStart) ?: 0,
         state = app.models.state,
@@ -283,9 +313,18 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         if (SystemClock.uptimeMillis() - sentAt > ViewConfiguration.getDoubleTapTimeout()) app.models.stop()
     }
 
-    /** Runs [ask] with the bundle, and says so where the model is busy or the disk full. */
+    /**
+     * Runs [ask] with the bundle, and says so where the model is busy or the disk full. Not with a bundle against which
+     * something stands; that is known at once, or soon after a start of the app in this screen.
+     */
     private fun asking(ask: (ModelBundle) -> Boolean) {
         val bundle = bundle ?: return
+        val item = item
+        if (item == null) {
+            waiting = ask
+            return
+        }
+        if (obstacle(item) != null) return render()
         try {
             if (!ask(bundle)) Toast.makeText(this, R.string.model_busy, Toast.LENGTH_SHORT).show()
         } catch (problem: IOException) {
@@ -302,6 +341,9 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         if (event.action == KeyEvent.ACTION_DOWN && event.repeatCount == 0) send()
         return true
     }
+
+    override fun onShowBundle() =
+        startActivity(Intent(this, BundlesActivity::class.java).putExtra(BundlesActivity.BUNDLE, bundleName))
 
     override fun onCopy(message: ChatMessage) {
         val clipboard = getSystemService(ClipboardManager::class.java)

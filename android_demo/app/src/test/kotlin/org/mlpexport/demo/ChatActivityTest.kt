@@ -25,11 +25,13 @@ import org.mlpexport.core.EngineFailure
 import org.mlpexport.core.FakeEngine.Call
 import org.mlpexport.core.GenerationSettings
 import org.mlpexport.core.Role
+import org.mlpexport.core.deviceFit
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.fakes.RoboMenuItem
 import org.robolectric.shadows.ShadowToast
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.util.concurrent.CountDownLatch
 
 class ChatActivityTest : ChatScreenTest() {
     @Test
@@ -503,6 +505,61 @@ class ChatActivityTest : ChatScreenTest() {
         assertEquals(activity.getString(R.string.bundle_missing, "demo"), bannerText(activity))
         assertFalse(activity.findViewById<View>(R.id.input).isEnabled)
         assertFalse(activity.findViewById<View>(R.id.send).isEnabled)
+    }
+
+    /** Opens an old conversation with the bundle as it is, and tries all ways to ask it. */
+    private fun assertRefused(sentence: (Activity) -> String) {
+        val id = app.conversations.create("demo").id
+        app.conversations.addUser(id, "Hello?")
+        val activity = openAsItIs(id).get()
+        say(activity, "Are you there?") // before the storage was looked at
+        waitUntil("the reason") { bannerText(activity) == sentence(activity) }
+        say(activity, "Are you there?")
+        activity.onAgain()
+        idle()
+        assertEquals(listOf("Hello?"), stored().messages.map { it.text })
+        assertEquals("Are you there?", activity.findViewById<EditText>(R.id.input).text.toString())
+        assertFalse(app.models.busy)
+        assertEquals("no engine", emptyList<Any>(), app.made)
+        bannerButton(activity, R.string.obstacle_open).performClick()
+        val started = shadowOf(activity).nextStartedActivity
+        assertEquals(BundlesActivity::class.java.name, started.component?.className)
+        assertEquals("demo", started.getStringExtra(BundlesActivity.BUNDLE))
+    }
+
+    @Test
+    fun anOldConversationDoesNotLeadPastAWrongHash() {
+        File(app.root, "demo/model.pte").apply { writeBytes(readBytes().also { it[7]++ }) }
+        assertRefused { it.getString(R.string.problem_wrong_hash, "model.pte") }
+    }
+
+    @Test
+    fun anOldConversationDoesNotLeadPastTheLicense() =
+        assertRefused { it.getString(R.string.license_intro, "SmolLM2-135M-Instruct", "Apache-2.0") }
+
+    @Test
+    fun anOldConversationDoesNotLeadPastAPhoneThatDoesNotRunIt() {
+        TestBundles.writeQnn(app.root, "demo", soc = "sm8750")
+        val manifest = requireNotNull(app.bundles.find("demo")).manifest
+        val reasons = deviceFit(manifest, TestBundles.S24.forBackend("qnn")).reasons
+        assertTrue("$reasons", reasons.isNotEmpty())
+        assertRefused { activity -> reasons.joinToString(" ") { activity.sentence(it) } }
+    }
+
+    @Test
+    fun whatIsAskedBeforeTheStorageWasLookedAtIsAnsweredThen() {
+        val bundle = requireNotNull(app.bundles.find("demo"))
+        HashLedger(File(app.filesDir, "checked.json")).record(bundle, wrong = null) // by an earlier process
+        app.licenses.accept(bundle)
+        app.looking = CountDownLatch(1)
+        val activity = openAsItIs().get()
+        say(activity, "Hello")
+        idle()
+        assertNull("not looked at yet", app.library.snapshot.items)
+        assertEquals(emptyList<Any>(), app.conversations.list())
+        app.looking.countDown()
+        waitUntil("the answer") { app.conversations.list().singleOrNull()?.messages?.lastOrNull()?.text == "Yes." }
+        assertEquals(listOf("Hello", "Yes."), stored().messages.map { it.text })
     }
 
     @Test

@@ -44,6 +44,12 @@ abstract class ChatScreenTest {
     }
 
     protected fun open(conversation: String? = null, draft: String? = null): ActivityController<ChatActivity> {
+        app.admit("demo")
+        return openAsItIs(conversation, draft)
+    }
+
+    /** [open] with a bundle whose files are unchecked and whose license was not accepted. */
+    protected fun openAsItIs(conversation: String? = null, draft: String? = null): ActivityController<ChatActivity> {
         val intent = ChatActivity.intent(app, "demo", conversation, draft)
         return Robolectric.buildActivity(ChatActivity::class.java, intent).also { controllers += it }.setup().visible()
     }

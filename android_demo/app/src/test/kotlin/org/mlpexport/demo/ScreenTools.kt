@@ -30,6 +30,16 @@ internal fun waitUntil(what: String, seconds: Long = 20, condition: () -> Boolea
 internal fun afterDoubleTap() =
     ShadowSystemClock.advanceBy(ViewConfiguration.getDoubleTapTimeout() + 1L, TimeUnit.MILLISECONDS)
 
+/** Has the files of the bundle [name] checked and its license accepted, if it is there. */
+internal fun MlpApplication.admit(name: String) {
+    val bundle = bundles.find(name) ?: return
+    library.refresh()
+    waitUntil("the check of $name", seconds = 60) {
+        library.snapshot.item(name)?.let { it.isChecked && it.entry == bundles.entry(name) } == true
+    }
+    licenses.accept(bundle)
+}
+
 /** All texts that a person sees, from top to bottom. */
 internal fun texts(root: View): List<String> = when {
     root.visibility != View.VISIBLE -> emptyList()
