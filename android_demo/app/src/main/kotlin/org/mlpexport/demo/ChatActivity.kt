@@ -76,7 +76,6 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         requireViewById<View>(R.id.to_end).setOnClickListener { messages.scrollToEnd() }
         input.setOnKeyListener { _, key, event -> sendWithKeys(key, event) }
         input.addTextChangedListener(afterChange { countSoon() })
-        if (savedInstanceState == null) intent.getStringExtra(EXTRA_DRAFT)?.let(input::setText)
         fillSuggestions()
     }
 
@@ -253,7 +252,8 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
             used = null
             return renderContext()
         }
-        val system = conversation?.systemPrompt ?: app.settings[bundleName].systemPrompt
+        val conversation = conversation
+        val system = if (conversation == null) app.settings[bundleName].systemPrompt else conversation.systemPrompt
         app.counter.count(bundle, system, turns) {
             used = it
             if (observer != null) render()
@@ -295,16 +295,20 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         if (text.isEmpty()) return
         asking { bundle ->
             val message = editing
-            val id = conversationId ?: app.conversations.create(bundleName, app.settings[bundleName].systemPrompt).id
-            conversationId = id
+            val old = conversationId
             val sent =
-                if (message == null) app.chats.send(id, bundle, text) else app.chats.resend(id, bundle, message, text)
-            if (sent) {
+                if (message == null || old == null) {
+                    app.chats.send(old, bundle, text)
+                } else {
+                    old.takeIf { app.chats.resend(it, bundle, message, text) }
+                }
+            if (sent != null) {
+                conversationId = sent
                 editing = null
                 input.setText("")
                 sentAt = SystemClock.uptimeMillis()
             }
-            sent
+            sent != null
         }
     }
 
@@ -384,7 +388,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
 
     override fun onGoOn() {
         val id = conversationId ?: return
-        asking { app.chats.send(id, it, getString(R.string.go_on_message)) }
+        asking { app.chats.send(id, it, getString(R.string.go_on_message)) != null }
     }
 
     override fun onClose() {
@@ -460,7 +464,6 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     companion object {
         private const val EXTRA_BUNDLE = "bundle"
         private const val EXTRA_CONVERSATION = "conversation"
-        private const val EXTRA_DRAFT = "draft"
         private const val STATE_EDITING = "editing"
         private const val SAVE = 1
         private const val PAGE = 40 // messages
@@ -470,11 +473,10 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         private const val FOREVER = 1L shl 40 // milliseconds
         private const val OTHER_TEMPERATURE = 0.7f
 
-        /** A new conversation with [bundle], or the stored [conversation]; [draft] is put into the input. */
-        fun intent(context: Context, bundle: String, conversation: String? = null, draft: String? = null): Intent =
+        /** A new conversation with [bundle], or the stored [conversation]. */
+        fun intent(context: Context, bundle: String, conversation: String? = null): Intent =
             Intent(context, ChatActivity::class.java)
                 .putExtra(EXTRA_BUNDLE, bundle)
                 .putExtra(EXTRA_CONVERSATION, conversation)
-                .putExtra(EXTRA_DRAFT, draft)
     }
 }

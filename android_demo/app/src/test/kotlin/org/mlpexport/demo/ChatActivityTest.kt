@@ -25,7 +25,10 @@ import org.mlpexport.core.EngineFailure
 import org.mlpexport.core.FakeEngine.Call
 import org.mlpexport.core.GenerationSettings
 import org.mlpexport.core.Role
+import org.mlpexport.core.TokenCount
+import org.mlpexport.core.Turn
 import org.mlpexport.core.deviceFit
+import org.mlpexport.core.usedTokens
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.fakes.RoboMenuItem
 import org.robolectric.shadows.ShadowToast
@@ -333,6 +336,40 @@ class ChatActivityTest : ChatScreenTest() {
     }
 
     @Test
+    fun theCounterHasTheConversationsSystemPromptAndNotTheSettings() {
+        val id = app.conversations.create("demo").id
+        app.conversations.addUser(id, "Hello?")
+        app.settings["demo"] = GenerationSettings(systemPrompt = "Be brief and kind.")
+        val activity = open(id).get()
+        settle()
+        val used = app.tokenizer(requireNotNull(app.bundles.find("demo")))
+            .count("<|im_start|>user\nHello?<|im_end|>\n<|im_start|>assistant\n").tokens
+        val counter = activity.findViewById<TextView>(R.id.context)
+        assertEquals("${128 - used} of 128 tokens left", counter.text.toString())
+        activity.onNewConversation()
+        type(activity, "Hello?")
+        settle()
+        assertNotEquals("a new one would have it", "${128 - used} of 128 tokens left", counter.text.toString())
+    }
+
+    @Test
+    fun onlyTheNewestCountIsMade() {
+        val bundle = requireNotNull(app.bundles.find("demo"))
+        val jobs = mutableListOf<Runnable>()
+        var counted = 0
+        val counter = ContextCounter({ app.tokenizer(it).also { counted++ } }, jobs::add)
+        val results = mutableListOf<TokenCount>()
+        for (text in listOf("a", "a b", "a b c")) {
+            counter.count(bundle, null, listOf(Turn(Role.USER, text))) { results += it }
+        }
+        jobs.forEach(Runnable::run)
+        idle()
+        assertEquals(1, counted)
+        val newest = usedTokens(bundle.manifest, app.tokenizer(bundle), listOf(Turn(Role.USER, "a b c")))
+        assertEquals(listOf(newest), results)
+    }
+
+    @Test
     fun aFullContextHasAWayOn() {
         val activity = open().get()
         ask(activity, "First " + "word ".repeat(40), "fine", "<|im_end|>")
@@ -575,6 +612,16 @@ class ChatActivityTest : ChatScreenTest() {
         assertEquals("the text is not lost", "Me too", one.get().findViewById<EditText>(R.id.input).text.toString())
         assertNotEquals(emptyList<Any>(), generated())
         assertEquals(2, app.conversations.read(app.conversations.list().last().id)?.messages?.size)
+    }
+
+    @Test
+    fun aRefusedSendLeavesNoEmptyConversation() {
+        val one = open()
+        beginToAsk(one.get(), "One", "1", " 1", " 1", " 1", "<|im_end|>")
+        val two = open().get()
+        say(two, "Me too")
+        assertEquals(two.getString(R.string.model_busy), ShadowToast.getTextOfLatestToast())
+        assertEquals(listOf("One"), app.conversations.list().map { it.title })
     }
 
     @Test
