@@ -94,6 +94,7 @@ class RealAppTest {
             seen.size > 3
         }
         assertTrue("$seen", seen.zipWithNext().all { (before, after) -> after.startsWith(before) })
+        afterDoubleTap()
         activity.findViewById<View>(R.id.send).performClick()
         waitUntil("the end", SECONDS) { !app.models.busy }
         idle()
@@ -179,6 +180,7 @@ class RealAppTest {
         ConversationStore(store).list().singleOrNull()?.messages?.getOrNull(1)?.text.orEmpty()
 
     private fun open(conversation: String? = null): ActivityController<ChatActivity> {
+        app.admit(RealApplication.BUNDLE)
         val intent = ChatActivity.intent(app, RealApplication.BUNDLE, conversation)
         return Robolectric.buildActivity(ChatActivity::class.java, intent).also { controllers += it }.setup().visible()
     }

@@ -9,11 +9,13 @@ import android.os.Build
 import android.os.Bundle
 import android.os.Handler
 import android.os.Looper
+import android.os.SystemClock
 import android.view.KeyEvent
 import android.view.LayoutInflater
 import android.view.Menu
 import android.view.MenuItem
 import android.view.View
+import android.view.ViewConfiguration
 import android.view.ViewGroup
 import android.view.inputmethod.InputMethodManager
 import android.widget.Button
@@ -49,10 +51,15 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     private var observer: Closeable? = null
 
     private var bundle: ModelBundle? = null
+    private var item: BundleLibrary.Item? = null // null: the storage is being looked at
+    private var lookedAt: List<BundleLibrary.Item>? = null
+    private var libraryObserver: Closeable? = null
+    private var waiting: ((ModelBundle) -> Boolean)? = null // what was asked until then
     private var conversation: Conversation? = null
     private var used: TokenCount? = null
     private var dismissed: ModelHost.State? = null // a failure whose banner was closed
     private var storeProblem: IOException? = null
+    private var sentAt = -FOREVER // uptime in milliseconds
     private var spoken = false // an answer began while this screen showed it: its end is announced
 
     private val mine get() = app.models.request?.tag.let { it != null && it == conversationId?.let(Chats::tag) }
@@ -65,26 +72,29 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         editing = savedInstanceState?.getString(STATE_EDITING)
         show(R.layout.activity_chat)
         messages.listener = this
-        send.setOnClickListener { if (answering) app.models.stop() else send() }
+        send.setOnClickListener { if (answering) stop() else send() }
         requireViewById<View>(R.id.to_end).setOnClickListener { messages.scrollToEnd() }
         input.setOnKeyListener { _, key, event -> sendWithKeys(key, event) }
         input.addTextChangedListener(afterChange { countSoon() })
-        if (savedInstanceState == null) intent.getStringExtra(EXTRA_DRAFT)?.let(input::setText)
         fillSuggestions()
     }
 
     override fun onStart() {
         super.onStart()
-        bundle = app.bundles.find(bundleName) // it may have been deleted since
+        look() // it may have been deleted or changed since
+        if (bundle != null && item == null) app.library.refresh()
         reload()
         shownFrom = maxOf(0, conversation?.messages.orEmpty().size - PAGE)
         observer = app.models.observe(::onState)
+        libraryObserver = app.library.observe(::onLibrary)
         countSoon()
     }
 
     override fun onStop() {
         observer?.close()
         observer = null
+        libraryObserver?.close()
+        waiting = null
         main.removeCallbacksAndMessages(null)
         super.onStop()
     }
@@ -103,6 +113,27 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         }
         spoken = answering
         render()
+    }
+
+    private fun onLibrary(snapshot: BundleLibrary.Snapshot) {
+        if (snapshot.items === lookedAt) return // only progress
+        look()
+        val ask = waiting
+        if (item != null && ask != null) {
+            waiting = null
+            asking(ask)
+        } else {
+            render()
+        }
+    }
+
+    /** Takes the bundle as it is on the storage, and what the library knows of it if that is not out of date. */
+    private fun look() {
+        val entry = app.bundles.entry(bundleName)
+        bundle = (entry as? BundleEntry.Usable)?.bundle
+        val snapshot = app.library.snapshot
+        lookedAt = snapshot.items
+        item = snapshot.item(bundleName)?.takeIf { it.entry == entry }
     }
 
     private fun announce(text: Int) = messages.announceForAccessibility(getString(text))
@@ -135,6 +166,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     private fun moment() = ChatMoment(
         bundle = bundle,
         bundleName = bundleName,
+        obstacle = item?.let { obstacle(it) },
         conversation = conversation,
         window = conversation?.let(app.chats::windowStart) ?: 0,
         state = app.models.state,
@@ -220,7 +252,8 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
             used = null
             return renderContext()
         }
-        val system = conversation?.systemPrompt ?: app.settings[bundleName].systemPrompt
+        val conversation = conversation
+        val system = if (conversation == null) app.settings[bundleName].systemPrompt else conversation.systemPrompt
         app.counter.count(bundle, system, turns) {
             used = it
             if (observer != null) render()
@@ -262,21 +295,40 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         if (text.isEmpty()) return
         asking { bundle ->
             val message = editing
-            val id = conversationId ?: app.conversations.create(bundleName, app.settings[bundleName].systemPrompt).id
-            conversationId = id
+            val old = conversationId
             val sent =
-                if (message == null) app.chats.send(id, bundle, text) else app.chats.resend(id, bundle, message, text)
-            if (sent) {
+                if (message == null || old == null) {
+                    app.chats.send(old, bundle, text)
+                } else {
+                    old.takeIf { app.chats.resend(it, bundle, message, text) }
+                }
+            if (sent != null) {
+                conversationId = sent
                 editing = null
                 input.setText("")
+                sentAt = SystemClock.uptimeMillis()
             }
-            sent
+            sent != null
         }
     }
 
-    /** Runs [ask] with the bundle, and says so where the model is busy or the disk full. */
+    /** The button that sends turns into this one: the second tap of a double tap is not meant for it. */
+    private fun stop() {
+        if (SystemClock.uptimeMillis() - sentAt > ViewConfiguration.getDoubleTapTimeout()) app.models.stop()
+    }
+
+    /**
+     * Runs [ask] with the bundle, and says so where the model is busy or the disk full. Not with a bundle against which
+     * something stands; that is known at once, or soon after a start of the app in this screen.
+     */
     private fun asking(ask: (ModelBundle) -> Boolean) {
         val bundle = bundle ?: return
+        val item = item
+        if (item == null) {
+            waiting = ask
+            return
+        }
+        if (obstacle(item) != null) return render()
         try {
             if (!ask(bundle)) Toast.makeText(this, R.string.model_busy, Toast.LENGTH_SHORT).show()
         } catch (problem: IOException) {
@@ -293,6 +345,9 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
         if (event.action == KeyEvent.ACTION_DOWN && event.repeatCount == 0) send()
         return true
     }
+
+    override fun onShowBundle() =
+        startActivity(Intent(this, BundlesActivity::class.java).putExtra(BundlesActivity.BUNDLE, bundleName))
 
     override fun onCopy(message: ChatMessage) {
         val clipboard = getSystemService(ClipboardManager::class.java)
@@ -333,7 +388,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
 
     override fun onGoOn() {
         val id = conversationId ?: return
-        asking { app.chats.send(id, it, getString(R.string.go_on_message)) }
+        asking { app.chats.send(id, it, getString(R.string.go_on_message)) != null }
     }
 
     override fun onClose() {
@@ -409,20 +464,19 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
     companion object {
         private const val EXTRA_BUNDLE = "bundle"
         private const val EXTRA_CONVERSATION = "conversation"
-        private const val EXTRA_DRAFT = "draft"
         private const val STATE_EDITING = "editing"
         private const val SAVE = 1
         private const val PAGE = 40 // messages
         private const val LOW = 10 // of the context: a tenth
         private const val COUNT = "count"
         private const val COUNT_MILLIS = 250L
+        private const val FOREVER = 1L shl 40 // milliseconds
         private const val OTHER_TEMPERATURE = 0.7f
 
-        /** A new conversation with [bundle], or the stored [conversation]; [draft] is put into the input. */
-        fun intent(context: Context, bundle: String, conversation: String? = null, draft: String? = null): Intent =
+        /** A new conversation with [bundle], or the stored [conversation]. */
+        fun intent(context: Context, bundle: String, conversation: String? = null): Intent =
             Intent(context, ChatActivity::class.java)
                 .putExtra(EXTRA_BUNDLE, bundle)
                 .putExtra(EXTRA_CONVERSATION, conversation)
-                .putExtra(EXTRA_DRAFT, draft)
     }
 }

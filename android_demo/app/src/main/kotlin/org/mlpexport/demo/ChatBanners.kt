@@ -12,6 +12,8 @@ import org.mlpexport.demo.BannerView.Banner
 /** Chooses the one thing that a chat has to say above its input, the gravest first, and the ways on from it. */
 class ChatBanners(private val activity: Activity, private val ways: Ways) {
     interface Ways {
+        fun onShowBundle()
+
         fun onStopEditing()
 
         fun onDropOldest()
@@ -36,6 +38,8 @@ class ChatBanners(private val activity: Activity, private val ways: Ways) {
             moment.bundle == null -> banner("missing", text(R.string.bundle_missing, moment.bundleName), error = true)
             problem != null ->
                 banner("store", text(R.string.store_failed, problem.message.orEmpty()), error = true, close())
+            moment.obstacle != null && !moment.answering ->
+                banner("obstacle", moment.obstacle, error = true, action(R.string.obstacle_open, ways::onShowBundle))
             moment.editing ->
                 banner("editing", text(R.string.editing), false, action(R.string.cancel, ways::onStopEditing))
             moment.answering -> notifications()

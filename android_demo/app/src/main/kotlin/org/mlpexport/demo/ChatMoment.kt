@@ -14,6 +14,7 @@ import java.io.IOException
 data class ChatMoment(
     val bundle: Bundle?, // null: it was deleted
     val bundleName: String,
+    val obstacle: String?, // why the bundle must not be asked
     val conversation: Conversation?, // null: nothing was sent yet
     val window: Int, // index of the first message that the model is given
     val state: ModelHost.State,

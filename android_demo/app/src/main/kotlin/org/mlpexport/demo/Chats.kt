@@ -2,7 +2,6 @@ package org.mlpexport.demo
 
 import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.Bundle
-import org.mlpexport.core.ChatMessage
 import org.mlpexport.core.Conversation
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Role
@@ -34,18 +33,28 @@ class Chats(
         models.recorder = this
     }
 
-    /** Stores [text] as the user's and asks for an answer; false while another request runs. */
-    fun send(conversation: String, bundle: Bundle, text: String): Boolean {
-        if (models.busy) return false
-        store.addUser(conversation, text)
-        return answer(conversation, bundle, null)
+    /**
+     * Stores [text] as the user's, in a new conversation if [conversation] is null, and asks for an answer. The
+     * conversation's id; null while another request runs: then nothing is stored.
+     */
+    fun send(conversation: String?, bundle: Bundle, text: String): String? {
+        if (models.busy) return null
+        val name = bundle.folder.name
+        return answer(bundle) {
+            val id = conversation ?: store.create(name, settings[name].systemPrompt).id
+            store.addUser(id, text)
+            Pending(id, store.startAnswer(id).id)
+        }
     }
 
     /** [text] in place of the user's [message]; what followed it is dropped. */
     fun resend(conversation: String, bundle: Bundle, message: String, text: String): Boolean {
         if (models.busy) return false
-        store.edit(conversation, message, text)
-        return answer(conversation, bundle, null)
+        val asked = answer(bundle) {
+            store.addUser(conversation, text, replaces = message)
+            Pending(conversation, store.startAnswer(conversation).id)
+        }
+        return asked != null
     }
 
     /** Another answer to the last message of the user; [temperature] in place of the settings', if given. */
@@ -54,8 +63,11 @@ class Chats(
         val messages = store.read(conversation)?.messages.orEmpty()
         val question = messages.indexOfLast { it.role == Role.USER }
         if (question < 0) return false
-        messages.getOrNull(question + 1)?.let { store.truncate(conversation, it.id) }
-        return answer(conversation, bundle, temperature)
+        val old = messages.getOrNull(question + 1)?.id
+        val asked = answer(bundle, temperature) {
+            Pending(conversation, store.startAnswer(conversation, replaces = old).id)
+        }
+        return asked != null
     }
 
     /** What the model is given: without empty answers, and without what is before the window. */
@@ -78,14 +90,17 @@ class Chats(
         windows.forget(conversation)
     }
 
-    private fun answer(conversation: String, bundle: Bundle, temperature: Float?): Boolean {
-        val message: ChatMessage = store.startAnswer(conversation)
+    /** Stores what [change] does at once, and asks for the answer that it started. */
+    private fun answer(bundle: Bundle, temperature: Float? = null, change: () -> Pending): String? {
+        val started = store.atOnce(change)
+        val conversation = started.conversation
         val all = store.read(conversation) ?: throw IOException("the conversation is gone")
         storageProblem = null
-        pending = Pending(conversation, message.id)
+        pending = started
         val wanted = settings[bundle.folder.name].copy(systemPrompt = all.systemPrompt)
         val used = if (temperature == null) wanted else wanted.copy(temperature = temperature)
-        return models.submit(ModelHost.Request(bundle, turns(all), used, tag(conversation)))
+        val submitted = models.submit(ModelHost.Request(bundle, turns(all), used, tag(conversation)))
+        return conversation.takeIf { submitted }
     }
 
     override fun onText(request: ModelHost.Request, text: String) {

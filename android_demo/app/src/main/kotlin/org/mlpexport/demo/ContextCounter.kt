@@ -4,22 +4,26 @@ import android.os.Handler
 import android.os.Looper
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ChatMessage
+import org.mlpexport.core.GenerationSettings
 import org.mlpexport.core.PromptException
 import org.mlpexport.core.Role
 import org.mlpexport.core.TokenCount
 import org.mlpexport.core.Tokenizer
 import org.mlpexport.core.Turn
+import org.mlpexport.core.usedTokens
 import java.util.concurrent.Executor
 
 /** Counts the tokens of conversations away from the main thread, on which it answers. */
 class ContextCounter(private val tokenizers: (Bundle) -> Tokenizer, private val worker: Executor) {
     private val main = Handler(Looper.getMainLooper())
-    private var newest = 0
+
+    @Volatile private var newest = 0 // written by the main thread alone
 
     /** Tokens of [turns] as the model will be given them. Only the newest of several questions is answered. */
     fun count(bundle: Bundle, system: String?, turns: List<Turn>, result: (TokenCount) -> Unit) {
         val question = ++newest
         worker.execute {
+            if (question != newest) return@execute // each key of the draft asks, and a count may take longer
             val tokens = tokens(bundle, system, turns)
             main.post { if (question == newest) result(tokens) }
         }
@@ -43,14 +47,9 @@ class ContextCounter(private val tokenizers: (Bundle) -> Tokenizer, private val 
         }
     }
 
-    private fun tokens(bundle: Bundle, system: String?, turns: List<Turn>): TokenCount {
-        val tokenizer = tokenizers(bundle)
-        val chat = bundle.manifest.chat ?: return tokenizer.count(turns.joinToString("") { it.content })
-        val all = if (system != null && chat.takesSystem) listOf(Turn(Role.SYSTEM, system)) + turns else turns
-        return try {
-            tokenizer.count(chat.compose(all))
-        } catch (_: PromptException) {
-            TokenCount(0, exact = false) // refused for another reason than its length
-        }
+    private fun tokens(bundle: Bundle, system: String?, turns: List<Turn>): TokenCount = try {
+        usedTokens(bundle.manifest, tokenizers(bundle), turns, GenerationSettings(systemPrompt = system))
+    } catch (_: PromptException) {
+        TokenCount(0, exact = false) // refused for another reason than its length
     }
 }

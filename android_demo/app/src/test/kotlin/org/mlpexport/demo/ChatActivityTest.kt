@@ -25,11 +25,16 @@ import org.mlpexport.core.EngineFailure
 import org.mlpexport.core.FakeEngine.Call
 import org.mlpexport.core.GenerationSettings
 import org.mlpexport.core.Role
+import org.mlpexport.core.TokenCount
+import org.mlpexport.core.Turn
+import org.mlpexport.core.deviceFit
+import org.mlpexport.core.usedTokens
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.fakes.RoboMenuItem
 import org.robolectric.shadows.ShadowToast
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.util.concurrent.CountDownLatch
 
 class ChatActivityTest : ChatScreenTest() {
     @Test
@@ -75,6 +80,7 @@ class ChatActivityTest : ChatScreenTest() {
         beginToAsk(activity, "Letters", *Array(40) { " a" })
         val button = activity.findViewById<ImageButton>(R.id.send)
         assertEquals("Stop", button.contentDescription)
+        afterDoubleTap()
         tapSend(activity)
         engine.resume()
         waitUntil("the stop") { !app.models.busy }
@@ -91,6 +97,7 @@ class ChatActivityTest : ChatScreenTest() {
         engine.pause()
         say(activity, "Hello")
         waitUntil("the load") { engine.calls.contains(Call.Load) }
+        afterDoubleTap()
         tapSend(activity)
         engine.resume()
         waitUntil("the stop") { !app.models.busy }
@@ -103,13 +110,14 @@ class ChatActivityTest : ChatScreenTest() {
         val activity = open().get()
         engine.pause()
         type(activity, "Hello")
-        tapSend(activity)
+        repeat(2) { tapSend(activity) }
         type(activity, "Hello")
         activity.onAgain() // what a second finger may reach
         assertEquals(listOf("Hello", ""), stored().messages.map { it.text })
         engine.resume()
         waitUntil("the end") { !app.models.busy }
         assertEquals(1, generated().size)
+        assertEquals(AnswerEnd.COMPLETE to "Yes.", stored().messages[1].let { it.end to it.text })
     }
 
     @Test
@@ -328,6 +336,40 @@ class ChatActivityTest : ChatScreenTest() {
     }
 
     @Test
+    fun theCounterHasTheConversationsSystemPromptAndNotTheSettings() {
+        val id = app.conversations.create("demo").id
+        app.conversations.addUser(id, "Hello?")
+        app.settings["demo"] = GenerationSettings(systemPrompt = "Be brief and kind.")
+        val activity = open(id).get()
+        settle()
+        val used = app.tokenizer(requireNotNull(app.bundles.find("demo")))
+            .count("<|im_start|>user\nHello?<|im_end|>\n<|im_start|>assistant\n").tokens
+        val counter = activity.findViewById<TextView>(R.id.context)
+        assertEquals("${128 - used} of 128 tokens left", counter.text.toString())
+        activity.onNewConversation()
+        type(activity, "Hello?")
+        settle()
+        assertNotEquals("a new one would have it", "${128 - used} of 128 tokens left", counter.text.toString())
+    }
+
+    @Test
+    fun onlyTheNewestCountIsMade() {
+        val bundle = requireNotNull(app.bundles.find("demo"))
+        val jobs = mutableListOf<Runnable>()
+        var counted = 0
+        val counter = ContextCounter({ app.tokenizer(it).also { counted++ } }, jobs::add)
+        val results = mutableListOf<TokenCount>()
+        for (text in listOf("a", "a b", "a b c")) {
+            counter.count(bundle, null, listOf(Turn(Role.USER, text))) { results += it }
+        }
+        jobs.forEach(Runnable::run)
+        idle()
+        assertEquals(1, counted)
+        val newest = usedTokens(bundle.manifest, app.tokenizer(bundle), listOf(Turn(Role.USER, "a b c")))
+        assertEquals(listOf(newest), results)
+    }
+
+    @Test
     fun aFullContextHasAWayOn() {
         val activity = open().get()
         ask(activity, "First " + "word ".repeat(40), "fine", "<|im_end|>")
@@ -502,6 +544,61 @@ class ChatActivityTest : ChatScreenTest() {
         assertFalse(activity.findViewById<View>(R.id.send).isEnabled)
     }
 
+    /** Opens an old conversation with the bundle as it is, and tries all ways to ask it. */
+    private fun assertRefused(sentence: (Activity) -> String) {
+        val id = app.conversations.create("demo").id
+        app.conversations.addUser(id, "Hello?")
+        val activity = openAsItIs(id).get()
+        say(activity, "Are you there?") // before the storage was looked at
+        waitUntil("the reason") { bannerText(activity) == sentence(activity) }
+        say(activity, "Are you there?")
+        activity.onAgain()
+        idle()
+        assertEquals(listOf("Hello?"), stored().messages.map { it.text })
+        assertEquals("Are you there?", activity.findViewById<EditText>(R.id.input).text.toString())
+        assertFalse(app.models.busy)
+        assertEquals("no engine", emptyList<Any>(), app.made)
+        bannerButton(activity, R.string.obstacle_open).performClick()
+        val started = shadowOf(activity).nextStartedActivity
+        assertEquals(BundlesActivity::class.java.name, started.component?.className)
+        assertEquals("demo", started.getStringExtra(BundlesActivity.BUNDLE))
+    }
+
+    @Test
+    fun anOldConversationDoesNotLeadPastAWrongHash() {
+        File(app.root, "demo/model.pte").apply { writeBytes(readBytes().also { it[7]++ }) }
+        assertRefused { it.getString(R.string.problem_wrong_hash, "model.pte") }
+    }
+
+    @Test
+    fun anOldConversationDoesNotLeadPastTheLicense() =
+        assertRefused { it.getString(R.string.license_intro, "SmolLM2-135M-Instruct", "Apache-2.0") }
+
+    @Test
+    fun anOldConversationDoesNotLeadPastAPhoneThatDoesNotRunIt() {
+        TestBundles.writeQnn(app.root, "demo", soc = "sm8750")
+        val manifest = requireNotNull(app.bundles.find("demo")).manifest
+        val reasons = deviceFit(manifest, TestBundles.S24.forBackend("qnn")).reasons
+        assertTrue("$reasons", reasons.isNotEmpty())
+        assertRefused { activity -> reasons.joinToString(" ") { activity.sentence(it) } }
+    }
+
+    @Test
+    fun whatIsAskedBeforeTheStorageWasLookedAtIsAnsweredThen() {
+        val bundle = requireNotNull(app.bundles.find("demo"))
+        HashLedger(File(app.filesDir, "checked.json")).record(bundle, wrong = null) // by an earlier process
+        app.licenses.accept(bundle)
+        app.looking = CountDownLatch(1)
+        val activity = openAsItIs().get()
+        say(activity, "Hello")
+        idle()
+        assertNull("not looked at yet", app.library.snapshot.items)
+        assertEquals(emptyList<Any>(), app.conversations.list())
+        app.looking.countDown()
+        waitUntil("the answer") { app.conversations.list().singleOrNull()?.messages?.lastOrNull()?.text == "Yes." }
+        assertEquals(listOf("Hello", "Yes."), stored().messages.map { it.text })
+    }
+
     @Test
     fun twoScreensOfTwoConversationsDoNotMix() {
         val one = open()
@@ -515,6 +612,16 @@ class ChatActivityTest : ChatScreenTest() {
         assertEquals("the text is not lost", "Me too", one.get().findViewById<EditText>(R.id.input).text.toString())
         assertNotEquals(emptyList<Any>(), generated())
         assertEquals(2, app.conversations.read(app.conversations.list().last().id)?.messages?.size)
+    }
+
+    @Test
+    fun aRefusedSendLeavesNoEmptyConversation() {
+        val one = open()
+        beginToAsk(one.get(), "One", "1", " 1", " 1", " 1", "<|im_end|>")
+        val two = open().get()
+        say(two, "Me too")
+        assertEquals(two.getString(R.string.model_busy), ShadowToast.getTextOfLatestToast())
+        assertEquals(listOf("One"), app.conversations.list().map { it.title })
     }
 
     @Test

@@ -43,8 +43,14 @@ abstract class ChatScreenTest {
         controllers.forEach { if (!it.get().isDestroyed) it.close() }
     }
 
-    protected fun open(conversation: String? = null, draft: String? = null): ActivityController<ChatActivity> {
-        val intent = ChatActivity.intent(app, "demo", conversation, draft)
+    protected fun open(conversation: String? = null): ActivityController<ChatActivity> {
+        app.admit("demo")
+        return openAsItIs(conversation)
+    }
+
+    /** [open] with a bundle whose files are unchecked and whose license was not accepted. */
+    protected fun openAsItIs(conversation: String? = null): ActivityController<ChatActivity> {
+        val intent = ChatActivity.intent(app, "demo", conversation)
         return Robolectric.buildActivity(ChatActivity::class.java, intent).also { controllers += it }.setup().visible()
     }
 

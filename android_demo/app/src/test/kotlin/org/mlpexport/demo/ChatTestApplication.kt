@@ -7,6 +7,7 @@ import org.mlpexport.core.Tokenizer
 import org.mlpexport.core.WordTokenizer
 import java.io.File
 import java.util.concurrent.CopyOnWriteArrayList
+import java.util.concurrent.CountDownLatch
 
 /** The application with scripted engines, and a bundle "demo" of 128 tokens' context. */
 class ChatTestApplication : MlpApplication() {
@@ -25,7 +26,10 @@ class ChatTestApplication : MlpApplication() {
 
     override fun openTokenizer(bundle: Bundle): Tokenizer = WordTokenizer()
 
-    override fun device() = TestBundles.S24
+    /** Holds up what looks at the storage. */
+    @Volatile var looking = CountDownLatch(0)
+
+    override fun device() = TestBundles.S24.also { looking.await() }
 
     override fun bundleRoots() = listOf(BundleRoot(BundleSource.IMPORTED, root))
 

@@ -5,9 +5,11 @@ import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.os.Looper
 import android.view.View
+import android.view.ViewConfiguration
 import android.view.ViewGroup
 import android.widget.TextView
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.ShadowSystemClock
 import java.io.File
 import java.util.concurrent.TimeUnit
 
@@ -22,6 +24,20 @@ internal fun waitUntil(what: String, seconds: Long = 20, condition: () -> Boolea
         check(System.nanoTime() < end) { "timed out waiting for: $what" }
         Thread.sleep(2)
     }
+}
+
+/** Lets the time pass in which a second tap belongs to the first. */
+internal fun afterDoubleTap() =
+    ShadowSystemClock.advanceBy(ViewConfiguration.getDoubleTapTimeout() + 1L, TimeUnit.MILLISECONDS)
+
+/** Has the files of the bundle [name] checked and its license accepted, if it is there. */
+internal fun MlpApplication.admit(name: String) {
+    val bundle = bundles.find(name) ?: return
+    library.refresh()
+    waitUntil("the check of $name", seconds = 60) {
+        library.snapshot.item(name)?.let { it.isChecked && it.entry == bundles.entry(name) } == true
+    }
+    licenses.accept(bundle)
 }
 
 /** All texts that a person sees, from top to bottom. */

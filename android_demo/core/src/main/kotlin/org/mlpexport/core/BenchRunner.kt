@@ -36,7 +36,7 @@ class BenchRunner(
     private class Cancelled : Exception()
 
     private val context = bundle.manifest.context
-    private val lengths = plan.promptTokens.filter { it + plan.newTokens <= context }
+    private val lengths = plan.promptTokens.filter { it <= context - plan.newTokens }
     private val minutes = if (lengths.isEmpty()) 0 else (plan.sustainedSeconds + 59) / 60
     private var result =
         BenchResult(

@@ -40,7 +40,11 @@ class SurrogateAssembler {
     fun finish(): String = if (held.isEmpty()) "" else REPLACEMENT.also { held = "" }
 }
 
-/** Decodes UTF-8 that comes in chunks which may end inside a character. Bytes that are no UTF-8 become U+FFFD. */
+/**
+ * Decodes UTF-8 that comes in chunks which may end inside a character. Bytes that are no UTF-8 become U+FFFD. For
+ * engines whose runtime gives bytes, as the vectors of utf8.json have them; ExecuTorch's gives strings, which
+ * [SurrogateAssembler] takes.
+ */
 class Utf8Assembler {
     private val decoder =
         Charsets.UTF_8.newDecoder()

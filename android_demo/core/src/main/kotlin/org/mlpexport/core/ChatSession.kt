@@ -23,8 +23,7 @@ data class Answer(val text: String, val end: AnswerEnd, val statistics: AnswerSt
 
 /**
  * Conversations with one loaded model. Only what the KV cache does not hold is prefilled: a session remembers the text
- * in the cache, and a prompt that begins with it adds the rest. [answer] belongs to one thread, [cancel] and [used] to
- * any.
+ * in the cache, and a prompt that begins with it adds the rest. [answer] belongs to one thread, [cancel] to any.
  *
  * [clock] gives nanoseconds, [memory] the process's resident bytes. The engine is loaded, and adds no BOS of its own:
  * it is spelled in the text.
@@ -47,10 +46,6 @@ class ChatSession(
         run.cancelled = true
         engine.stop()
     }
-
-    /** Tokens that [turns] take of the context. Throws [PromptException] for a system message where there is none. */
-    fun used(turns: List<Turn>, settings: GenerationSettings = GenerationSettings()): TokenCount =
-        tokenizer.count(prompts.compose(prompts.withSystem(turns, settings), generate = false))
 
     /**
      * The model's answer to [turns], the last of which is the user's. Blocks.

@@ -21,7 +21,8 @@ internal sealed interface Change {
         val systemPrompt: String?,
     ) : Change
 
-    data class Add(override val time: Long, val message: ChatMessage) : Change
+    /** Drops the message [replaces], if given, and all after it. One change, so that no kill loses both. */
+    data class Add(override val time: Long, val message: ChatMessage, val replaces: String? = null) : Change
 
     /** [text] is what came since the last one: an answer of an hour must not be written anew each second. */
     data class More(override val time: Long, val message: String, val text: String) : Change
@@ -33,12 +34,7 @@ internal sealed interface Change {
         val statistics: AnswerStatistics?,
     ) : Change
 
-    /** The message and all after it are dropped. */
-    data class Truncate(override val time: Long, val message: String) : Change
-
     data class Rename(override val time: Long, val title: String) : Change
-
-    data class System(override val time: Long, val prompt: String?) : Change
 }
 
 /** The conversation after [change]. Null before there is one. */
@@ -58,12 +54,13 @@ internal fun Conversation?.after(change: Change): Conversation? {
     val changed =
         when (change) {
             is Change.Start -> before
-            is Change.Add -> before.copy(messages = before.messages + change.message)
+            is Change.Add -> {
+                val kept = before.messages.takeWhile { it.id != change.replaces }
+                before.copy(messages = kept + change.message)
+            }
             is Change.More -> before.with(change.message) { it.copy(text = it.text + change.text) }
             is Change.End -> before.with(change.message) { it.copy(end = change.end, statistics = change.statistics) }
-            is Change.Truncate -> before.copy(messages = before.messages.takeWhile { it.id != change.message })
             is Change.Rename -> before.copy(title = change.title)
-            is Change.System -> before.copy(systemPrompt = change.prompt)
         }
     return changed.copy(changed = change.time)
 }
@@ -75,7 +72,10 @@ private fun Conversation.with(id: String, change: (ChatMessage) -> ChatMessage) 
  * The file of a conversation: JSON objects, a line each, appended and synced. A process that is killed leaves at most a
  * part of a last line, which is ignored, and cut off by the next [append].
  */
-internal class ConversationLog(private val file: File) {
+internal class ConversationLog(
+    private val file: File,
+    private val write: (RandomAccessFile, ByteArray) -> Unit = RandomAccessFile::write,
+) {
     fun read(): Conversation? {
         val text =
             try {
@@ -88,18 +88,30 @@ internal class ConversationLog(private val file: File) {
         return changes.fold(null as Conversation?) { conversation, change -> conversation.after(change) }
     }
 
-    /** Throws IOException where the disk is full: then nothing counts as written. */
-    fun append(change: Change) {
+    /** Writes all of [changes] or, where it throws IOException as for a full disk, none. */
+    fun append(changes: List<Change>) {
         val isNew = !file.exists()
-        RandomAccessFile(file, "rw").use { output ->
-            val end = endOfLastLine(output)
-            output.setLength(end)
-            output.seek(end)
-            output.write("${toJson(change)}\n".toByteArray())
-            output.fd.sync()
+        try {
+            RandomAccessFile(file, "rw").use { append(it, changes) }
+        } catch (failure: IOException) {
+            if (isNew) file.delete()
+            throw failure
         }
         // The name is durable once the folder is, too.
         if (isNew) syncFolder(file.parentFile)
+    }
+
+    private fun append(output: RandomAccessFile, changes: List<Change>) {
+        val end = endOfLastLine(output)
+        output.setLength(end)
+        output.seek(end)
+        try {
+            write(output, changes.joinToString("") { "${toJson(it)}\n" }.toByteArray())
+            output.fd.sync()
+        } catch (failure: IOException) {
+            output.setLength(end) // a first line that was written whole would count
+            throw failure
+        }
     }
 
     private fun endOfLastLine(input: RandomAccessFile): Long {
@@ -144,6 +156,7 @@ private fun toJson(change: Change): JsonObject {
             json.addProperty("text", change.message.text)
             json.addProperty("end", change.message.end?.name)
             json.add("statistics", toJson(change.message.statistics))
+            if (change.replaces != null) json.addProperty("replaces", change.replaces)
         }
         is Change.More -> {
             json.addProperty("change", "more")
@@ -156,17 +169,9 @@ private fun toJson(change: Change): JsonObject {
             json.addProperty("end", change.end.name)
             json.add("statistics", toJson(change.statistics))
         }
-        is Change.Truncate -> {
-            json.addProperty("change", "truncate")
-            json.addProperty("message", change.message)
-        }
         is Change.Rename -> {
             json.addProperty("change", "rename")
             json.addProperty("title", change.title)
-        }
-        is Change.System -> {
-            json.addProperty("change", "system")
-            json.addProperty("system_prompt", change.prompt)
         }
     }
     return json
@@ -197,16 +202,15 @@ private fun change(json: JsonFields): Change? {
             val end = json.stringOrNull("end")?.let(AnswerEnd::valueOf)
             val role = Role.valueOf(json.string("role"))
             val statistics = json.fieldsOrNull("statistics")?.let(::statistics)
-            Change.Add(time, ChatMessage(json.string("message"), role, json.string("text"), time, end, statistics))
+            val message = ChatMessage(json.string("message"), role, json.string("text"), time, end, statistics)
+            Change.Add(time, message, if (json.has("replaces")) json.string("replaces") else null)
         }
         "more" -> Change.More(time, json.string("message"), json.string("text"))
         "end" -> {
             val statistics = json.fieldsOrNull("statistics")?.let(::statistics)
             Change.End(time, json.string("message"), AnswerEnd.valueOf(json.string("end")), statistics)
         }
-        "truncate" -> Change.Truncate(time, json.string("message"))
         "rename" -> Change.Rename(time, json.string("title"))
-        "system" -> Change.System(time, json.stringOrNull("system_prompt"))
         else -> null
     }
 }

@@ -14,6 +14,7 @@ private const val MOST_TITLE = 60
  */
 class ConversationStore(private val folder: File, private val clock: () -> Long = System::currentTimeMillis) {
     private val known = HashMap<String, Conversation>()
+    private var batch: MutableList<Pair<String, Change>>? = null
 
     /** All conversations, the last changed first. */
     @Synchronized
@@ -47,17 +48,43 @@ class ConversationStore(private val folder: File, private val clock: () -> Long 
         return write(id, Change.Start(clock(), id, "", bundle, systemPrompt))
     }
 
-    /** Adds what the user wrote. */
+    /** Runs [changes] of one conversation, and writes all of them at the end: one append, or none of them. */
     @Synchronized
-    fun addUser(id: String, text: String): ChatMessage {
-        if (existing(id).title.isEmpty()) write(id, Change.Rename(clock(), titleOf(text)))
-        return add(id, ChatMessage(newId(), Role.USER, text, clock()))
+    fun <T> atOnce(changes: () -> T): T {
+        check(batch == null) { "atOnce in atOnce" }
+        val before = HashMap(known)
+        val batch = ArrayList<Pair<String, Change>>().also { this.batch = it }
+        var written = false
+        try {
+            val result = changes()
+            val ids = batch.map { it.first }.toSet()
+            check(ids.size <= 1) { "changes of several conversations: $ids" }
+            if (ids.isNotEmpty()) log(ids.single()).append(batch.map { it.second })
+            written = true
+            return result
+        } finally {
+            this.batch = null
+            if (!written) {
+                known.clear()
+                known.putAll(before)
+            }
+        }
     }
 
-    /** Adds an answer that is about to be written: INTERRUPTED, until [endAnswer]. */
+    /** Adds what the user wrote; in place of the message [replaces] and all after it, if given. */
     @Synchronized
-    fun startAnswer(id: String): ChatMessage =
-        add(id, ChatMessage(newId(), Role.ASSISTANT, "", clock(), AnswerEnd.INTERRUPTED))
+    fun addUser(id: String, text: String, replaces: String? = null): ChatMessage {
+        if (existing(id).title.isEmpty()) write(id, Change.Rename(clock(), titleOf(text)))
+        return add(id, ChatMessage(newId(), Role.USER, text, clock()), replaces)
+    }
+
+    /**
+     * Adds an answer that is about to be written: INTERRUPTED, until [endAnswer]; in place of the message [replaces]
+     * and all after it, if given.
+     */
+    @Synchronized
+    fun startAnswer(id: String, replaces: String? = null): ChatMessage =
+        add(id, ChatMessage(newId(), Role.ASSISTANT, "", clock(), AnswerEnd.INTERRUPTED), replaces)
 
     /** Keeps what there is of an answer: all of its [text] so far. */
     @Synchronized
@@ -81,25 +108,8 @@ class ConversationStore(private val folder: File, private val clock: () -> Long 
         write(id, Change.End(clock(), message, end, null))
     }
 
-    /** Drops [message] and all after it. */
-    @Synchronized
-    fun truncate(id: String, message: String): Conversation {
-        require(existing(id).messages.any { it.id == message }) { "$id has no message $message" }
-        return write(id, Change.Truncate(clock(), message))
-    }
-
-    /** Puts [text] in place of the user's [message] and drops all after it. */
-    @Synchronized
-    fun edit(id: String, message: String, text: String): ChatMessage {
-        truncate(id, message)
-        return addUser(id, text)
-    }
-
     @Synchronized
     fun rename(id: String, title: String): Conversation = write(id, Change.Rename(clock(), titleOf(title)))
-
-    @Synchronized
-    fun setSystemPrompt(id: String, prompt: String?): Conversation = write(id, Change.System(clock(), prompt))
 
     @Synchronized
     fun delete(id: String) {
@@ -108,14 +118,16 @@ class ConversationStore(private val folder: File, private val clock: () -> Long 
         if (!file(id).delete() && file(id).exists()) throw IOException("${file(id)} cannot be deleted")
     }
 
-    private fun add(id: String, message: ChatMessage): ChatMessage {
-        write(id, Change.Add(message.time, message))
+    private fun add(id: String, message: ChatMessage, replaces: String?): ChatMessage {
+        val there = replaces == null || existing(id).messages.any { it.id == replaces }
+        if (!there) throw IOException("the conversation $id has no message $replaces any more")
+        write(id, Change.Add(message.time, message, replaces))
         return message
     }
 
     private fun write(id: String, change: Change): Conversation {
         val before = if (change is Change.Start) null else existing(id)
-        log(id).append(change)
+        batch?.add(id to change) ?: log(id).append(listOf(change))
         return checkNotNull(before.after(change)).also { known[id] = it }
     }
 

@@ -16,6 +16,21 @@ enum class PromptProblem {
     NO_SYSTEM_ROLE, // the chat template takes no system message
 }
 
+/**
+ * Tokens that [turns] take of the context as a [ChatSession] would feed them, with the start of the answer that the
+ * user's last one is due. Throws [PromptException] for a system message where the template takes none.
+ */
+fun usedTokens(
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    turns: List<Turn>,
+    settings: GenerationSettings = GenerationSettings(),
+): TokenCount {
+    val prompts = Prompts(manifest, tokenizer)
+    val due = turns.lastOrNull()?.role == Role.USER
+    return tokenizer.count(prompts.compose(prompts.withSystem(turns, settings), generate = due))
+}
+
 /** Turns as the text that the model is given. A model without a chat format continues the turns' plain text. */
 internal class Prompts(private val manifest: Manifest, private val tokenizer: Tokenizer) {
     /** [turns] with the system message of [settings]. Throws [PromptException] where they cannot be answered. */

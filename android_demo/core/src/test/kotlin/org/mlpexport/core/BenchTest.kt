@@ -105,6 +105,15 @@ class BenchTest {
     }
 
     @Test
+    fun `counts as large as they can be fit no context`() {
+        val most = run(plan.copy(newTokens = Int.MAX_VALUE))
+        assertEquals(plan.promptTokens, most.skipped)
+        assertEquals(emptyList<BenchRun>(), most.runs)
+        assertEquals(BenchResult.Status.DONE, most.status)
+        assertEquals(listOf(Int.MAX_VALUE), run(plan.copy(promptTokens = listOf(20, Int.MAX_VALUE))).skipped)
+    }
+
+    @Test
     fun `a long prompt goes in slices, all of which are timed`() {
         val result = run(plan.copy(promptTokens = listOf(300), repetitions = 1))
         assertEquals(300, result.runs.single().promptTokens)

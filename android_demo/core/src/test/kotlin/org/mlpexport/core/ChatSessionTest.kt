@@ -495,10 +495,14 @@ class ChatSessionTest {
     fun `tokens used by a conversation`() {
         val turns = listOf(user("Hi"), assistant("Yes."))
         val expected = FakeEngine.words(CHATML.compose(turns, generate = false)).size
-        assertEquals(TokenCount(expected, true), session().used(turns))
+        assertEquals(TokenCount(expected, true), usedTokens(manifest(), WordTokenizer(), turns))
         val settings = GenerationSettings(systemPrompt = "Be kind.")
         val longer = FakeEngine.words(CHATML.compose(listOf(system("Be kind.")) + turns, generate = false)).size
-        assertEquals(TokenCount(longer, true), session().used(turns, settings))
+        assertEquals(TokenCount(longer, true), usedTokens(manifest(), WordTokenizer(), turns, settings))
+        // What is counted before an answer is what the answer's statistics say was fed.
+        val asked = turns + user("Why?")
+        val fed = session().ask(*asked.toTypedArray(), settings = settings).statistics.promptTokens
+        assertEquals(TokenCount(fed, true), usedTokens(manifest(), WordTokenizer(), asked, settings))
     }
 
     @Test

@@ -10,6 +10,7 @@ import org.junit.Test
 import org.junit.rules.TemporaryFolder
 import java.io.File
 import java.io.IOException
+import java.io.RandomAccessFile
 
 class ConversationStoreTest {
     @get:Rule val temporary = TemporaryFolder()
@@ -98,10 +99,104 @@ class ConversationStoreTest {
         val first = store.addUser(id, "one")
         store.startAnswer(id)
         store.addUser(id, "two")
-        store.edit(id, first.id, "uno")
+        store.addUser(id, "uno", replaces = first.id)
         assertEquals(listOf("uno"), opened().read(id)?.messages?.map { it.text })
         assertEquals("the title stays", "one", store.read(id)?.title)
-        assertThrows(IllegalArgumentException::class.java) { store.truncate(id, first.id) }
+        assertThrows(IOException::class.java) { store.addUser(id, "eins", replaces = first.id) }
+        assertThrows(IOException::class.java) { store.startAnswer(id, replaces = first.id) }
+        assertEquals(listOf("uno"), opened().read(id)?.messages?.map { it.text })
+    }
+
+    @Test
+    fun `an answer is replaced`() {
+        val id = store.create("demo").id
+        store.addUser(id, "one")
+        val answer = store.startAnswer(id)
+        store.updateAnswer(id, answer.id, "1")
+        store.startAnswer(id, replaces = answer.id)
+        assertEquals(listOf("one", ""), opened().read(id)?.messages?.map { it.text })
+    }
+
+    /** What another process reads of [id] for each length at which its file may have been cut. */
+    private fun cuts(id: String): List<List<String>?> {
+        val whole = File(folder, "$id.jsonl").readBytes()
+        val cut = File(temporary.root, "cut").apply { mkdirs() }
+        return (0..whole.size).map { length ->
+            File(cut, "$id.jsonl").writeBytes(whole.copyOf(length))
+            opened(cut).read(id)?.messages?.map { it.text }
+        }
+    }
+
+    @Test
+    fun `a kill at any byte of an edit loses neither text`() {
+        val id = store.create("demo").id
+        val first = store.addUser(id, "one")
+        store.addUser(id, "two")
+        val before = File(folder, "$id.jsonl").length().toInt()
+        store.atOnce {
+            store.addUser(id, "uno", replaces = first.id)
+            store.startAnswer(id)
+        }
+        val read = cuts(id).drop(before)
+        assertEquals(listOf(listOf("one", "two"), listOf("uno"), listOf("uno", "")), read.distinct())
+    }
+
+    @Test
+    fun `what is written at once is one append`() {
+        val id = store.atOnce {
+            val id = store.create("demo").id
+            store.addUser(id, "Hi")
+            store.startAnswer(id)
+            assertEquals("nothing is written yet", emptyList<File>(), folder.listFiles().orEmpty().toList())
+            assertEquals("but read", listOf("Hi", ""), store.read(id)?.messages?.map { it.text })
+            id
+        }
+        assertEquals(store.read(id), opened().read(id))
+        assertEquals("Hi", opened().read(id)?.title)
+        val read = cuts(id).distinct()
+        assertEquals(listOf(null, emptyList(), listOf("Hi"), listOf("Hi", "")), read)
+    }
+
+    @Test
+    fun `of what fails at once nothing is kept`() {
+        val old = store.create("demo").id
+        store.addUser(old, "one")
+        val bytes = File(folder, "$old.jsonl").readText()
+        assertThrows(IOException::class.java) {
+            store.atOnce {
+                store.addUser(old, "two")
+                store.addUser(old, "three", replaces = "gone")
+            }
+        }
+        assertEquals(listOf("one"), store.read(old)?.messages?.map { it.text })
+        assertEquals(bytes, File(folder, "$old.jsonl").readText())
+        assertThrows(IllegalStateException::class.java) {
+            store.atOnce {
+                store.addUser(old, "two")
+                store.create("demo")
+            }
+        }
+        assertEquals(listOf(old), store.list().map { it.id })
+        store.addUser(old, "later") // and it goes on
+        assertEquals(listOf("one", "later"), opened().read(old)?.messages?.map { it.text })
+    }
+
+    @Test
+    fun `a disk that is full within an append keeps nothing of it`() {
+        val id = store.create("demo").id
+        store.addUser(id, "one")
+        val file = File(folder, "$id.jsonl")
+        val before = file.readText()
+        val full = { output: RandomAccessFile, bytes: ByteArray ->
+            output.write(bytes, 0, bytes.indexOf('\n'.code.toByte()) + 1)
+            throw IOException("No space left on device")
+        }
+        val changes = listOf(Change.Rename(now, "new"), Change.Rename(now, "newer"))
+        assertThrows(IOException::class.java) { ConversationLog(file, full).append(changes) }
+        assertEquals(before, file.readText())
+        val new = File(folder, "new.jsonl")
+        assertThrows(IOException::class.java) { ConversationLog(new, full).append(changes) }
+        assertFalse(new.exists())
     }
 
     @Test

@@ -27,7 +27,10 @@ class ExecuTorchEngine(
     private val nativeLibraries: String,
     private val packedWeights: PackedWeights,
 ) : Engine {
-    private var module: LlmModule? = null
+    // Held by stop and close alone: the runtime's stop may come from any thread and does not wait for its close.
+    private val lock = Any()
+
+    @Volatile private var module: LlmModule? = null
 
     override fun load() = translating(Stage.LOAD) {
         if (bundle.manifest.backend.name == "qnn") exposeLibrariesToDsp(nativeLibraries)
@@ -70,13 +73,11 @@ class ExecuTorchEngine(
         callback.stats ?: throw EngineException(EngineFailure(Kind.UNKNOWN, null, "generate gave no statistics"))
     }
 
-    override fun stop() {
-        module?.stop()
-    }
+    override fun stop() = synchronized(lock) { module?.stop() ?: Unit }
 
     override fun reset() = translating(Stage.RESET) { loaded().resetContext() }
 
-    override fun close() {
+    override fun close() = synchronized(lock) {
         module?.close()
         module = null
     }
