@@ -87,7 +87,8 @@ class BundleLibrary(
     private fun look() = looker.execute {
         val device = device()
         val items = repository.list().map { entry ->
-            Item(entry, (entry as? BundleEntry.Usable)?.bundle?.manifest?.let { deviceFit(it, device.forBackend(it.backend.name)) })
+            val manifest = (entry as? BundleEntry.Usable)?.bundle?.manifest
+            Item(entry, manifest?.let { deviceFit(it, device.forBackend(it.backend)) })
         }.sortedByDescending { it.canOpen }
         val unreadable = repository.unreadable()
         main.post {
