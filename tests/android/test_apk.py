@@ -59,7 +59,7 @@ def test_it_asks_for_a_service_and_notifications_and_not_for_the_network(apk: Pa
     found = re.findall(
         r"^uses-permission(?:-sdk-\d+)?: name='android\.permission\.(\w+)'", packaging.badging(apk), re.M
     )
-    assert "FOREGROUND_SERVICE" in found and "POST_NOTIFICATIONS" in found
+    assert {"FOREGROUND_SERVICE", "POST_NOTIFICATIONS", "WAKE_LOCK"} <= set(found)
     assert not {"INTERNET", "ACCESS_NETWORK_STATE", "READ_EXTERNAL_STORAGE", "MANAGE_EXTERNAL_STORAGE"} & set(found)
 
 

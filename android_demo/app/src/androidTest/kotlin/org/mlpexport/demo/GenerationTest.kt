@@ -2,11 +2,14 @@ package org.mlpexport.demo
 
 import android.content.Intent
 import android.os.Bundle
+import android.os.SystemClock
+import android.view.View
+import android.view.ViewGroup
+import android.widget.TextView
 import androidx.test.platform.app.InstrumentationRegistry
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
-import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.mlpexport.core.AnswerEnd
@@ -78,11 +81,28 @@ class GenerationTest {
         val intent = Intent(app, BundlesActivity::class.java).addFlags(Intent.FLAG_ACTIVITY_NEW_TASK)
         val activity = instrumentation.startActivitySync(intent)
         try {
-            val content = activity.window.decorView
-            assertNotNull(content)
-            assertTrue(bundle.folder.path, app.bundles.list().any { it.name == bundle.folder.name })
+            val title = bundle.manifest.model.id.substringAfterLast('/')
+            val end = SystemClock.elapsedRealtime() + LIST_MILLIS
+            var shown = emptyList<String>()
+            while (title !in shown && SystemClock.elapsedRealtime() < end) {
+                Thread.sleep(50)
+                instrumentation.runOnMainSync { shown = texts(activity.window.decorView) }
+            }
+            assertTrue("“$title” in $shown", title in shown)
         } finally {
             instrumentation.runOnMainSync(activity::finish)
         }
+    }
+
+    private fun texts(view: View): List<String> = when {
+        view.visibility != View.VISIBLE -> emptyList()
+        view is TextView -> listOf(view.text.toString())
+        view is ViewGroup -> (0 until view.childCount).flatMap { texts(view.getChildAt(it)) }
+        else -> emptyList()
+    }
+
+    private companion object {
+        // The runtime's library is loaded before the first list, which takes an emulator seconds.
+        const val LIST_MILLIS = 30_000
     }
 }

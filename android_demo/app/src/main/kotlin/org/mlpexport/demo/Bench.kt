@@ -41,7 +41,7 @@ class Bench(private val app: MlpApplication, private val folder: File, private v
         }
         try {
             val bundle = open(plan.bundle)
-            val reason = deviceFit(bundle.manifest, device.forBackend(bundle.manifest.backend.name)).reasons.firstOrNull()
+            val reason = deviceFit(bundle.manifest, device.forBackend(bundle.manifest.backend)).reasons.firstOrNull()
             if (reason == null) {
                 measure(plan, bundle, host)
             } else {

@@ -47,13 +47,18 @@ class BenchActivity : Screen() {
         view<View>(R.id.bench_stop).visibility = visible(plan != null)
         view<TextView>(R.id.bench_stage).setText(if (plan == null) R.string.bench_none else R.string.bench_starting)
         if (plan == null) return
-        // Two models at once are more than many phones hold.
-        app.models.unload()
         running = true
         window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
         val bench = Bench(app, Bench.folder(this)) { result -> mainExecutor.execute { draw(result) } }
         this.bench = bench
-        thread(name = "bench") { bench.run(plan) }
+        // Two models at once are more than many phones hold.
+        val reservation = app.models.reserve()
+        app.models.unload {
+            thread(name = "bench") {
+                bench.run(plan)
+                mainExecutor.execute(reservation::close)
+            }
+        }
     }
 
     private fun draw(result: BenchResult) {

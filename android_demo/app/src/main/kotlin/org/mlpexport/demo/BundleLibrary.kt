@@ -61,8 +61,11 @@ class BundleLibrary(
 
     private val main = Handler(Looper.getMainLooper())
     private val listeners = mutableListOf<(Snapshot) -> Unit>()
-    // Identities of bundles whose check was begun; one that could not be finished is not begun again by itself.
+    // Identities of bundles whose check was begun. One that could not be finished waits for the next refresh: begun
+    // again at once, a file that cannot be read would be read without end.
     private val begun = mutableSetOf<String>()
+    private val unfinished = mutableSetOf<String>()
+    private var cleaned = false
 
     @Volatile private var cancelled = false
 
@@ -73,15 +76,19 @@ class BundleLibrary(
         return Closeable { listeners -= listener }
     }
 
-    // The looker's.
-    private var cleaned = false
+    /** Looks at the storage, and then checks the hashes of what is new or could not be read the last time. */
+    fun refresh() {
+        begun -= unfinished
+        unfinished.clear()
+        clean()
+        look()
+    }
 
-    /** Looks at the storage, and then checks the hashes of what is new. */
-    fun refresh() = looker.execute {
+    private fun look() = looker.execute {
         val device = device()
-        if (!cleaned) clean()
         val items = repository.list().map { entry ->
-            Item(entry, (entry as? BundleEntry.Usable)?.bundle?.manifest?.let { deviceFit(it, device.forBackend(it.backend.name)) })
+            val manifest = (entry as? BundleEntry.Usable)?.bundle?.manifest
+            Item(entry, manifest?.let { deviceFit(it, device.forBackend(it.backend)) })
         }.sortedByDescending { it.canOpen }
         val unreadable = repository.unreadable()
         main.post {
@@ -90,16 +97,23 @@ class BundleLibrary(
         }
     }
 
-    /** Once for each process: what imports that were killed and bundles that are gone have left behind. */
+    /**
+     * Once for each process: what imports that were killed and bundles that are gone have left behind. On the thread of
+     * imports and before all of them, as what a running import has written looks like what a killed one left.
+     */
     private fun clean() {
+        if (cleaned) return
         cleaned = true
-        repository.deletePartialImports()
-        packedWeights.deleteAllBut(repository.list().filterIsInstance<BundleEntry.Usable>().map { it.bundle })
+        worker.execute {
+            repository.deletePartialImports()
+            packedWeights.deleteAllBut(repository.list().filterIsInstance<BundleEntry.Usable>().map { it.bundle })
+        }
     }
 
     /** Starts an import of what [source] lists, on the worker's thread; false while another one runs. */
     fun import(name: String, source: () -> ImportSource): Boolean {
         if (snapshot.importing != null) return false
+        clean()
         cancelled = false
         show(snapshot.copy(importing = Progress(name, 0, 0), imported = null))
         worker.execute {
@@ -149,20 +163,26 @@ class BundleLibrary(
 
     private fun check(entry: BundleEntry) {
         if (entry !is BundleEntry.Usable || entry.hashes != HashState.Unchecked) return
-        if (!begun.add(entry.folder.path + "\n" + ledger.identity(entry.bundle))) return
+        val identity = entry.folder.path + "\n" + ledger.identity(entry.bundle)
+        if (!begun.add(identity)) return
         worker.execute {
             val report = reporter { show(snapshot.copy(checking = it)) }
-            try {
+            val finished = try {
                 entry.bundle.checkHashes { done, total -> report(Progress(entry.name, done, total)) }
                 ledger.record(entry.bundle, wrong = null)
+                true
             } catch (e: BundleException) {
                 // Any other problem, such as a file that is gone by now, shows when the storage is looked at again.
-                if (e.problem == BundleProblem.WRONG_HASH) ledger.record(entry.bundle, wrong = e.detail)
+                val wrong = e.problem == BundleProblem.WRONG_HASH
+                if (wrong) ledger.record(entry.bundle, wrong = e.detail)
+                wrong
             } catch (_: IOException) {
+                false
             }
             main.post {
+                if (!finished) unfinished += identity
                 show(snapshot.copy(checking = null))
-                refresh()
+                look()
             }
         }
     }

@@ -39,7 +39,11 @@ sealed interface BundleEntry {
 }
 
 /** The bundles on this phone. Every call looks at the storage anew, so that what was deleted outside is gone here. */
-class BundleRepository(private val roots: List<BundleRoot>, private val ledger: HashLedger) {
+class BundleRepository(
+    private val roots: List<BundleRoot>,
+    private val ledger: HashLedger,
+    private val unlink: (File) -> Boolean = File::delete,
+) {
 
     /** All bundles by name, unusable ones last; of two with one name the usable one, and then the first root's. */
     fun list(): List<BundleEntry> = roots
@@ -62,16 +66,17 @@ class BundleRepository(private val roots: List<BundleRoot>, private val ledger: 
     /** Deletes a bundle; false if files of it are still there, as in a folder that belongs to adb. */
     fun delete(entry: BundleEntry): Boolean {
         // The manifest goes first: a folder that is half deleted is then no bundle.
-        File(entry.folder, MANIFEST).delete()
-        ledger.forget(entry.folder)
-        return deleteTree(entry.folder)
+        unlink(File(entry.folder, MANIFEST))
+        val gone = deleteTree(entry.folder, unlink)
+        if (gone) ledger.forget(entry.folder) // what is still there is still known
+        return gone
     }
 
     /** Removes what an import that was killed left behind. */
     fun deletePartialImports() = roots.filter { it.source == BundleSource.IMPORTED }
         .flatMap { it.folder.listFiles().orEmpty().toList() }
         .filter { it.name.endsWith(PARTIAL) }
-        .forEach(::deleteTree)
+        .forEach { deleteTree(it) }
 
     private fun folders(root: File): List<File> = root.listFiles().orEmpty()
         .filter { it.isDirectory && !it.name.endsWith(PARTIAL) && !it.name.startsWith(".") }
@@ -95,7 +100,7 @@ class BundleRepository(private val roots: List<BundleRoot>, private val ledger: 
 }
 
 /** Deletes a folder and what is in it, but never follows a symbolic link out of it. */
-internal fun deleteTree(folder: File): Boolean {
-    if (!Files.isSymbolicLink(folder.toPath())) folder.listFiles().orEmpty().forEach(::deleteTree)
-    return folder.delete() || !folder.exists()
+internal fun deleteTree(folder: File, unlink: (File) -> Boolean = File::delete): Boolean {
+    if (!Files.isSymbolicLink(folder.toPath())) folder.listFiles().orEmpty().forEach { deleteTree(it, unlink) }
+    return unlink(folder) || !folder.exists()
 }

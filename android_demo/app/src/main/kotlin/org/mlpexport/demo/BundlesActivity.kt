@@ -47,6 +47,7 @@ class BundlesActivity : Screen() {
         } else {
             wanted = savedInstanceState.getString(WANTED)
             target = Target.entries[savedInstanceState.getInt(TARGET)]
+            leaving = savedInstanceState.getBoolean(LEAVING)
         }
     }
 
@@ -59,6 +60,7 @@ class BundlesActivity : Screen() {
         super.onSaveInstanceState(outState)
         outState.putString(WANTED, wanted)
         outState.putInt(TARGET, target.ordinal)
+        outState.putBoolean(LEAVING, leaving)
     }
 
     override fun onStart() {
@@ -341,6 +343,7 @@ class BundlesActivity : Screen() {
         const val BUNDLE = "bundle"
         private const val WANTED = "wanted"
         private const val TARGET = "target"
+        private const val LEAVING = "leaving"
         private const val FOLDER = 1
         private const val FILES = 2
         private const val LICENSE = 3

@@ -4,13 +4,28 @@ import android.app.ActivityManager
 import android.content.Context
 import android.content.pm.PackageManager
 import android.os.Build
+import org.mlpexport.core.BackendInfo
 import org.mlpexport.core.Device
 import org.pytorch.executorch.ExecuTorchRuntime
 import java.io.File
 
-/** This phone for a bundle of [backend]: Qualcomm's libraries are missed by bundles for its NPU alone. */
-internal fun Device.forBackend(backend: String) =
-    if (backend == "qnn") this else copy(missingLibraries = missingLibraries.filterNot { it.startsWith("libQnn") })
+/**
+ * This phone for a bundle of [backend]: Qualcomm's libraries are missed by bundles for its NPU alone, and the two of a
+ * chip's DSP by bundles for that chip.
+ */
+internal fun Device.forBackend(backend: BackendInfo): Device {
+    val ofChip = HTP_VERSIONS[backend.target?.uppercase()]?.let(::htpLibraries).orEmpty()
+    val missed = if (backend.name == "qnn") QNN_LIBRARIES + ofChip else emptyList()
+    return copy(missingLibraries = missingLibraries.filter { !it.startsWith("libQnn") || it in missed })
+}
+
+private val QNN_LIBRARIES = listOf("libQnnHtp.so", "libQnnSystem.so")
+
+// Versions of the DSP in the chips that exports are made for.
+private val HTP_VERSIONS = mapOf("SM8650" to 75, "SM8750" to 79)
+
+/** The stub on the CPU's side and the skel that runs on the DSP. */
+private fun htpLibraries(version: Int) = listOf("libQnnHtpV${version}Stub.so", "libQnnHtpV${version}Skel.so")
 
 /** Describes this phone and the runtime inside this app, so that bundles can be held against it. */
 class DeviceInfo(
@@ -81,7 +96,8 @@ class DeviceInfo(
     /** QNN's libraries must be real files, because the DSP's loader looks for them by path. */
     private fun missingQnnLibraries(): List<String> {
         val folder = File(context.applicationInfo.nativeLibraryDir.orEmpty())
-        return QNN_LIBRARIES.filterNot { File(folder, it).isFile }
+        val libraries = QNN_LIBRARIES + HTP_VERSIONS.values.flatMap(::htpLibraries)
+        return libraries.filterNot { File(folder, it).isFile }
     }
 
     companion object {
@@ -90,7 +106,6 @@ class DeviceInfo(
         private const val QNN = "qnn"
         private const val RUNTIME_LIBRARY = "libexecutorch.so"
         private val BACKENDS = mapOf("XnnpackBackend" to "xnnpack", "QnnBackend" to QNN)
-        private val QNN_LIBRARIES = listOf("libQnnHtp.so", "libQnnSystem.so")
 
         /** ro.soc.model, such as "SM8650"; null before Android 12 and where the maker left it out. */
         fun socModel(): String? {

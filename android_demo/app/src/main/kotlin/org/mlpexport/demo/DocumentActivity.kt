@@ -1,5 +1,6 @@
 package org.mlpexport.demo
 
+import android.app.AlertDialog
 import android.content.ActivityNotFoundException
 import android.content.ClipData
 import android.content.ClipboardManager
@@ -29,7 +30,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
     private val status by lazy { WorkStatus(this, app.speeds) }
     private val texts by lazy { ConversationTexts(this) }
     private lateinit var work: Work
-    private var observer: Closeable? = null
+    private lateinit var observer: Closeable
     private var bundle: ModelBundle? = null
 
     /** What is open and what was asked; lives on when the screen is turned. */
@@ -38,8 +39,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
         var uri: Uri? = null
         var reading = false
         var document: OpenedDocument? = null
-        val turns = mutableListOf<Turn>()
-        val messages = mutableListOf<ChatMessage>()
+        val talk = DocumentTalk()
         var request: ModelHost.Request? = null
         var problem: String? = null
 
@@ -61,22 +61,24 @@ class DocumentActivity : Screen(), MessageList.Listener {
         }
         view<View>(R.id.document_ask).setOnClickListener { askQuestion() }
         view<View>(R.id.document_stop).setOnClickListener { if (mine()) models.stop() }
-        if (kept == null) savedInstanceState?.getString(URI)?.let { open(Uri.parse(it)) }
+        if (kept == null) savedInstanceState?.getString(URI)?.let { open(Uri.parse(it), savedInstanceState) }
+        // Not only while it is seen: another request takes the place of an answer that nobody fetched.
+        observer = models.observe(::onState)
     }
 
     override fun onStart() {
         super.onStart()
         work.changed = ::draw
-        observer = models.observe(::onState)
+        draw()
     }
 
     override fun onStop() {
         work.changed = {}
-        observer?.close()
         super.onStop()
     }
 
     override fun onDestroy() {
+        observer.close()
         if (isFinishing && mine()) models.stop()
         super.onDestroy()
     }
@@ -86,6 +88,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
     override fun onSaveInstanceState(outState: Bundle) {
         super.onSaveInstanceState(outState)
         outState.putString(URI, work.uri?.toString())
+        work.talk.save(outState)
     }
 
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
@@ -120,7 +123,8 @@ class DocumentActivity : Screen(), MessageList.Listener {
         }
     }
 
-    private fun open(uri: Uri) {
+    /** [saved]: what was said of this document before the system ended the app. */
+    private fun open(uri: Uri, saved: Bundle? = null) {
         val bundle = bundle ?: return draw()
         val work = Work().also { it.changed = ::draw }
         this.work = work
@@ -132,6 +136,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
             val document = reader.read(uri, bundle)
             mainExecutor.execute {
                 work.document = document
+                if (saved != null && document is OpenedDocument.Text) work.talk.restore(saved, document.text)
                 work.problem = (document as? OpenedDocument.Refused)?.sentence
                 work.reading = false
                 work.changed()
@@ -150,24 +155,24 @@ class DocumentActivity : Screen(), MessageList.Listener {
         val document = work.document as? OpenedDocument.Text ?: return false
         val bundle = bundle ?: return false
         if (busy()) return false
-        val asked = if (work.turns.isEmpty()) task.turns(document.text, question) else listOf(Turn(Role.USER, question))
         // Documents come with their own instruction, so the bundle's system prompt stays out of it.
         val settings = GenerationSettings(maxNewTokens = app.settings[bundle.folder.name].maxNewTokens)
-        val request = ModelHost.Request(bundle, work.turns + asked, settings, work.tag)
+        val request = ModelHost.Request(bundle, work.talk.ask(document.text, question, task), settings, work.tag)
         work.problem = null
-        if (models.submit(request)) {
+        val submitted = models.submit(request)
+        if (submitted) {
             work.request = request
-            work.messages += message(Role.USER, question)
+            work.talk.messages += message(Role.USER, question)
             app.choice.used(bundle.folder.name)
         } else {
             work.problem = getString(R.string.task_busy)
         }
         draw()
-        return work.request != null
+        return submitted
     }
 
     private fun message(role: Role, text: String) =
-        ChatMessage("${work.messages.size}", role, text, System.currentTimeMillis())
+        ChatMessage("${work.talk.messages.size}", role, text, System.currentTimeMillis())
 
     private fun onState(state: ModelHost.State) {
         val request = work.request
@@ -175,24 +180,25 @@ class DocumentActivity : Screen(), MessageList.Listener {
             if (state is ModelHost.State.Done) finish(request, state)
             if (state is ModelHost.State.Failed) fail(state)
         }
-        draw()
+        work.changed()
     }
 
     private fun finish(request: ModelHost.Request, state: ModelHost.State.Done) {
         val answer = state.answer
         work.request = null
-        work.messages += message(Role.ASSISTANT, answer.text).copy(end = answer.end, statistics = answer.statistics)
+        val message = message(Role.ASSISTANT, answer.text)
+        work.talk.messages += message.copy(end = answer.end, statistics = answer.statistics)
         if (answer.text.isBlank()) return // nothing to go on from
-        work.turns.clear()
-        work.turns += request.turns + Turn(Role.ASSISTANT, answer.text)
+        work.talk.turns.clear()
+        work.talk.turns += request.turns + Turn(Role.ASSISTANT, answer.text)
     }
 
     private fun fail(state: ModelHost.State.Failed) {
         work.request = null
         // The question goes back to where it can be changed.
-        val question = work.messages.removeLastOrNull()?.text.orEmpty()
+        val question = work.talk.messages.removeLastOrNull()?.text.orEmpty()
         val field = view<EditText>(R.id.document_question)
-        if (field.text.isEmpty() && work.turns.isNotEmpty()) field.setText(question)
+        if (field.text.isEmpty() && work.talk.turns.isNotEmpty()) field.setText(question)
         work.problem = sentence(state.problem)
     }
 
@@ -215,7 +221,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
             visibility = if (document != null && busy()) View.GONE else View.VISIBLE
         }
         view<View>(R.id.document_summarize).apply {
-            visibility = if (document != null && work.messages.isEmpty() && !busy()) View.VISIBLE else View.GONE
+            visibility = if (document != null && work.talk.messages.isEmpty() && !busy()) View.VISIBLE else View.GONE
         }
         enable(view(R.id.document_ask), document != null && !busy())
         view<EditText>(R.id.document_question).isEnabled = document != null
@@ -238,7 +244,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
         if (document == null) return getString(R.string.document_none_about, size)
         val count = if (document.tokens.exact) R.string.document_tokens else R.string.document_tokens_about
         val tokens = getString(count, number(document.tokens.tokens), size)
-        if (work.turns.isNotEmpty()) return tokens
+        if (work.talk.turns.isNotEmpty()) return tokens
         val speed = app.speeds[bundle.folder.name] ?: return "$tokens ${getString(R.string.document_time_unknown)}"
         val time = duration((document.tokens.tokens / speed).toLong() + 1)
         val rate = "%.0f".format(resources.configuration.locales[0], speed)
@@ -257,7 +263,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
     }
 
     private fun rows(): List<MessageList.Row> {
-        val rows = work.messages.map { message ->
+        val rows = work.talk.messages.map { message ->
             if (message.role == Role.USER) {
                 MessageList.Row.User(message, editable = false)
             } else {
@@ -286,7 +292,14 @@ class DocumentActivity : Screen(), MessageList.Listener {
 
     override fun onGoOn() = Unit
 
-    override fun onStatistics(message: ChatMessage) = Unit
+    override fun onStatistics(message: ChatMessage) {
+        val statistics = message.statistics ?: return
+        AlertDialog.Builder(this)
+            .setTitle(R.string.statistics)
+            .setMessage(texts.details(statistics))
+            .setPositiveButton(R.string.close, null)
+            .show()
+    }
 
     override fun onEarlier() = Unit
 

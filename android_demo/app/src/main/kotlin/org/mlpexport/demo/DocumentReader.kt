@@ -3,7 +3,6 @@ package org.mlpexport.demo
 import android.content.Context
 import android.net.Uri
 import org.mlpexport.core.Bundle
-import org.mlpexport.core.TextDocument
 import org.mlpexport.core.TokenCount
 import org.mlpexport.core.Tokenizer
 import java.io.IOException
@@ -17,24 +16,19 @@ sealed interface OpenedDocument {
 
 /** Reads a text file and counts its tokens; blocks. */
 class DocumentReader(private val context: Context, private val tokenizers: (Bundle) -> Tokenizer) {
-    fun read(uri: Uri, bundle: Bundle): OpenedDocument {
-        var name = uri.lastPathSegment.orEmpty().substringAfterLast('/')
-        return try {
-            val files = PickedFiles(context.contentResolver)
-            name = files.displayName(uri).ifEmpty { name }
-            val bytes = files.open(uri).use { it.readAtMost(TextDocument.MOST_BYTES.toInt() + 1) }
-            when (val document = TextDocument.read(bytes)) {
-                is TextDocument.Text -> text(name, document.text, bundle)
-                is TextDocument.Refused -> OpenedDocument.Refused(sentence(name, document))
+    fun read(uri: Uri, bundle: Bundle): OpenedDocument =
+        when (val file = TextFileReader(context).read(uri, bundle.manifest.context)) {
+            is TextFile.Refused -> OpenedDocument.Refused(file.sentence)
+            is TextFile.Text -> try {
+                text(file.name, file.text, bundle)
+            } catch (_: OutOfMemoryError) {
+                OpenedDocument.Refused(context.getString(R.string.document_no_memory, file.name))
+            } catch (e: IOException) {
+                unreadable(file.name, e)
+            } catch (e: RuntimeException) {
+                unreadable(file.name, e) // of the tokenizer's file
             }
-        } catch (e: IOException) {
-            unreadable(name, e)
-        } catch (_: SecurityException) {
-            OpenedDocument.Refused(context.getString(R.string.document_not_allowed, name))
-        } catch (e: RuntimeException) {
-            unreadable(name, e) // whatever the provider of another app throws
         }
-    }
 
     private fun unreadable(name: String, problem: Exception): OpenedDocument {
         val reason = problem.message ?: problem.javaClass.simpleName
@@ -57,17 +51,5 @@ class DocumentReader(private val context: Context, private val tokenizers: (Bund
             context.number(tokens.tokens - size + 1),
         )
         return OpenedDocument.Refused(sentence)
-    }
-
-    private fun sentence(name: String, refused: TextDocument.Refused): String {
-        val position = context.number(refused.position.toInt())
-        return when (refused.problem) {
-            TextDocument.Problem.EMPTY -> context.getString(R.string.document_empty, name)
-            TextDocument.Problem.TOO_BIG ->
-                context.getString(R.string.document_too_big, name, context.size(TextDocument.MOST_BYTES))
-            TextDocument.Problem.UTF_16 -> context.getString(R.string.document_utf16, name)
-            TextDocument.Problem.BINARY -> context.getString(R.string.document_binary, name, position)
-            TextDocument.Problem.NOT_UTF_8 -> context.getString(R.string.document_not_utf8, name, position)
-        }
     }
 }

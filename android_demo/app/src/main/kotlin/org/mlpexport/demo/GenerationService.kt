@@ -12,16 +12,27 @@ import android.content.pm.ServiceInfo
 import android.graphics.drawable.Icon
 import android.os.Build
 import android.os.IBinder
+import android.os.PowerManager
 import android.os.SystemClock
 import java.io.Closeable
 import java.text.NumberFormat
+import java.util.concurrent.TimeUnit
 
-/** Keeps the process alive while [ModelHost] works, with a notification that shows how far it is and has Stop. */
+/**
+ * Keeps the process alive and the CPU awake while [ModelHost] works, with a notification that shows how far it is and
+ * has Stop.
+ */
 class GenerationService : Service() {
     private val models get() = (application as MlpApplication).models
     private val notifications get() = getSystemService(NotificationManager::class.java)
     private var following: Closeable? = null
     private var shown = 0L
+
+    /** A foreground service keeps the process, not the CPU: with the screen off a prefill would stand still. */
+    private val wakeLock by lazy {
+        getSystemService(PowerManager::class.java).newWakeLock(PowerManager.PARTIAL_WAKE_LOCK, "$packageName:work")
+            .apply { setReferenceCounted(false) }
+    }
 
     override fun onBind(intent: Intent): IBinder? = null
 
@@ -56,10 +67,12 @@ class GenerationService : Service() {
 
     private fun update(state: ModelHost.State) {
         if (!models.busy) {
+            wakeLock.release()
             stopForeground(STOP_FOREGROUND_REMOVE)
             stopSelf()
             return
         }
+        if (!wakeLock.isHeld) wakeLock.acquire(WAKE_MILLIS)
         val now = SystemClock.elapsedRealtime()
         if (now - shown < NOTIFY_MILLIS) return // the system drops notifications that come faster
         shown = now
@@ -112,12 +125,19 @@ class GenerationService : Service() {
     /** The system's limit of six hours a day: it ends the app whose service does not end within seconds. */
     override fun onTimeout(startId: Int, fgsType: Int) {
         models.stop()
+        letGo()
         stopSelf()
     }
 
     override fun onDestroy() {
-        following?.close()
+        letGo()
         super.onDestroy()
+    }
+
+    private fun letGo() {
+        following?.close()
+        following = null
+        wakeLock.release()
     }
 
     companion object {
@@ -125,6 +145,9 @@ class GenerationService : Service() {
         const val NOTIFICATION = 1
         const val ACTION_STOP = "org.mlpexport.demo.STOP"
         private const val NOTIFY_MILLIS = 1000L
+
+        // As long as the system lets the service run.
+        private val WAKE_MILLIS = TimeUnit.HOURS.toMillis(6)
 
         /** Starts the service whenever [models] begins to work. */
         fun follow(context: Context, models: ModelHost) {

@@ -22,15 +22,17 @@ sealed interface HashState {
 
 /**
  * Remembers which bundles' hashes were checked, so that a model is read once and not at each start. A bundle is known
- * by the sizes, times and expected hashes of its files: if one changes, it counts as unchecked.
+ * by the sizes, times and expected hashes of its files: if one changes, it counts as unchecked. [file] is a copy for the
+ * next start: where it cannot be written, as on a full phone, what is known holds until then.
  */
 class HashLedger(private val file: File) {
     private val lock = Any()
+    private val known by lazy(::read)
 
     fun state(bundle: Bundle): HashState {
-        val known = synchronized(lock) { read() }.get(bundle.folder.path) as? JsonObject ?: return HashState.Unchecked
-        if (known.text("identity") != identity(bundle)) return HashState.Unchecked
-        return known.text("wrong")?.let(HashState::Wrong) ?: HashState.Checked
+        val entry = synchronized(lock) { known.get(bundle.folder.path) } as? JsonObject ?: return HashState.Unchecked
+        if (entry.text("identity") != identity(bundle)) return HashState.Unchecked
+        return entry.text("wrong")?.let(HashState::Wrong) ?: HashState.Checked
     }
 
     /** Keeps the outcome of a check; [wrong] is the file whose hash differs, null if none does. */
@@ -47,16 +49,16 @@ class HashLedger(private val file: File) {
     fun forget(folder: File) = change { it.remove(folder.path) }
 
     private fun change(edit: (JsonObject) -> Unit) = synchronized(lock) {
-        val all = read().also(edit)
+        edit(known)
+        val temporary = File(file.path + ".new")
         try {
-            val temporary = File(file.path + ".new")
             FileOutputStream(temporary).use {
-                it.write(all.toString().toByteArray())
+                it.write(known.toString().toByteArray())
                 it.fd.sync()
             }
             if (!temporary.renameTo(file)) temporary.delete()
         } catch (_: IOException) {
-            // A full disk costs another check at the next start, nothing else.
+            temporary.delete() // a full disk costs another check at the next start, nothing else
         }
     }
 

@@ -1,6 +1,7 @@
 package org.mlpexport.demo
 
 import android.app.Application
+import android.os.Build
 import org.mlpexport.core.Bundle
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.Device
@@ -37,7 +38,9 @@ open class MlpApplication : Application() {
 
     /** In the cache: they are made again where the system deletes them. */
     val packedWeights by lazy {
-        PackedWeights(File(cacheDir, "packed"), File(applicationInfo.nativeLibraryDir, "libexecutorch.so"))
+        val runtime = File(applicationInfo.nativeLibraryDir, "libexecutorch.so")
+        val apks = (listOfNotNull(applicationInfo.sourceDir) + applicationInfo.splitSourceDirs.orEmpty()).map(::File)
+        PackedWeights(File(cacheDir, "packed"), runtime, apks, Build.SUPPORTED_ABIS.toList())
     }
 
     private val tokenizers = object : LinkedHashMap<Bundle, Tokenizer>() {

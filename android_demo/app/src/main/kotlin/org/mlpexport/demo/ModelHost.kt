@@ -70,6 +70,8 @@ class ModelHost(
 
     @Volatile private var stopping = false
 
+    private var reservations = 0
+
     val busy get() = state is State.Loading || state is State.Working
 
     /** The request that is being worked on, or the last one. */
@@ -89,9 +91,9 @@ class ModelHost(
         return Closeable { listeners -= listener }
     }
 
-    /** False while another request runs: a second tap does nothing. */
+    /** False while another request runs, so that a second tap does nothing, and while this is reserved. */
     fun submit(request: Request): Boolean {
-        if (busy) return false
+        if (busy || reservations > 0) return false
         stopping = false
         show(State.Loading(request))
         worker.execute { work(request) }
@@ -105,10 +107,19 @@ class ModelHost(
         model?.session?.cancel()
     }
 
-    /** Frees the memory of [bundle]'s model, or of any, after a running request was stopped. */
-    fun unload(bundle: Bundle? = null) {
+    /** Frees the memory of [bundle]'s model, or of any, after a running request was stopped, and calls [then]. */
+    fun unload(bundle: Bundle? = null, then: () -> Unit = {}) {
         if (bundle == null || request?.bundle?.folder == bundle.folder) stop()
-        worker.execute { if (bundle == null || model?.bundle?.folder == bundle.folder) close() }
+        worker.execute {
+            if (bundle == null || model?.bundle?.folder == bundle.folder) close()
+            main.post(then)
+        }
+    }
+
+    /** Takes no request until the result is closed: a measurement needs memory and processors for itself. */
+    fun reserve(): Closeable {
+        reservations++
+        return Closeable { reservations-- }
     }
 
     private fun work(request: Request) {

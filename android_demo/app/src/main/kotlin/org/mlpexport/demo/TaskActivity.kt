@@ -2,9 +2,12 @@ package org.mlpexport.demo
 
 import android.content.ClipData
 import android.content.ClipboardManager
+import android.content.ContentResolver
 import android.content.Intent
+import android.net.Uri
 import android.os.Build
 import android.os.Bundle
+import android.os.Parcelable
 import android.view.View
 import android.view.inputmethod.EditorInfo
 import android.widget.Button
@@ -13,9 +16,12 @@ import android.widget.PopupMenu
 import android.widget.ProgressBar
 import android.widget.TextView
 import android.widget.Toast
+import org.mlpexport.core.Answer
+import org.mlpexport.core.Bundle as ModelBundle
 import org.mlpexport.core.ChatMessage
 import org.mlpexport.core.GenerationSettings
 import org.mlpexport.core.Role
+import org.mlpexport.core.TextDocument
 import java.io.Closeable
 import java.util.UUID
 
@@ -28,11 +34,22 @@ class TaskActivity : Screen() {
     private val models get() = app.models
     private val status by lazy { WorkStatus(this, app.speeds) }
     private val texts by lazy { ConversationTexts(this) }
-    private val observers = mutableListOf<Closeable>()
+    private lateinit var following: Closeable
+    private var watching: Closeable? = null // while the screen is seen
 
     private var text = ""
     private var tag = ""
     private var model: String? = null
+
+    // The file that was shared, while it is read, and why it gave no text.
+    private var reading = false
+    private var unread: String? = null
+
+    // The answer, kept apart from the model's state: another request takes its place there.
+    private var result: Result? = null
+
+    /** [about]: how it ended, and statistics. */
+    private class Result(val text: String, val about: String)
 
     // What waits for the files' check or the license.
     private var wanted: Task? = null
@@ -43,11 +60,15 @@ class TaskActivity : Screen() {
         tag = savedInstanceState?.getString(TAG) ?: "task/${UUID.randomUUID()}"
         model = savedInstanceState?.getString(MODEL)
         wanted = savedInstanceState?.getString(WANTED)?.let(Task::valueOf)
+        asking = savedInstanceState?.getBoolean(ASKING) ?: false
+        result = savedInstanceState?.getString(RESULT)
+            ?.let { Result(it, savedInstanceState.getString(ABOUT).orEmpty()) }
         val selected = intent.getCharSequenceExtra(Intent.EXTRA_PROCESS_TEXT)
         text = (selected ?: intent.getCharSequenceExtra(Intent.EXTRA_TEXT))?.toString().orEmpty()
         show(R.layout.activity_task)
         title = getString(R.string.task_title)
         view<TextView>(R.id.task_source).text = text
+        if (text.isBlank()) sharedFile()?.let(::read)
         mapOf(
             R.id.task_summarize to Task.SUMMARIZE,
             R.id.task_shorter to Task.SHORTER,
@@ -64,22 +85,59 @@ class TaskActivity : Screen() {
         view<View>(R.id.task_share).setOnClickListener { share() }
         view<View>(R.id.task_replace).setOnClickListener { replace() }
         view<View>(R.id.task_model).setOnClickListener(::chooseModel)
+        following = models.observe(::onState)
+    }
+
+    /** Only what another app gives: a path could be one of this app's own files. */
+    @Suppress("DEPRECATION") // the typed getter is of Android 13
+    private fun sharedFile(): Uri? = intent.getParcelableExtra<Parcelable>(Intent.EXTRA_STREAM)
+        .let { it as? Uri }?.takeIf { it.scheme == ContentResolver.SCHEME_CONTENT }
+
+    private fun read(uri: Uri) {
+        reading = true
+        val source = view<TextView>(R.id.task_source)
+        source.text = getString(R.string.document_reading, uri.lastPathSegment.orEmpty().substringAfterLast('/'))
+        val reader = TextFileReader(applicationContext)
+        app.background.execute {
+            val file = reader.read(uri, Int.MAX_VALUE)
+            mainExecutor.execute {
+                reading = false
+                text = (file as? TextFile.Text)?.text.orEmpty()
+                unread = (file as? TextFile.Refused)?.sentence
+                source.text = text.take(SHOWN)
+                if (watching != null) draw()
+            }
+        }
+    }
+
+    private fun onState(state: ModelHost.State) {
+        if (models.request?.tag == tag) {
+            if (state is ModelHost.State.Loading) result = null
+            if (state is ModelHost.State.Done) result = result(state.answer)
+        }
+        if (watching != null) draw()
+    }
+
+    private fun result(answer: Answer): Result {
+        val text = answer.text.trim()
+        val message = ChatMessage("", Role.ASSISTANT, text, 0, answer.end, answer.statistics)
+        return Result(text, listOfNotNull(texts.end(message), texts.line(answer.statistics)).joinToString("\n"))
     }
 
     override fun onStart() {
         super.onStart()
-        observers += library.observe { draw() }
-        observers += models.observe { draw() }
+        watching = library.observe { draw() }
         library.refresh()
     }
 
     override fun onStop() {
-        observers.forEach(Closeable::close)
-        observers.clear()
+        watching?.close()
+        watching = null
         super.onStop()
     }
 
     override fun onDestroy() {
+        following.close()
         // Nobody would see the rest of the answer.
         if (isFinishing && models.request?.tag == tag) models.stop()
         super.onDestroy()
@@ -90,6 +148,9 @@ class TaskActivity : Screen() {
         outState.putString(TAG, tag)
         outState.putString(MODEL, model)
         outState.putString(WANTED, wanted?.name)
+        outState.putBoolean(ASKING, asking)
+        outState.putString(RESULT, result?.text)
+        outState.putString(ABOUT, result?.about)
     }
 
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
@@ -112,11 +173,13 @@ class TaskActivity : Screen() {
     /** Submits what is wanted as soon as nothing stands in its way. */
     private fun advance(snapshot: BundleLibrary.Snapshot) {
         val task = wanted ?: return
-        if (snapshot.items == null || asking) return
+        if (snapshot.items == null || asking || reading) return
         val item = item(snapshot)
         val bundle = (item?.entry as? BundleEntry.Usable)?.bundle
         when {
+            text.isBlank() -> wanted = null
             item == null || bundle == null -> refuse(getString(R.string.task_no_model))
+            text.length > TextDocument.mostBytes(bundle.manifest.context) -> refuse(tooBig(bundle))
             !item.isChecked -> Unit
             !app.licenses.accepted(bundle) -> {
                 asking = true
@@ -135,6 +198,10 @@ class TaskActivity : Screen() {
         }
     }
 
+    /** Known before its tokens are counted, which takes memory. */
+    private fun tooBig(bundle: ModelBundle) =
+        getString(R.string.task_too_big, size(TextDocument.mostBytes(bundle.manifest.context)))
+
     private fun refuse(sentence: String) {
         wanted = null
         problem(sentence)
@@ -152,7 +219,7 @@ class TaskActivity : Screen() {
             val name = item?.let { BundleCard.title(it.entry) }
             text = if (name == null) getString(R.string.task_models) else getString(R.string.task_model, name)
         }
-        if (text.isBlank()) problem(getString(R.string.task_no_text))
+        if (text.isBlank() && !reading) problem(unread ?: getString(R.string.task_no_text))
         val state = models.state.takeIf { models.request?.tag == tag } ?: ModelHost.State.Idle
         drawWork(snapshot, item, state)
         drawAnswer(state)
@@ -185,21 +252,17 @@ class TaskActivity : Screen() {
     private fun drawAnswer(state: ModelHost.State) {
         val shown = when (state) {
             is ModelHost.State.Working -> state.text
-            is ModelHost.State.Done -> state.answer.text.trim()
             is ModelHost.State.Failed -> state.text
-            else -> ""
+            else -> result?.text.orEmpty()
         }
-        val done = state as? ModelHost.State.Done
+        val done = result
         if (state is ModelHost.State.Failed) problem(sentence(state.problem))
         if (done != null && shown.isEmpty()) problem(getString(R.string.answer_empty))
         view<View>(R.id.task_answer).visibility = if (shown.isEmpty()) View.GONE else View.VISIBLE
         view<TextView>(R.id.task_result).apply { if (text.toString() != shown) text = shown }
         view<TextView>(R.id.task_statistics).apply {
             visibility = if (done == null) View.GONE else View.VISIBLE
-            text = done?.let { ended ->
-                val message = ChatMessage("", Role.ASSISTANT, shown, 0, ended.answer.end, ended.answer.statistics)
-                listOfNotNull(texts.end(message), texts.line(ended.answer.statistics)).joinToString("\n")
-            }
+            text = done?.about
         }
         view<View>(R.id.task_actions).visibility = if (done == null) View.GONE else View.VISIBLE
         view<View>(R.id.task_replace).visibility = if (canReplace()) View.VISIBLE else View.GONE
@@ -237,10 +300,10 @@ class TaskActivity : Screen() {
         draw()
     }
 
-    private fun result() = view<TextView>(R.id.task_result).text.toString()
+    private fun shownResult() = view<TextView>(R.id.task_result).text.toString()
 
     private fun copy() {
-        getSystemService(ClipboardManager::class.java).setPrimaryClip(ClipData.newPlainText(title, result()))
+        getSystemService(ClipboardManager::class.java).setPrimaryClip(ClipData.newPlainText(title, shownResult()))
         // Since Android 13 the system shows what was copied.
         if (Build.VERSION.SDK_INT < Build.VERSION_CODES.TIRAMISU) {
             Toast.makeText(this, R.string.task_copied, Toast.LENGTH_SHORT).show()
@@ -248,12 +311,12 @@ class TaskActivity : Screen() {
     }
 
     private fun share() {
-        val send = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, result())
+        val send = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, shownResult())
         startActivity(Intent.createChooser(send, null))
     }
 
     private fun replace() {
-        setResult(RESULT_OK, Intent().putExtra(Intent.EXTRA_PROCESS_TEXT, result()))
+        setResult(RESULT_OK, Intent().putExtra(Intent.EXTRA_PROCESS_TEXT, shownResult()))
         finish()
     }
 
@@ -263,8 +326,14 @@ class TaskActivity : Screen() {
         const val TAG = "tag"
         const val MODEL = "model"
         const val WANTED = "wanted"
+        const val ASKING = "asking"
+        const val RESULT = "result"
+        const val ABOUT = "about"
         const val LICENSE = 1
         const val DISABLED = 0.5f
+
+        // Characters of a shared file; laying out megabytes would stop the screen.
+        const val SHOWN = 10_000
         val ACTIONS =
             listOf(R.id.task_summarize, R.id.task_shorter, R.id.task_formal, R.id.task_friendlier, R.id.task_ask)
     }

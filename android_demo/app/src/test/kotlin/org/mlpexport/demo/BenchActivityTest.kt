@@ -13,6 +13,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.mlpexport.core.EngineFailure
 import org.mlpexport.core.FakeEngine
+import org.mlpexport.core.GenerationSettings
 import org.robolectric.Robolectric
 import org.robolectric.android.controller.ActivityController
 import java.io.File
@@ -79,6 +80,38 @@ class BenchActivityTest : ScreenTest() {
         app.engine.resume()
         waitFor("done")
         waitUntil("the screen may go off") { keepsOn() == 0 }
+    }
+
+    @Test
+    fun theOldModelIsGoneBeforeAnotherIsMeasured() {
+        TestBundles.write(app.pushed, "smol")
+        val old = app.engine
+        old.pause()
+        val bundle = app.bundles.find("smol") ?: error("gone")
+        val request = ModelHost.Request(bundle, Task.ASK.turns("a", "b"), GenerationSettings(), "chat/1")
+        assertTrue(app.models.submit(request))
+        waitUntil("work") { old.calls.isNotEmpty() }
+        val measured = FakeEngine(context = 2048)
+        var closedFirst: Boolean? = null
+        measured.failOn = {
+            if (it is FakeEngine.Call.Load) closedFirst = FakeEngine.Call.Close in old.calls
+            null
+        }
+        app.engine = measured
+        start(plan())
+        Thread.sleep(300) // in which it would load
+        idle()
+        assertEquals(null, closedFirst)
+        measured.pause()
+        measured.step()
+        old.resume()
+        waitFor("running")
+        waitUntil("the load") { closedFirst != null }
+        assertEquals(true, closedFirst)
+        assertFalse("nothing beside a measurement", app.models.submit(request))
+        measured.resume()
+        waitFor("done")
+        waitUntil("the model can be used again") { app.models.submit(request) }
     }
 
     @Test

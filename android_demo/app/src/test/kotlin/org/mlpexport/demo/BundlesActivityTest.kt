@@ -336,6 +336,29 @@ class BundlesActivityTest : ScreenTest() {
     }
 
     @Test
+    fun aDeclinedLicenseIsNotAskedForAgainWhenThePhoneWasTurned() {
+        TestBundles.write(app.pushed, "smol")
+        val before = start()
+        settle()
+        click(before, R.id.card_chat)
+        val request = shadowOf(before).nextStartedActivityForResult
+        assertEquals(LicenseActivity::class.java.name, request.intent.component?.className)
+        allNext(before) // Robolectric counts it twice
+        val state = android.os.Bundle()
+        controllers.last().pause().stop().saveInstanceState(state)
+        val turned = Robolectric.buildActivity(BundlesActivity::class.java).also { controllers += it }
+        turned.create(state).start() // the list is drawn before the answer is there
+        idle()
+        assertNull(next(turned.get()))
+        decline(turned.get(), request.requestCode)
+        turned.resume().visible()
+        idle()
+        assertNull(next(turned.get()))
+        click(turned.get(), R.id.card_chat)
+        assertEquals("LicenseActivity", next(turned.get()))
+    }
+
+    @Test
     fun deletingAsksFirst() {
         val folder = TestBundles.write(app.imported, "smol")
         val activity = start()

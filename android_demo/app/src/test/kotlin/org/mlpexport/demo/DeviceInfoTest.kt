@@ -5,9 +5,11 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Test
+import org.mlpexport.core.BackendInfo
 import org.mlpexport.core.deviceFit
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowBuild
+import java.io.File
 
 class DeviceInfoTest : ScreenTest() {
     @Test
@@ -40,6 +42,23 @@ class DeviceInfoTest : ScreenTest() {
         val device = DeviceInfo(app) { arrayOf("XnnpackBackend", "QnnBackend") }.read()
         assertEquals(setOf("xnnpack", "qnn"), device.backends)
         assertTrue("${device.missingLibraries}", "libQnnHtp.so" in device.missingLibraries)
+    }
+
+    @Test
+    fun qnnNeedsTheStubAndTheSkelOfTheBundlesChip() {
+        val folder = File(app.cacheDir, "native").apply { mkdirs() }
+        listOf("libQnnHtp.so", "libQnnSystem.so", "libQnnHtpV75Stub.so").forEach { File(folder, it).writeText("so") }
+        app.applicationInfo.nativeLibraryDir = folder.path
+        val device = DeviceInfo(app) { arrayOf("XnnpackBackend", "QnnBackend") }.read()
+        fun missed(name: String, target: String?) =
+            device.forBackend(BackendInfo(name, target, emptyMap(), emptyMap())).missingLibraries
+        assertEquals(listOf("libQnnHtpV75Skel.so"), missed("qnn", "sm8650"))
+        assertEquals(listOf("libQnnHtpV79Stub.so", "libQnnHtpV79Skel.so"), missed("qnn", "SM8750"))
+        assertEquals("a chip that this app does not know", emptyList<String>(), missed("qnn", "sm8850"))
+        assertEquals(emptyList<String>(), missed("xnnpack", null))
+        val broken = device.copy(missingLibraries = listOf("libexecutorch.so"))
+        val xnnpack = BackendInfo("xnnpack", null, emptyMap(), emptyMap())
+        assertEquals(listOf("libexecutorch.so"), broken.forBackend(xnnpack).missingLibraries)
     }
 
     @Test

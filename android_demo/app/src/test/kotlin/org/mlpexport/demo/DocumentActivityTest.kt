@@ -2,8 +2,10 @@ package org.mlpexport.demo
 
 import android.app.Activity
 import android.content.Intent
+import android.os.Bundle
 import android.os.Looper
 import android.view.View
+import android.view.ViewGroup
 import android.widget.EditText
 import android.widget.TextView
 import org.junit.After
@@ -16,11 +18,14 @@ import org.junit.Test
 import org.mlpexport.core.AnswerEnd
 import org.mlpexport.core.FakeEngine
 import org.mlpexport.core.GenerationSettings
+import org.mlpexport.core.Role
+import org.mlpexport.core.Turn
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import java.io.File
+import java.io.InputStream
 
 class DocumentActivityTest : ScreenTest() {
     private val downloads by lazy { File(app.cacheDir, "downloads").apply { mkdirs() } }
@@ -182,6 +187,102 @@ class DocumentActivityTest : ScreenTest() {
         assertEquals("once", 1, texts(activity).count { it == "Kept" })
     }
 
+    private fun other(): ModelHost.Request {
+        val bundle = app.bundles.find("smol") ?: error("gone")
+        return ModelHost.Request(bundle, Task.ASK.turns("a", "b"), GenerationSettings(), "chat/1")
+    }
+
+    @Test
+    fun anAnswerThatEndsWhileNobodyLooksIsKept() {
+        open("alpha beta".toByteArray())
+        app.engine.pause()
+        app.engine.script("Unseen", "<|im_end|>")
+        ask("Which letters?")
+        controller.pause().stop()
+        app.engine.resume()
+        waitForEnd()
+        assertTrue(app.models.submit(other()))
+        waitForEnd()
+        controller.start().resume()
+        idle()
+        assertShows(activity, "Unseen")
+        ask("And then?")
+        waitForEnd()
+        val turns = app.models.request?.turns.orEmpty().map { it.content }
+        assertEquals(listOf("Unseen", "And then?"), turns.takeLast(2))
+    }
+
+    @Test
+    fun whatWasSaidIsThereAfterTheEndOfTheProcess() {
+        open("alpha beta gamma".toByteArray())
+        app.engine.script("First", "<|im_end|>")
+        ask("Which letters?")
+        waitForEnd()
+        ask("And then?")
+        waitForEnd()
+        val before = app.models.request?.turns.orEmpty()
+        app.engine.pause()
+        ask("Never answered")
+        val state = Bundle()
+        controller.pause().stop().saveInstanceState(state).destroy()
+        app.engine.resume()
+        waitForEnd()
+        val intent = DocumentActivity.intent(app, "smol")
+        controller = Robolectric.buildActivity(DocumentActivity::class.java, intent)
+        controller.setup(state)
+        waitUntil("the answers") { "First" in texts(activity) && "Yes." in texts(activity) }
+        assertFalse("Never answered" in texts(activity))
+        ask("Why?")
+        waitForEnd()
+        val turns = app.models.request?.turns.orEmpty()
+        assertEquals(before, turns.dropLast(2))
+        assertEquals(listOf(Turn(Role.ASSISTANT, "Yes."), Turn(Role.USER, "Why?")), turns.takeLast(2))
+        assertTrue("the document is in it", "alpha beta gamma" in turns.joinToString { it.content })
+    }
+
+    @Test
+    fun aTalkTooLongForASavedStateIsNotSaved() {
+        start()
+        val talk = DocumentTalk()
+        val state = Bundle()
+        talk.turns += talk.ask("document", "question", Task.ASK)
+        talk.save(state)
+        assertTrue("nothing was answered", state.isEmpty)
+        talk.turns += Turn(Role.ASSISTANT, "a".repeat(100_001))
+        talk.save(state)
+        assertTrue(state.isEmpty)
+        talk.turns[talk.turns.lastIndex] = Turn(Role.ASSISTANT, "a".repeat(100_000))
+        talk.save(state)
+        assertFalse(state.isEmpty)
+    }
+
+    @Test
+    fun aQuestionThatWasRefusedStaysInItsField() {
+        open("alpha".toByteArray())
+        app.engine.pause()
+        assertTrue(app.models.submit(other()))
+        ask("Which letters?")
+        val field = activity.requireViewById<EditText>(R.id.document_question)
+        assertEquals("Which letters?", field.text.toString())
+        assertTrue(problem(), problem()?.contains("at work on something else") == true)
+        app.engine.resume()
+        waitForEnd()
+        ask("Which letters?")
+        assertEquals("", field.text.toString())
+    }
+
+    @Test
+    fun theStatisticsOfAnAnswerAreShown() {
+        open("alpha beta".toByteArray())
+        ask("Which letters?")
+        waitForEnd()
+        idle()
+        val answers = activity.requireViewById<ViewGroup>(R.id.document_answers)
+        answers.findViewById<View>(R.id.statistics).performClick()
+        assertEquals(activity.getString(R.string.statistics), shadowOf(dialog()).title)
+        assertTrue(dialogText(), "Answer: 2 tokens" in dialogText())
+    }
+
     @Test
     fun twoTapsAskOnce() {
         open("alpha".toByteArray())
@@ -201,6 +302,32 @@ class DocumentActivityTest : ScreenTest() {
     fun aDocumentLongerThanTheContextIsRefusedWithNumbers() {
         open("word ".repeat(3000).toByteArray())
         assertRefused("report.txt has 3,001 tokens and the model’s context holds 2,048: it is too long by 954")
+    }
+
+    @Test
+    fun aFileOfTooManyBytesIsRefusedBeforeItsTokensAreCounted() {
+        start()
+        val uri = documents.document("endless.txt")
+        var read = 0
+        val endless = object : InputStream() {
+            override fun read() = 'a'.code.also { read++ }
+        }
+        shadowOf(app.contentResolver).registerInputStreamSupplier(uri) { endless }
+        val bundle = app.bundles.find("smol") ?: error("gone")
+        val document = DocumentReader(app) { error("its tokens are counted") }.read(uri, bundle)
+        val sentence = "endless.txt is larger than 131 kB, more than the model’s context holds. Open a part of it."
+        assertEquals(OpenedDocument.Refused(sentence), document)
+        assertEquals(64 * 2048 + 1, read)
+    }
+
+    @Test
+    fun aDocumentThatTakesTooMuchMemoryIsASentence() {
+        start()
+        File(downloads, "report.txt").writeText("hello")
+        val uri = documents.document("report.txt")
+        val bundle = app.bundles.find("smol") ?: error("gone")
+        val document = DocumentReader(app) { throw OutOfMemoryError() }.read(uri, bundle) as OpenedDocument.Refused
+        assertTrue(document.sentence, "not enough free memory to read report.txt" in document.sentence)
     }
 
     @Test

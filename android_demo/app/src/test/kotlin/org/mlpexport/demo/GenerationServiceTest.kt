@@ -12,6 +12,7 @@ import org.junit.Test
 import org.mlpexport.core.AnswerEnd
 import org.robolectric.Robolectric
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.ShadowPowerManager
 
 class GenerationServiceTest : ChatScreenTest() {
     private fun work() {
@@ -51,6 +52,33 @@ class GenerationServiceTest : ChatScreenTest() {
         service.destroy()
     }
 
+    private fun wakeLock() = ShadowPowerManager.getLatestWakeLock()
+
+    @Test
+    fun theCpuStaysAwakeWhileThereIsWork() {
+        work()
+        assertNull(wakeLock())
+        val service = Robolectric.buildService(GenerationService::class.java).create().startCommand(0, 1)
+        assertTrue(wakeLock().isHeld)
+        engine.resume()
+        waitUntil("the end") { !app.models.busy }
+        assertFalse(wakeLock().isHeld)
+        service.destroy()
+    }
+
+    @Test
+    fun theCpuMaySleepWhenTheSystemEndsTheService() {
+        work()
+        val service = Robolectric.buildService(GenerationService::class.java).create().startCommand(0, 1)
+        service.get().onTimeout(1, 0)
+        assertTrue("the engine is still in a call", app.models.busy)
+        assertFalse(wakeLock().isHeld)
+        service.startCommand(0, 2)
+        assertTrue("started again before its end", wakeLock().isHeld)
+        service.destroy()
+        assertFalse(wakeLock().isHeld)
+    }
+
     @Test
     fun stopOfTheNotificationStops() {
         work()
@@ -70,6 +98,7 @@ class GenerationServiceTest : ChatScreenTest() {
         val id = shadowOf(service.get()).lastForegroundNotificationId
         assertEquals("the system demands a notification all the same", GenerationService.NOTIFICATION, id)
         assertTrue(shadowOf(service.get()).isStoppedBySelf)
+        assertFalse("nothing to stay awake for", wakeLock()?.isHeld ?: false)
         service.destroy()
     }
 

@@ -196,6 +196,7 @@ class ImportTest : ScreenTest() {
         assertTrue(app.library.import("smol") { source })
         waitUntil("progress") { (app.library.snapshot.importing?.total ?: 0) > 0 }
         assertShows(activity, "Importing smol")
+        assertShows(activity, "Keep the app open until the import is done.")
         screenshot(activity, "bundles-importing")
         assertFalse("one import at a time", app.library.import("other") { source })
         activity.requireViewById<View>(R.id.import_cancel).performClick()

@@ -50,6 +50,34 @@ class ModelHostTest : ChatScreenTest() {
     }
 
     @Test
+    fun unloadSaysWhenTheMemoryIsFree() {
+        val request = request(bundle("demo"))
+        engine.pause()
+        assertTrue(host.submit(request))
+        waitUntil("work") { engine.calls.isNotEmpty() }
+        var closed: Boolean? = null
+        host.unload { closed = Call.Close in engine.calls }
+        idle()
+        assertEquals("the engine is still in a call", null, closed)
+        engine.resume()
+        waitUntil("then") { closed != null }
+        assertEquals(true, closed)
+    }
+
+    @Test
+    fun nothingIsTakenWhileReserved() {
+        val request = request(bundle("demo"))
+        val first = host.reserve()
+        val second = host.reserve()
+        assertFalse(host.submit(request))
+        first.close()
+        assertFalse(host.submit(request))
+        assertEquals(ModelHost.State.Idle, host.state)
+        second.close()
+        assertTrue(answer(request) is ModelHost.State.Done)
+    }
+
+    @Test
     fun oneRequestAtATime() {
         val bundle = bundle("demo")
         engine.pause()

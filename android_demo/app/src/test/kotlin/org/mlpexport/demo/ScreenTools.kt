@@ -50,6 +50,13 @@ internal fun texts(root: View): List<String> = when {
 
 internal fun texts(activity: Activity) = texts(activity.window.decorView)
 
+/** Tells an Activity that was made anew how the request of the one before it ended. */
+@Suppress("DEPRECATION") // receiveResult wants the request to be of this very object
+internal fun decline(activity: Activity, requestCode: Int) {
+    shadowOf(activity).callOnActivityResult(requestCode, Activity.RESULT_CANCELED, null)
+    idle()
+}
+
 /** Texts of a conversation's bubbles, from top to bottom. */
 internal fun bubbles(activity: Activity): List<String> {
     val column = activity.findViewById<ViewGroup>(R.id.messages).getChildAt(0) as ViewGroup

@@ -3,6 +3,7 @@ package org.mlpexport.demo
 import android.app.Activity
 import android.content.ClipboardManager
 import android.content.Intent
+import android.net.Uri
 import android.os.Looper
 import android.view.View
 import android.widget.EditText
@@ -10,6 +11,7 @@ import android.widget.TextView
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.mlpexport.core.AnswerEnd
@@ -20,6 +22,7 @@ import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
+import java.io.File
 
 class TaskActivityTest : ScreenTest() {
     private var controller: ActivityController<TaskActivity>? = null
@@ -179,6 +182,98 @@ class TaskActivityTest : ScreenTest() {
         shadowOf(Looper.getMainLooper()).idle()
         assertEquals("Kept", turned.requireViewById<TextView>(R.id.task_result).text.toString())
     }
+
+    private fun result(activity: Activity) = activity.requireViewById<TextView>(R.id.task_result).text.toString()
+
+    @Test
+    fun anotherRequestDoesNotTakeTheAnswer() {
+        addModel()
+        app.engine.script("Kept", "<|im_end|>")
+        val activity = start(selected("Hello"))
+        tap(activity, R.id.task_formal)
+        waitForEnd(activity)
+        val statistics = activity.requireViewById<TextView>(R.id.task_statistics).text.toString()
+        assertTrue(statistics, statistics.startsWith("1 token · "))
+        val bundle = app.bundles.find("smol") ?: error("gone")
+        val other = ModelHost.Request(bundle, Task.ASK.turns("a", "b"), GenerationSettings(), "chat/1")
+        assertTrue(app.models.submit(other))
+        waitUntil("the other answer") { !app.models.busy }
+        assertEquals("Kept", result(activity))
+        val turned = controller?.recreate()?.get() ?: error("no screen")
+        idle()
+        assertEquals("Kept", result(turned))
+        assertEquals(statistics, turned.requireViewById<TextView>(R.id.task_statistics).text.toString())
+        assertTrue(isShown(turned, R.id.task_replace))
+        app.engine.script("Newer", "<|im_end|>")
+        tap(turned, R.id.task_shorter)
+        waitUntil("the next answer") { result(turned) == "Newer" }
+    }
+
+    private fun sharedFile(name: String, text: String? = null): Intent {
+        val downloads = File(app.cacheDir, "downloads").apply { mkdirs() }
+        text?.let { File(downloads, name).writeText(it) }
+        val uri = TestDocuments.install(downloads).document(name)
+        return Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_STREAM, uri)
+    }
+
+    @Test
+    fun aSharedFileIsRead() {
+        addModel()
+        val activity = start(sharedFile("notes.txt", "The sky is blue."))
+        waitUntil("the text") { "The sky is blue." in texts(activity) }
+        assertFalse(isShown(activity, R.id.task_problem))
+        tap(activity, R.id.task_summarize)
+        waitForEnd(activity)
+        assertTrue(prompts(), "The sky is blue.<|im_end|>" in prompts())
+    }
+
+    @Test
+    fun aSharedFileThatCannotBeReadIsASentence() {
+        addModel()
+        val activity = start(sharedFile("gone.txt"))
+        waitUntil("the sentence") { isShown(activity, R.id.task_problem) }
+        assertTrue(problem(activity), "gone.txt could not be read" in problem(activity))
+        tap(activity, R.id.task_formal)
+        assertFalse(app.models.busy)
+    }
+
+    @Test
+    fun aSharedFileOfManyBytesIsRefusedBeforeItsTokensAreCounted() {
+        addModel()
+        val activity = start(sharedFile("long.txt", "word ".repeat(30_000)))
+        waitUntil("the text") { texts(activity).any { it.startsWith("word ") } }
+        tap(activity, R.id.task_summarize)
+        waitUntil("the sentence") { isShown(activity, R.id.task_problem) }
+        assertTrue(problem(activity), "longer than 131 kB" in problem(activity))
+        assertTrue(app.engine.calls.isEmpty())
+    }
+
+    @Test
+    fun aPathIsNotReadForAnotherApp() {
+        addModel()
+        val own = File(app.filesDir, "checked.json").apply { writeText("private") }
+        val activity = start(Intent(Intent.ACTION_SEND).putExtra(Intent.EXTRA_STREAM, Uri.fromFile(own)))
+        assertTrue(problem(activity), "gave no text" in problem(activity))
+    }
+
+    @Test
+    fun aDeclinedLicenseIsNotAskedForAgainWhenThePhoneWasTurned() {
+        addModel(accepted = false)
+        val activity = start(shared("Hello"))
+        tap(activity, R.id.task_formal)
+        waitUntil("the license") { shadowOf(activity).peekNextStartedActivity() != null }
+        val request = shadowOf(activity).nextStartedActivityForResult
+        assertEquals("Robolectric counts it twice", LicenseActivity::class.java.name, next(activity))
+        val turned = controller?.recreate()?.get() ?: error("no screen")
+        idle()
+        assertNull("it is still there", shadowOf(turned).nextStartedActivity)
+        decline(turned, request.requestCode)
+        assertNull("declined", shadowOf(turned).nextStartedActivity)
+        tap(turned, R.id.task_formal)
+        assertEquals("asked again", LicenseActivity::class.java.name, next(turned))
+    }
+
+    private fun next(activity: Activity) = shadowOf(activity).nextStartedActivity?.component?.className
 
     @Test
     fun theLicenseComesFirst() {

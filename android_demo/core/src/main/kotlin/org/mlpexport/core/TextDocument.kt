@@ -17,6 +17,12 @@ sealed interface TextDocument {
         /** Far above what any context holds: about 2 million tokens. */
         const val MOST_BYTES = 8L shl 20
 
+        // More than any usual token has on average, even of runs of spaces or dashes.
+        private const val BYTES_PER_TOKEN = 64L
+
+        /** A text of more bytes does not fit [context] tokens: known without counting, which takes memory. */
+        fun mostBytes(context: Int) = minOf(MOST_BYTES, BYTES_PER_TOKEN * context)
+
         /** [bytes] as text; only UTF-8 is taken, as a guess at another encoding would go to the model unseen. */
         fun read(bytes: ByteArray, mostBytes: Long = MOST_BYTES): TextDocument {
             if (bytes.size > mostBytes) return Refused(Problem.TOO_BIG, bytes.size.toLong())

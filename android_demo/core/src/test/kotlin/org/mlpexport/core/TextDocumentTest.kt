@@ -19,6 +19,13 @@ class TextDocumentTest {
     }
 
     @Test
+    fun `a context's bytes`() {
+        assertEquals(131_072L, TextDocument.mostBytes(2048))
+        assertEquals(TextDocument.MOST_BYTES, TextDocument.mostBytes(131_072))
+        assertEquals(TextDocument.MOST_BYTES, TextDocument.mostBytes(Int.MAX_VALUE))
+    }
+
+    @Test
     fun `nothing in it`() {
         for (empty in listOf("", " \r\n\t ", "\uFEFF")) {
             assertEquals(Refused(Problem.EMPTY, 0), TextDocument.read(empty.toByteArray()))

@@ -2,7 +2,9 @@ package org.mlpexport.demo.engine
 
 import org.mlpexport.core.Bundle
 import java.io.File
+import java.io.IOException
 import java.security.MessageDigest
+import java.util.zip.ZipFile
 
 /**
  * Files in which XNNPACK keeps its packed weights, so that a later load maps them instead of packing again: about as
@@ -11,9 +13,19 @@ import java.security.MessageDigest
  * It takes a runtime that was built with `src/main/cpp/packed_weights_jni.cpp`. Stock runtimes have no such function:
  * then [use] is false and weights are packed at each load. A file is named after the hashes of the program and of the
  * runtime, because XNNPACK adds nothing to a file that another model wrote. [folder] is one that is not backed up.
+ *
+ * Where the installer leaves libraries in the APK (extractNativeLibs=false) there is no [runtimeLibrary]: then the
+ * checksum and the size of its entry in [apks], for the first of [abis] that is in there, stand for it.
  */
-class PackedWeights(private val folder: File, private val runtimeLibrary: File) {
-    private val runtime by lazy { if (runtimeLibrary.isFile) sha256(runtimeLibrary).take(HASH) else "unknown" }
+class PackedWeights(
+    private val folder: File,
+    private val runtimeLibrary: File,
+    private val apks: List<File> = emptyList(),
+    private val abis: List<String> = emptyList(),
+) {
+    private val runtime by lazy {
+        if (runtimeLibrary.isFile) sha256(runtimeLibrary).take(HASH) else runtimeInApk() ?: "unknown"
+    }
 
     /** Lets the loads that follow keep the packed weights of [bundle]. */
     fun use(bundle: Bundle): Boolean {
@@ -36,6 +48,16 @@ class PackedWeights(private val folder: File, private val runtimeLibrary: File) 
     fun deleteAllBut(bundles: Collection<Bundle>) {
         val kept = bundles.map(::program).toSet()
         folder.listFiles().orEmpty().filter { it.name.substringBefore('-') !in kept }.forEach(File::delete)
+    }
+
+    private fun runtimeInApk(): String? = abis.firstNotNullOfOrNull { abi ->
+        apks.firstNotNullOfOrNull { entry(it, "lib/$abi/${runtimeLibrary.name}") }
+    }
+
+    private fun entry(apk: File, name: String): String? = try {
+        ZipFile(apk).use { zip -> zip.getEntry(name)?.let { "%08x%x".format(null, it.crc, it.size) } }
+    } catch (_: IOException) {
+        null
     }
 
     private fun file(bundle: Bundle) = File(folder, "${program(bundle)}-$runtime")
