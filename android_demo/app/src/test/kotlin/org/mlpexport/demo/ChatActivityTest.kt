@@ -20,6 +20,7 @@ import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.mlpexport.core.AnswerEnd
+import org.mlpexport.core.Bundle as ModelBundle
 import org.mlpexport.core.ConversationStore
 import org.mlpexport.core.EngineFailure
 import org.mlpexport.core.FakeEngine.Call
@@ -578,14 +579,14 @@ class ChatActivityTest : ChatScreenTest() {
     fun anOldConversationDoesNotLeadPastAPhoneThatDoesNotRunIt() {
         TestBundles.writeQnn(app.root, "demo", soc = "sm8750")
         val manifest = requireNotNull(app.bundles.find("demo")).manifest
-        val reasons = deviceFit(manifest, TestBundles.S24.forBackend("qnn")).reasons
+        val reasons = deviceFit(manifest, TestBundles.S24.forBackend(manifest.backend)).reasons
         assertTrue("$reasons", reasons.isNotEmpty())
         assertRefused { activity -> reasons.joinToString(" ") { activity.sentence(it) } }
     }
 
     @Test
     fun whatIsAskedBeforeTheStorageWasLookedAtIsAnsweredThen() {
-        val bundle = requireNotNull(app.bundles.find("demo"))
+        val bundle = ModelBundle.open(File(app.root, "demo"))
         HashLedger(File(app.filesDir, "checked.json")).record(bundle, wrong = null) // by an earlier process
         app.licenses.accept(bundle)
         app.looking = CountDownLatch(1)
