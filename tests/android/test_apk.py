@@ -96,6 +96,7 @@ def test_compressed_libraries_are_extracted(project: Project, runtime: packaging
         "libQnnHtp.so": b"v2.49.40.260810104044",
         "libQnnSystem.so": b"v2.49.40.260810104044",
         "libQnnHtpV75Skel.so": b"",
+        "libQnnHtpV75Stub.so": b"",
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
@@ -112,6 +113,11 @@ def test_compressed_libraries_are_extracted(project: Project, runtime: packaging
 def test_qualcomms_libraries_of_two_releases_are_refused(runtime: packaging.Runtime, tmp_path: Path) -> None:
     (tmp_path / "libQnnHtp.so").write_bytes(b"\0v2.49.40.260810104044\0")
     (tmp_path / "libQnnSystem.so").write_bytes(b"\0v2.37.0.250724175447\0")
+    (tmp_path / "libQnnHtpV75Stub.so").touch()
+    (tmp_path / "libQnnHtpV79Skel.so").touch()
+    with pytest.raises(InputError, match=r"has no pair of libQnnHtpV75Stub\.so and libQnnHtpV75Skel\.so"):
+        packaging.add_qnn_libraries(runtime, tmp_path, tmp_path / "out")
+    (tmp_path / "libQnnHtpV75Skel.so").touch()
     with pytest.raises(
         InputError, match=r"mixes releases of QAIRT: libQnnHtp\.so 2\.49\.40, libQnnSystem\.so 2\.37\.0"
     ):
