@@ -21,9 +21,15 @@ class DeviceInfoTest : ScreenTest() {
     }
 
     @Test
-    fun theClassesTellTheRuntimesVersionWhereTheBuildDoesNot() {
-        val device = DeviceInfo(app) { emptyArray() }.read()
-        assertEquals("LlmModule of react-native-executorch 0.9.3", "1.3", device.runtimes["executorch"])
+    fun theBuildTellsTheRuntimesVersionOrElseItsClassesDo() {
+        val told = shadowOf(app.packageManager).getInternalMutablePackageInfo(app.packageName).applicationInfo
+        val version = "org.mlpexport.runtime.executorch"
+        told?.metaData?.putString(version, "1.5.2")
+        assertEquals("1.5.2", DeviceInfo(app) { emptyArray() }.read().runtimes["executorch"])
+        told?.metaData?.remove(version)
+        val byClasses = DeviceInfo(app) { emptyArray() }.read().runtimes["executorch"]
+        // react-native-executorch 0.9.3's, which is here, and the AAR that Gradle takes
+        assertTrue("$byClasses", byClasses in setOf("1.3", "1.4"))
     }
 
     @Test
