@@ -1,6 +1,5 @@
 package org.mlpexport.demo
 
-import android.app.AlertDialog
 import android.content.ClipData
 import android.content.ClipboardManager
 import android.content.Context
@@ -399,14 +398,7 @@ class ChatActivity : Screen(), MessageList.Listener, ChatBanners.Ways {
 
     override fun onChanged() = render()
 
-    override fun onStatistics(message: ChatMessage) {
-        val statistics = message.statistics ?: return
-        AlertDialog.Builder(this)
-            .setTitle(R.string.statistics)
-            .setMessage(texts.details(statistics))
-            .setPositiveButton(R.string.close, null)
-            .show()
-    }
+    override fun onStatistics(message: ChatMessage) = statisticsDialog(message, texts)
 
     override fun onEarlier() {
         shownFrom = maxOf(0, shownFrom - PAGE)

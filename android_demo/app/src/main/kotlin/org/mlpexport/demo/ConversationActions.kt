@@ -9,11 +9,12 @@ import android.view.WindowManager
 import android.widget.EditText
 import android.widget.FrameLayout
 import android.widget.Toast
+import org.mlpexport.core.ChatMessage
 import org.mlpexport.core.Conversation
 import java.io.FileNotFoundException
 import java.io.IOException
 
-// What both the chat and the list do with a conversation.
+// What several screens do with a conversation or a message.
 
 /** A Binder transaction holds a megabyte, and a character is two bytes. */
 private const val MOST_SHARED = 200_000
@@ -105,4 +106,14 @@ private fun Screen.changing(change: () -> Unit): Boolean = try {
 } catch (problem: IOException) {
     Toast.makeText(this, getString(R.string.store_failed, problem.message), Toast.LENGTH_LONG).show()
     false
+}
+
+/** All figures of an answer; nothing for a message without. */
+fun Screen.statisticsDialog(message: ChatMessage, texts: ConversationTexts) {
+    val statistics = message.statistics ?: return
+    AlertDialog.Builder(this)
+        .setTitle(R.string.statistics)
+        .setMessage(texts.details(statistics))
+        .setPositiveButton(R.string.close, null)
+        .show()
 }

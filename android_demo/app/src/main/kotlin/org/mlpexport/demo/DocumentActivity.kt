@@ -1,6 +1,5 @@
 package org.mlpexport.demo
 
-import android.app.AlertDialog
 import android.content.ActivityNotFoundException
 import android.content.ClipData
 import android.content.ClipboardManager
@@ -292,14 +291,7 @@ class DocumentActivity : Screen(), MessageList.Listener {
 
     override fun onGoOn() = Unit
 
-    override fun onStatistics(message: ChatMessage) {
-        val statistics = message.statistics ?: return
-        AlertDialog.Builder(this)
-            .setTitle(R.string.statistics)
-            .setMessage(texts.details(statistics))
-            .setPositiveButton(R.string.close, null)
-            .show()
-    }
+    override fun onStatistics(message: ChatMessage) = statisticsDialog(message, texts)
 
     override fun onEarlier() = Unit
 

@@ -28,9 +28,13 @@ data class Bundle(val folder: File, val manifest: Manifest) {
         var done = 0L
         for ((name, entry) in manifest.files) {
             val found =
-                sha256(File(folder, name)) { bytes ->
-                    done += bytes
-                    progress(done, total)
+                try {
+                    sha256(File(folder, name)) { bytes ->
+                        done += bytes
+                        progress(done, total)
+                    }
+                } catch (exception: IOException) {
+                    throw BundleException(BundleProblem.UNREADABLE, "$name: ${exception.message}")
                 }
             if (found != entry.sha256) throw BundleException(BundleProblem.WRONG_HASH, name)
         }
@@ -79,25 +83,20 @@ private fun checkFile(file: File, entry: FileEntry) {
 
 private fun isLink(file: File) = Files.isSymbolicLink(file.toPath())
 
-/** The file's sha256 in hexadecimal; [read] gets the number of bytes of each step. */
-private fun sha256(file: File, read: (Int) -> Unit): String {
+/** The file's sha256 in hexadecimal; [read] gets the number of bytes of each step. Throws IOException. */
+fun sha256(file: File, read: (Int) -> Unit = {}): String {
     val digest = MessageDigest.getInstance("SHA-256")
-    try {
-        file.inputStream().use { input ->
-            val buffer = ByteArray(BUFFER_BYTES)
-            while (true) {
-                val count = input.read(buffer)
-                if (count < 0) break
-                digest.update(buffer, 0, count)
-                read(count)
-            }
+    file.inputStream().use { input ->
+        val buffer = ByteArray(BUFFER_BYTES)
+        while (true) {
+            val count = input.read(buffer)
+            if (count < 0) break
+            digest.update(buffer, 0, count)
+            read(count)
         }
-    } catch (exception: IOException) {
-        throw BundleException(BundleProblem.UNREADABLE, "${file.name}: ${exception.message}")
     }
     return digest.digest().joinToString("") { "%02x".format(it) }
 }
-
 
 /** Why a folder is no bundle that can be used. The app has a sentence for each; [detail] names file, key or number. */
 class BundleException(val problem: BundleProblem, val detail: String) : Exception("$problem: $detail")

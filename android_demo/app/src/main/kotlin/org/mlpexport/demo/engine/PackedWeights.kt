@@ -1,9 +1,9 @@
 package org.mlpexport.demo.engine
 
 import org.mlpexport.core.Bundle
+import org.mlpexport.core.sha256
 import java.io.File
 import java.io.IOException
-import java.security.MessageDigest
 import java.util.zip.ZipFile
 
 /**
@@ -72,13 +72,4 @@ class PackedWeights(
     private companion object {
         const val HASH = 32 // hexadecimal digits; the whole path may have 255 bytes
     }
-}
-
-private fun sha256(file: File): String {
-    val digest = MessageDigest.getInstance("SHA-256")
-    file.inputStream().use { input ->
-        val buffer = ByteArray(1 shl 16)
-        generateSequence { input.read(buffer).takeIf { it >= 0 } }.forEach { digest.update(buffer, 0, it) }
-    }
-    return digest.digest().joinToString("") { "%02x".format(it) }
 }
