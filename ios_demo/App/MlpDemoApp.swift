@@ -1,0 +1,9 @@
+import MlpCore
+import SwiftUI
+
+@main
+struct MlpDemoApp: App {
+  var body: some Scene {
+    WindowGroup { Text(text("app.name")) }
+  }
+}

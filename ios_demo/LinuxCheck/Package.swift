@@ -1,0 +1,22 @@
+// swift-tools-version: 6.0
+import PackageDescription
+
+// The app's own sources (App, Engine: links), built against stand-ins of Apple's and ExecuTorch's modules, on Linux.
+// The stand-ins repeat public declarations by hand: they show that the app is consistent, not that Apple's SDK agrees.
+let package = Package(
+  name: "LinuxCheck",
+  dependencies: [.package(path: "../MlpCore")],
+  targets: [
+    .target(name: "ExecuTorch"),
+    .target(name: "ExecuTorchLLM"),
+    .target(name: "SwiftUI"),
+    .target(
+      name: "MlpDemo",
+      dependencies: ["ExecuTorch", "ExecuTorchLLM", "SwiftUI", .product(name: "MlpCore", package: "MlpCore")],
+      swiftSettings: [.swiftLanguageMode(.v5)]),  // as in the Xcode project
+    .testTarget(
+      name: "EngineTests",
+      dependencies: ["MlpDemo", "ExecuTorchLLM", .product(name: "MlpFixtures", package: "MlpCore")],
+      swiftSettings: [.swiftLanguageMode(.v5)]),
+  ]
+)

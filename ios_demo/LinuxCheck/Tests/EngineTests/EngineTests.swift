@@ -1,0 +1,5 @@
+import XCTest
+
+@testable import MlpDemo
+
+final class EngineTests: XCTestCase {}

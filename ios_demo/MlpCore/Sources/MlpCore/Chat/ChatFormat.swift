@@ -1,0 +1,36 @@
+public enum Role: String, Sendable, CaseIterable { case system, user, assistant }
+
+/// One turn as the model sees it.
+public struct Turn: Equatable, Sendable {
+  public var role: Role
+  public var content: String
+
+  public init(_ role: Role, _ content: String) {
+    self.role = role
+    self.content = content
+  }
+}
+
+/// A chat template as strings: `chat` of the manifest. `ChatFormat.compose` of mlp_export/chat.py is the reference.
+public struct ChatFormat: Equatable, Sendable {
+  public var bos: String
+  public var systemPrefix: String?
+  public var systemSuffix: String?
+  public var userPrefix: String
+  public var userSuffix: String
+  public var assistantPrefix: String
+  public var assistantSuffix: String
+  public var defaultSystem: String?
+  public var trim: Bool
+  public var stop: [String]
+
+  public var takesSystem: Bool { systemPrefix != nil && systemSuffix != nil }
+
+  /// What the template renders; with `generate`, up to where the assistant is to speak. Turns whose index and content
+  /// are in `asAnswered` are not trimmed: the model wrote them so.
+  ///
+  /// Throws `PromptError` for a system message where the template takes none.
+  public func compose(
+    _ turns: [Turn], generate: Bool = true, asAnswered: [Int: String] = [:]
+  ) throws -> String { fatalError("skeleton") }
+}
