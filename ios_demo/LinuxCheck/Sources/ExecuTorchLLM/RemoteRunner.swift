@@ -73,7 +73,7 @@ public final class RemoteRunner: NativeRunner {
     try finish()
   }
 
-  public func generate(_ prompt: String, _ settings: GenerationSettings, piece: ([UInt8]) -> Void) throws {
+  public func generate(_ prompt: String, _ settings: RunnerSettings, piece: ([UInt8]) -> Void) throws {
     try connection.send(
       Request(
         call: "generate", prompt: prompt, echo: settings.isEchoEnabled, max_new_tokens: settings.maximumNewTokens,

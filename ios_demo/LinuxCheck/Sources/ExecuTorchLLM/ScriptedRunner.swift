@@ -5,7 +5,7 @@ import Foundation
 public final class ScriptedRunner: NativeRunner {
   public struct Call: Equatable {
     public var prompt: String
-    public var settings: GenerationSettings
+    public var settings: RunnerSettings
     public var position: Int  // of the KV cache, before the call
   }
 
@@ -37,7 +37,7 @@ public final class ScriptedRunner: NativeRunner {
     if let loadError { throw loadError }
   }
 
-  public func generate(_ prompt: String, _ settings: GenerationSettings, piece: ([UInt8]) -> Void) throws {
+  public func generate(_ prompt: String, _ settings: RunnerSettings, piece: ([UInt8]) -> Void) throws {
     calls.append(Call(prompt: prompt, settings: settings, position: position))
     guard !prompt.isEmpty else { throw failure(2) }  // InvalidState: nothing was prefilled by other means
     if settings.isEchoEnabled { piece(Array(prompt.utf8)) }

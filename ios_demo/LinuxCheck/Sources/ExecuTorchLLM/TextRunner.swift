@@ -8,13 +8,13 @@ public protocol NativeRunner: AnyObject {
   func load() throws
 
   /// Calls `piece` with the bytes of each token. Throws NSError.
-  func generate(_ prompt: String, _ settings: GenerationSettings, piece: ([UInt8]) -> Void) throws
+  func generate(_ prompt: String, _ settings: RunnerSettings, piece: ([UInt8]) -> Void) throws
   func stop()
   func reset()
 }
 
 /// A copy of a `Config`.
-public struct GenerationSettings: Equatable {
+public struct RunnerSettings: Equatable {
   public var isEchoEnabled: Bool
   public var maximumNewTokens: Int
   public var isWarming: Bool
@@ -61,7 +61,7 @@ public class TextRunner: NSObject {
 
   public func generate(_ prompt: String, _ config: Config, tokenCallback: ((String) -> Void)?) throws {
     try load()
-    try runner.generate(prompt, GenerationSettings(config)) { bytes in
+    try runner.generate(prompt, RunnerSettings(config)) { bytes in
       // `@(token.c_str())`: ends at a zero; what is no UTF-8 becomes nil, which Swift takes for an empty string.
       let text = String(validating: bytes.prefix { $0 != 0 }, as: UTF8.self)
       tokenCallback?(text ?? "")

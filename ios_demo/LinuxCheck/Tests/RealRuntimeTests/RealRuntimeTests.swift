@@ -14,7 +14,7 @@ final class RealRuntimeTests: XCTestCase {
   private var real: ModelBundle!
   private var tiny: ModelBundle!
   private var answers: [String: String] = [:]
-  private let greedy = MlpCore.GenerationSettings(maxNewTokens: 64)
+  private let greedy = GenerationSettings(maxNewTokens: 64)
 
   override func setUpWithError() throws {
     let environment = ProcessInfo.processInfo.environment
@@ -70,7 +70,7 @@ final class RealRuntimeTests: XCTestCase {
 
   func testLimitOfTokensEndsAnAnswerAndTheNextTurnContinuesItExactly() throws {
     let first = [user("Tell me about rivers.")]
-    let twelve = MlpCore.GenerationSettings(maxNewTokens: 12)
+    let twelve = GenerationSettings(maxNewTokens: 12)
     let one = try session(real)
     let cut = try one.answer(first, twelve, Steps())
     XCTAssertEqual(cut.end, .maxTokens)
