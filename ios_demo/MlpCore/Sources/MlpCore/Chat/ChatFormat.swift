@@ -32,5 +32,28 @@ public struct ChatFormat: Equatable, Sendable {
   /// Throws `PromptError` for a system message where the template takes none.
   public func compose(
     _ turns: [Turn], generate: Bool = true, asAnswered: [Int: String] = [:]
-  ) throws -> String { fatalError("skeleton") }
+  ) throws -> String {
+    var text = bos
+    if let defaultSystem, turns.first?.role != .system { try append(Turn(.system, defaultSystem), trim, to: &text) }
+    for (index, turn) in turns.enumerated() {
+      let isAsAnswered = asAnswered[index].map { $0.utf8.elementsEqual(turn.content.utf8) } ?? false
+      try append(turn, trim && !isAsAnswered, to: &text)
+    }
+    if generate { text += assistantPrefix }
+    return text
+  }
+
+  private func append(_ turn: Turn, _ trims: Bool, to text: inout String) throws {
+    let (prefix, suffix): (String, String)
+    switch turn.role {
+    case .system:
+      guard let systemPrefix, let systemSuffix else { throw PromptError(.noSystemRole) }
+      (prefix, suffix) = (systemPrefix, systemSuffix)
+    case .user: (prefix, suffix) = (userPrefix, userSuffix)
+    case .assistant: (prefix, suffix) = (assistantPrefix, assistantSuffix)
+    }
+    text += prefix
+    text += trims ? turn.content.trimmed(\.isPythonSpace) : turn.content
+    text += suffix
+  }
 }
