@@ -24,6 +24,22 @@ public struct ChatFormat: Equatable, Sendable {
   public var trim: Bool
   public var stop: [String]
 
+  public init(
+    bos: String, systemPrefix: String?, systemSuffix: String?, userPrefix: String, userSuffix: String,
+    assistantPrefix: String, assistantSuffix: String, defaultSystem: String?, trim: Bool, stop: [String]
+  ) {
+    self.bos = bos
+    self.systemPrefix = systemPrefix
+    self.systemSuffix = systemSuffix
+    self.userPrefix = userPrefix
+    self.userSuffix = userSuffix
+    self.assistantPrefix = assistantPrefix
+    self.assistantSuffix = assistantSuffix
+    self.defaultSystem = defaultSystem
+    self.trim = trim
+    self.stop = stop
+  }
+
   public var takesSystem: Bool { systemPrefix != nil && systemSuffix != nil }
 
   /// What the template renders; with `generate`, up to where the assistant is to speak. Turns whose index and content
