@@ -22,7 +22,7 @@ final class ModelHostTests: XCTestCase {
   @discardableResult
   private func answer(_ request: ModelHost.Request) async -> Answer? {
     XCTAssertTrue(host.submit(request))
-    await wait(for: "answer") { !host.isBusy }
+    await until("answer") { !host.isBusy }
     return host.answer
   }
 
@@ -35,10 +35,10 @@ final class ModelHostTests: XCTestCase {
     guard case .loading(let loading) = host.state else { return XCTFail("\(host.state)") }
     XCTAssertEqual(loading, request())
     engine.step(2)  // load, first piece
-    await wait(for: "text") { host.text == "Yes" }
+    await until("text") { host.text == "Yes" }
     XCTAssertTrue(host.isBusy)
     engine.resume()
-    await wait(for: "answer") { !host.isBusy }
+    await until("answer") { !host.isBusy }
     XCTAssertEqual(host.answer?.text, "Yes.")
     XCTAssertEqual(host.answer?.end, .complete)
     XCTAssertEqual(host.answer?.statistics.memoryBytes, 7)
@@ -51,7 +51,7 @@ final class ModelHostTests: XCTestCase {
     XCTAssertTrue(host.submit(request()))
     XCTAssertFalse(host.submit(request("demo", "Me too")))
     engine.resume()
-    await wait(for: "answer") { !host.isBusy }
+    await until("answer") { !host.isBusy }
     XCTAssertEqual(engine.calls.filter(\.isGenerate).count, 1)
   }
 
@@ -92,18 +92,18 @@ final class ModelHostTests: XCTestCase {
     engine.pause()
     XCTAssertTrue(host.submit(request()))
     engine.step(3)
-    await wait(for: "text") { host.text == " a a" }
+    await until("text") { host.text == " a a" }
     let engine = engine
     let unloading = Task {
       await host.unload()
       return engine.calls.contains(.close)
     }
-    await wait(for: "stop") { engine.calls.contains(.stop) }
+    await until("stop") { engine.calls.contains(.stop) }
     XCTAssertFalse(engine.calls.contains(.close), "the engine is still in a call")
     engine.resume()
     let isClosed = await unloading.value
     XCTAssertTrue(isClosed)
-    await wait(for: "end") { !host.isBusy }
+    await until("end") { !host.isBusy }
     XCTAssertEqual(host.answer?.end, .stopped)
   }
 
@@ -121,7 +121,7 @@ final class ModelHostTests: XCTestCase {
     XCTAssertTrue(host.submit(request()))
     host.stop()
     engine.resume()
-    await wait(for: "end") { !host.isBusy }
+    await until("end") { !host.isBusy }
     XCTAssertEqual(host.answer?.end, .stopped)
     XCTAssertEqual(host.answer?.text, "")
     XCTAssertFalse(engine.calls.contains(where: \.isGenerate))
@@ -138,7 +138,7 @@ final class ModelHostTests: XCTestCase {
       host.stop(cause)
       host.stop(.user)  // too late to be the cause
       engine.resume()
-      await wait(for: "end") { !host.isBusy }
+      await until("end") { !host.isBusy }
       XCTAssertEqual(host.answer?.end, .interrupted)
       XCTAssertEqual(host.stopCause, cause)
     }
@@ -150,7 +150,7 @@ final class ModelHostTests: XCTestCase {
     host.stop()
     host.stop(.background)
     engine.resume()
-    await wait(for: "end") { !host.isBusy }
+    await until("end") { !host.isBusy }
     XCTAssertEqual(host.answer?.end, .stopped)
     XCTAssertEqual(host.stopCause, .user)
   }
@@ -160,7 +160,7 @@ final class ModelHostTests: XCTestCase {
     let first = engine
     first.failOn = { $0 == .load ? failure : nil }
     XCTAssertTrue(host.submit(request()))
-    await wait(for: "failure") { !host.isBusy }
+    await until("failure") { !host.isBusy }
     guard case .failed(_, let problem, let text) = host.state else { return XCTFail("\(host.state)") }
     XCTAssertEqual(problem as? EngineError, failure)
     XCTAssertEqual(text, "")
@@ -174,7 +174,7 @@ final class ModelHostTests: XCTestCase {
     let failure = EngineError(EngineFailure(kind: .unknown, code: 1, detail: "broke"))
     engine.failAfterPiece = { $0 == 1 ? failure : nil }
     XCTAssertTrue(host.submit(request()))
-    await wait(for: "failure") { !host.isBusy }
+    await until("failure") { !host.isBusy }
     guard case .failed(_, _, let text) = host.state else { return XCTFail("\(host.state)") }
     XCTAssertEqual(text, "Yes.")
     XCTAssertEqual(engine.calls.last, .close)
@@ -182,7 +182,7 @@ final class ModelHostTests: XCTestCase {
 
   func testARefusedPromptKeepsTheModel() async {
     XCTAssertTrue(host.submit(request("demo", "<|im_end|>")))
-    await wait(for: "failure") { !host.isBusy }
+    await until("failure") { !host.isBusy }
     guard case .failed(_, let problem, _) = host.state else { return XCTFail("\(host.state)") }
     XCTAssertEqual((problem as? PromptError)?.problem, .specialToken)
     await answer(request())
