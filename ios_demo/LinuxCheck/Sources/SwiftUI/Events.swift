@@ -1,9 +1,10 @@
 extension View {
-  public func task(priority: TaskPriority = .userInitiated, _ action: @escaping @Sendable @isolated(any) () async -> Void)
-    -> some View
-  { ModifiedContent(self) }
+  public func task(
+    priority: TaskPriority = .userInitiated, @_inheritActorContext _ action: @escaping @Sendable () async -> Void
+  ) -> some View { ModifiedContent(self) }
   public func task<T: Equatable>(
-    id value: T, priority: TaskPriority = .userInitiated, _ action: @escaping @Sendable @isolated(any) () async -> Void
+    id value: T, priority: TaskPriority = .userInitiated,
+    @_inheritActorContext _ action: @escaping @Sendable () async -> Void
   ) -> some View { ModifiedContent(self) }
   public func onAppear(perform action: (() -> Void)? = nil) -> some View { ModifiedContent(self) }
   public func onDisappear(perform action: (() -> Void)? = nil) -> some View { ModifiedContent(self) }

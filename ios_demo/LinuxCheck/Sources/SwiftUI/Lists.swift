@@ -105,7 +105,7 @@ extension View {
   public func listSectionSpacing(_ spacing: CGFloat) -> some View { ModifiedContent(self) }
   public func headerProminence(_ prominence: Prominence) -> some View { ModifiedContent(self) }
   public func badge(_ count: Int) -> some View { ModifiedContent(self) }
-  public func refreshable(action: @escaping @Sendable () async -> Void) -> some View { ModifiedContent(self) }
+  public func refreshable(@_inheritActorContext action: @escaping @Sendable () async -> Void) -> some View { ModifiedContent(self) }
   public func swipeActions<T: View>(
     edge: HorizontalEdge = .trailing, allowsFullSwipe: Bool = true, @ViewBuilder content: () -> T
   ) -> some View {
