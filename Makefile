@@ -47,12 +47,12 @@ apk:
 
 # The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model. Then the
 # same engine on the arm64 libraries, emulated, and what is in the APK.
-ANDROID_BUNDLES := build/android/bundles
+APP_BUNDLES := build/app-bundles
 
 test-android: venv
 	$(BIN)/python -m android_demo.tools fetch tests arm64
-	OMP_NUM_THREADS=1 $(BIN)/python tests/android/bundles.py $(ANDROID_BUNDLES)
-	$(BIN)/python -m android_demo.tools test --bundles $(ANDROID_BUNDLES)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/app_bundles.py $(APP_BUNDLES)
+	$(BIN)/python -m android_demo.tools test --bundles $(APP_BUNDLES)
 	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -r s tests/android
 
 lint: venv

@@ -18,5 +18,10 @@ let package = Package(
       name: "EngineTests",
       dependencies: ["MlpDemo", "ExecuTorchLLM", .product(name: "MlpFixtures", package: "MlpCore")],
       swiftSettings: [.swiftLanguageMode(.v5)]),
+    // On ExecuTorch's own runner, which ios_demo/tools/text_runner.py serves.
+    .testTarget(
+      name: "RealRuntimeTests",
+      dependencies: ["MlpDemo", "ExecuTorchLLM", .product(name: "MlpCore", package: "MlpCore")],
+      swiftSettings: [.swiftLanguageMode(.v5)]),
   ]
 )
