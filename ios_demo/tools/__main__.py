@@ -6,14 +6,14 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ios_demo.tools import toolchain
 from ios_demo.tools.checks import check_all, lint
 from ios_demo.tools.common import BUILD, CACHE, DEMO, ROOT
 from ios_demo.tools.mutants import MUTANTS, Verdict, read_mutants, run_mutants
-from ios_demo.tools.swift_tests import PACKAGES, Outcome, Package
+from ios_demo.tools.swift_tests import PACKAGES, Outcome, Package, real_runtime
 from ios_demo.tools.toolchain import Toolchain
 from mlp_export.errors import MissingError, MlpExportError, UsageError
 
@@ -31,10 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tree", type=Path, help="a Debian tree with Swift that is there already")
     parser.add_argument("--build", type=Path, default=BUILD, help="folder of what is built (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("all", help="checks, format, tests and mutants; the checks alone where Swift cannot be had")
+    command = commands.add_parser("all", help="checks, format, tests, mutants; the checks alone where Swift is missing")
+    command.add_argument(
+        "--bundles", type=Path, help=(bundles := "what tests/app_bundles.py made: run the real runtime")
+    )
     command = commands.add_parser("test", help="run the XCTests")
     command.add_argument("packages", nargs="*", metavar="PACKAGE", help=f"some of: {' '.join(PACKAGES)} (all)")
     command.add_argument("--only", action="append", default=[], metavar="TEST", help="this Class, or Class/test, only")
+    command.add_argument("--bundles", type=Path, help=bundles)
     commands.add_parser("lint", help="Swift's formatter as a linter")
     commands.add_parser("check", help="the project file, property lists, assets and texts; needs no Swift")
     command = commands.add_parser("mutants", help="break the code in known ways: the tests have to notice")
@@ -61,7 +65,7 @@ def _all(options: argparse.Namespace) -> int:
         print(f"checks: {len(problems)} problems; SKIPPED all that needs Swift: {error.message}")
         return 1 if problems else 0
     findings = _shown("format", lint(swift))
-    outcomes = [_tested(name, swift, options, []) for name in PACKAGES]
+    outcomes = _tested(PACKAGES, swift, options, [])
     failed = [outcome for outcome in outcomes if not outcome.succeeded]
     # Tests that fail anyway would kill each mutant.
     verdicts = [] if failed else _tried(swift, options, [])
@@ -76,7 +80,7 @@ def _test(options: argparse.Namespace) -> int:
     if unknown := set(options.packages) - set(PACKAGES):
         raise UsageError(f"there is no package {', '.join(sorted(unknown))}", f"known are {', '.join(PACKAGES)}")
     swift = _toolchain(options)
-    outcomes = [_tested(name, swift, options, options.only) for name in options.packages or PACKAGES]
+    outcomes = _tested(options.packages or PACKAGES, swift, options, options.only)
     print(*outcomes, sep="\n")
     return 0 if all(outcome.succeeded for outcome in outcomes) else 1
 
@@ -102,11 +106,22 @@ def _swift(options: argparse.Namespace) -> int:
 
 
 def _toolchain(options: argparse.Namespace) -> Toolchain:
-    return toolchain.find(options.cache, options.tree, [*{ROOT, options.build.resolve()}])
+    folders = [options.build.resolve()]
+    folders[0].mkdir(parents=True, exist_ok=True)
+    if bundles := getattr(options, "bundles", None):
+        if not (bundles / "real/manifest.json").is_file():
+            raise UsageError(f"{bundles} has no bundle `real`", "`python tests/app_bundles.py FOLDER` exports it")
+        folders.append(bundles.resolve())
+    outside = [folder for folder in folders if ROOT not in folder.parents]
+    return toolchain.find(options.cache, options.tree, [ROOT, *outside])
 
 
-def _tested(name: str, swift: Toolchain, options: argparse.Namespace, only: Sequence[str]) -> Outcome:
-    return Package(name, swift, DEMO, options.build.resolve()).test(only)
+def _tested(names: Iterable[str], swift: Toolchain, options: argparse.Namespace, only: Sequence[str]) -> list[Outcome]:
+    build = options.build.resolve()
+    if not options.bundles:
+        return [Package(name, swift, DEMO, build).test(only) for name in names]
+    with real_runtime(options.bundles.resolve(), build / "runner") as variables:
+        return [Package(name, swift, DEMO, build, variables).test(only) for name in names]
 
 
 def _tried(swift: Toolchain, options: argparse.Namespace, names: Sequence[str]) -> list[Verdict]:

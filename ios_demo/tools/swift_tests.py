@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ios_demo.tools.common import BUILD, DEMO, ROOT, run, show
+from ios_demo.tools.common import BUILD, DEMO, ROOT, CheckError, run, show
 from ios_demo.tools.toolchain import Toolchain
 
 # Name -> folder of the package
 PACKAGES = {"core": "MlpCore", "app": "LinuxCheck"}
+RUNNER = Path(__file__).with_name("text_runner.py")
 _STATE = re.compile(r"^Test Case '(?P<test>.+)' (?P<state>started|passed|failed|skipped)\b", re.M)
 
 
@@ -58,6 +61,7 @@ class Package:
     toolchain: Toolchain
     demo: Path = DEMO
     scratch: Path = BUILD
+    variables: Mapping[str, str] = field(default_factory=dict)  # for the tests
 
     def build(self, timeout: float | None = None, quiet: bool = False) -> Outcome | None:
         """Compile sources and tests; None where that succeeds."""
@@ -87,8 +91,29 @@ class Package:
 
     def _swift(self, *arguments: str) -> list[str]:
         scratch = ["--scratch-path", str(self.scratch / self.name), *self.toolchain.flags]
-        variables = {"VECTORS": str(ROOT / "tests/vectors")}
+        variables = {"VECTORS": str(ROOT / "tests/vectors"), **self.variables}
         return self.toolchain.command(["swift", *arguments, *scratch], self.demo / PACKAGES[self.name], variables)
+
+
+@contextmanager
+def real_runtime(bundles: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """Serves ExecuTorch's own text runner; yields the variables by which tests find it and the `bundles`.
+
+    Raises CheckError where the server does not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    replies = folder / "replies"
+    replies.unlink(missing_ok=True)
+    server = subprocess.Popen([sys.executable, str(RUNNER), str(folder)])
+    try:
+        while not replies.exists():
+            if server.poll() is not None:
+                raise CheckError(f"{RUNNER.name} ended with exit code {server.returncode}", "see above")
+            time.sleep(0.05)
+        yield {"RUNNER": str(folder), "BUNDLES": str(bundles)}
+    finally:
+        server.kill()
+        server.wait()
 
 
 def counts(printed: str) -> Counts:
