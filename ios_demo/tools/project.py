@@ -12,6 +12,7 @@ import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ios_demo.tools.common import ROOT, CheckError
 from ios_demo.tools.openstep import Value, parse
@@ -237,7 +238,11 @@ class _Project:
                 yield f"{key} is not set"
         yield from self._info_plist_twice(target, settings.get("INFOPLIST_FILE"))
         if kind in (APP, EXTENSION) and (entitlements := settings.get("CODE_SIGN_ENTITLEMENTS")):
-            yield from _entitlement_problems(self.folder / str(entitlements), memory=kind == APP)
+            yield from _entitlement_problems(self.folder / str(entitlements), settings, memory=kind == APP)
+        if kind in (APP, EXTENSION) and (info := _read_plist(self.folder / str(settings.get("INFOPLIST_FILE")))):
+            group = _expanded(str(info.get("AppGroup")), settings)
+            if group != GROUP:
+                yield f"{settings.get('INFOPLIST_FILE')}: AppGroup is {group}, expected {GROUP}"
 
     def _info_plist_twice(self, target: Object, info: Value | None) -> Iterator[str]:
         """An Info.plist in a synchronized folder is copied as a resource, too, unless it is an exception there."""
@@ -289,27 +294,63 @@ class _Project:
     def _configurations(self, target: Object) -> list[tuple[str, Object]]:
         """Name and settings of each configuration, those of the project included."""
         project = dict(self._own_configurations(self.root))
-        return [(name, {**project.get(name, {}), **own}) for name, own in self._own_configurations(target)]
+        found = []
+        for name, own in self._own_configurations(target):
+            settings: Object = {"TARGET_NAME": target.get("name", ""), **project.get(name, {}), **own}
+            found.append((name, {key: _expanded(value, settings) for key, value in settings.items()}))
+        return found
 
     def _own_configurations(self, item: Object) -> list[tuple[str, Object]]:
         listed = _strings(self.objects[str(item["buildConfigurationList"])].get("buildConfigurations"))
         found = []
         for configuration in (self.objects[name] for name in listed):
             settings = configuration.get("buildSettings")
-            found.append((str(configuration.get("name")), settings if isinstance(settings, dict) else {}))
+            own = settings if isinstance(settings, dict) else {}
+            file = self.paths.get(str(configuration.get("baseConfigurationReference")))
+            below = read_xcconfig(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+            found.append((str(configuration.get("name")), {**below, **own}))
         return found
 
     def _configuration_names(self, item: Object) -> list[str]:
         return [name for name, _ in self._own_configurations(item)]
 
 
-def _entitlement_problems(file: Path, memory: bool) -> Iterator[str]:
+def read_xcconfig(text: str) -> Object:
+    """The settings of a configuration file; those with a condition, and included files, are left out."""
+    lines = (line.partition("//")[0] for line in text.splitlines())
+    pairs = (line.partition("=") for line in lines if re.match(r"\s*\w+\s*=", line))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _expanded(value: Value, settings: Object, depth: int = 8) -> Value:
+    """A setting's value with $(NAME) replaced, as far as the project tells what NAME is."""
+    if isinstance(value, list):
+        return [_expanded(item, settings) for item in value]
+    if isinstance(value, dict) or not depth:
+        return value
+
+    def known(name: re.Match[str]) -> str:
+        inner = settings.get(name[1])
+        return inner if isinstance(inner, str) and inner != value else name[0]
+
+    once = re.sub(r"\$[({](\w+)[)}]", known, value)
+    return once if once == value else _expanded(once, settings, depth - 1)
+
+
+def _read_plist(file: Path) -> dict[str, Any]:
+    """A property list; an empty one where it cannot be read, which is told where all property lists are checked."""
     try:
         found = plistlib.loads(file.read_bytes())
     except (OSError, plistlib.InvalidFileException, ValueError, ElementTree.ParseError):
-        return  # told where all property lists are read
-    if GROUP not in found.get("com.apple.security.application-groups", []):
-        yield f"{file.name} lacks the app group {GROUP}"
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _entitlement_problems(file: Path, settings: Object, memory: bool) -> Iterator[str]:
+    found = _read_plist(file)
+    groups = [_expanded(str(group), settings) for group in found.get("com.apple.security.application-groups", [])]
+    if groups != [GROUP]:
+        yield f"{file.name} has the app groups {groups}, expected {GROUP}"
     if memory and found.get("com.apple.developer.kernel.increased-memory-limit") is not True:
         yield f"{file.name} lacks com.apple.developer.kernel.increased-memory-limit"
 
