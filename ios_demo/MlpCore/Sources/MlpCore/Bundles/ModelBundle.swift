@@ -75,7 +75,7 @@ public struct ModelBundle: Equatable, Sendable {
     case .denied(let reason): throw BundleError(.unreadable, "\(name): \(reason)")
     case .file(let bytes):
       if bytes != entry.bytes { throw BundleError(.wrongSize, "\(name): \(bytes) of \(entry.bytes)") }
-      if access(file.path, R_OK) != 0 { throw BundleError(.unreadable, "\(name): \(FileError.last.reason)") }
+      if let error = readingError(file) { throw BundleError(.unreadable, "\(name): \(error.reason)") }
     }
   }
 }

@@ -33,6 +33,14 @@ func sha256(of file: URL, progress: (Int) throws -> Void = { _ in }) throws -> S
   }
 }
 
+/// Why `file` cannot be opened for reading; nil where it can.
+func readingError(_ file: URL) -> FileError? {
+  let descriptor = open(file.path, O_RDONLY)
+  guard descriptor >= 0 else { return FileError.last }
+  close(descriptor)
+  return nil
+}
+
 /// The sha256 of `data` in hexadecimal.
 public func sha256(of data: Data) -> String {
   var hash = Sha256()
