@@ -1,18 +1,3 @@
-import Foundation
-
-/// The app and the device, as a result names them.
-public struct BenchHost: Equatable, Sendable {
-  public var appId: String
-  public var appVersion: String
-  public var runtimes: [String: String]
-  public var model: String  // hw.machine, "iPhone17,1"
-  public var abi: String
-  public var ios: String
-  public var isSimulator: Bool
-  public var cores: Int
-  public var totalMemoryBytes: Int64
-}
-
 /// One prompt at an empty KV cache, and its answer.
 struct BenchRun: Equatable, Sendable {
   var promptTokens: Int

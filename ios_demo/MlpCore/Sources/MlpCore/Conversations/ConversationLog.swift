@@ -40,8 +40,7 @@ struct ConversationLog {
   }
 
   private func append(_ changes: [ConversationChange], to output: FileHandle) throws {
-    var lines = Data()
-    for change in changes { lines += try change.line() + [Self.newline] }
+    let lines = Data(changes.map { $0.line + "\n" }.joined().utf8)
     let end = try endOfLastLine(output)
     try output.truncate(atOffset: end)
     try output.seek(toOffset: end)

@@ -1,10 +1,12 @@
 import Foundation
+import MlpFixtures
 import XCTest
 
 @testable import MlpCore
 
 final class ConversationStoreTests: XCTestCase {
-  private var root = URL(fileURLWithPath: "/")
+  private var temporary: TemporaryFolder?
+  private var root: URL { temporary?.url ?? URL(fileURLWithPath: "/nowhere") }
   private var folder: URL { root.appendingPathComponent("conversations") }
   private var store = ConversationStore(folder: URL(fileURLWithPath: "/nowhere"))
   private let time = TestClock()
@@ -14,7 +16,7 @@ final class ConversationStoreTests: XCTestCase {
     decodeTokensPerSecond: nil, memoryBytes: 1_000_000, lostCharacters: 2)
 
   override func setUpWithError() throws {
-    root = try temporaryFolder(of: self)
+    temporary = try TemporaryFolder()
     store = opened()
   }
 
@@ -159,20 +161,20 @@ final class ConversationStoreTests: XCTestCase {
     let lines = try String(contentsOf: file(id), encoding: .utf8).components(separatedBy: "\n")
     let t = 1_700_000_000_000
     let figures =
-      #"{"answer_tokens":5,"cached_tokens":3,"decode_tok_s":null,"first_token_ms":420,"lost_characters":2,"#
-      + #""memory_bytes":1000000,"prefill_tok_s":88.5,"prompt_tokens":12}"#
+      #"{"prompt_tokens":12,"cached_tokens":3,"answer_tokens":5,"first_token_ms":420,"prefill_tok_s":88.5,"#
+      + #""decode_tok_s":null,"memory_bytes":1000000,"lost_characters":2}"#
     XCTAssertEqual(
       lines,
       [
-        #"{"bundle":"a/b","change":"start","id":"\#(id)","system_prompt":null,"time":\#(t + 1),"title":""}"#,
-        #"{"change":"rename","time":\#(t + 2),"title":"Hi"}"#,
-        #"{"change":"add","end":null,"message":"\#(user.id)","role":"USER","statistics":null,"#
-          + #""text":"Hi\#u{2028}\r\n\"","time":\#(t + 4)}"#,
-        #"{"change":"add","end":"INTERRUPTED","message":"\#(answer.id)","replaces":"\#(user.id)","role":"ASSISTANT","#
-          + #""statistics":null,"text":"","time":\#(t + 6)}"#,
-        #"{"change":"more","message":"\#(answer.id)","text":"x","time":\#(t + 7)}"#,
-        #"{"change":"end","end":"STOPPED","message":"\#(answer.id)","statistics":\#(figures),"time":\#(t + 7)}"#,
-        #"{"change":"end","end":"FAILED","message":"\#(answer.id)","statistics":null,"time":\#(t + 8)}"#,
+        #"{"time":\#(t + 1),"change":"start","id":"\#(id)","title":"","bundle":"a/b","system_prompt":null}"#,
+        #"{"time":\#(t + 2),"change":"rename","title":"Hi"}"#,
+        #"{"time":\#(t + 4),"change":"add","message":"\#(user.id)","role":"USER","text":"Hi\#u{2028}\r\n\"","#
+          + #""end":null,"statistics":null}"#,
+        #"{"time":\#(t + 6),"change":"add","message":"\#(answer.id)","role":"ASSISTANT","text":"","#
+          + #""end":"INTERRUPTED","statistics":null,"replaces":"\#(user.id)"}"#,
+        #"{"time":\#(t + 7),"change":"more","message":"\#(answer.id)","text":"x"}"#,
+        #"{"time":\#(t + 7),"change":"end","message":"\#(answer.id)","end":"STOPPED","statistics":\#(figures)}"#,
+        #"{"time":\#(t + 8),"change":"end","message":"\#(answer.id)","end":"FAILED","statistics":null}"#,
         "",
       ])
   }
