@@ -110,10 +110,14 @@ def _need_namespaces() -> None:
             "no Swift 6 is on PATH, and a Debian tree needs root for chroot and mounts",
             "install Swift 6, or run this as root",
         )
-    tried = subprocess.run([*_NAMESPACES, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
-    if tried.returncode:
+    try:
+        tried = subprocess.run([*_NAMESPACES, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
+        refusal = _last_line(tried.stderr) if tried.returncode else ""
+    except OSError as error:
+        refusal = str(error)
+    if refusal:
         raise MissingError(
-            f"no Swift 6 is on PATH, and this machine lets root not mount: {_last_line(tried.stderr)}",
+            f"no Swift 6 is on PATH, and a Debian tree needs mounts, which fail here: {refusal}",
             "install Swift 6, or run this in a container with --privileged",
         )
 
