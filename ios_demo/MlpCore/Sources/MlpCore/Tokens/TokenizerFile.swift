@@ -20,7 +20,7 @@ struct TokenizerFile {
     var scanner = JsonScanner(bytes)
     try scanner.object { scanner, key in
       switch String(decoding: key, as: UTF8.self) {
-      case "added_tokens": added = try Self.addedTokens(try scanner.value())
+      case "added_tokens": added = try Self.addedTokens(scanner.value())
       case "normalizer": normalizer = try scanner.value()
       case "pre_tokenizer": preTokenizer = try scanner.value()
       case "model": try readModel(&scanner)
@@ -91,9 +91,4 @@ struct TokenizerFile {
     }
     merges.add(left, right, merged)
   }
-}
-
-extension JsonScanner {
-  /// The value that is next, as a tree.
-  fileprivate mutating func value() throws -> Json { try Json.parse(try source()) }
 }
