@@ -86,7 +86,9 @@ struct TokenizerFile {
     guard let left = vocabulary.id(pair[..<middle]), let right = vocabulary.id(pair[middle...]),
       let merged = vocabulary.id(pair)
     else {
-      let (left, right) = (String(decoding: pair[..<middle], as: UTF8.self), String(decoding: pair[middle...], as: UTF8.self))
+      let (left, right) = (
+        String(decoding: pair[..<middle], as: UTF8.self), String(decoding: pair[middle...], as: UTF8.self)
+      )
       throw UnknownTokenizer("merge \(left) \(right) is not in the vocabulary")
     }
     merges.add(left, right, merged)

@@ -38,15 +38,17 @@ final class JsonScannerTests: XCTestCase {
 
   func testSkips() throws {
     for value in [#"{"a":[1,{"b":"]}\"\\"}]}"#, #""\"""#, "-1.5e+3", "true", "false", "null", "[]", "{}"] {
-      XCTAssertEqual(7, try scan("[\(value), 7]") { scanner in
-        var count = 0
-        var last = 0
-        try scanner.array { scanner in
-          if count == 0 { try scanner.skip() } else { last = try scanner.int() }
-          count += 1
-        }
-        return last
-      }, value)
+      XCTAssertEqual(
+        7,
+        try scan("[\(value), 7]") { scanner in
+          var count = 0
+          var last = 0
+          try scanner.array { scanner in
+            if count == 0 { try scanner.skip() } else { last = try scanner.int() }
+            count += 1
+          }
+          return last
+        }, value)
     }
     let deep = String(repeating: "[", count: 100_000)
     for value in ["", "[", "[1", "[1,]", "{\"a\"}", "{1:2}", "\"", "\"\\", "\"a\\\"", deep, "]"] {
