@@ -1,4 +1,7 @@
-"""Whether a bundle runs on a phone, and why not: the rules that apps share through tests/vectors/device_fit.json."""
+"""Whether a bundle runs on a phone, and why not.
+
+Apps share the rules through tests/vectors/device_fit.json (Android) and device_fit_ios.json.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ _ANY_ABI = ("arm64-v8a",)  # of backends that this release does not know
 class FitKind(StrEnum):
     """Why not, or what to know of."""
 
-    OTHER_SYSTEM = "OTHER_SYSTEM"  # a bundle for iOS
+    OTHER_SYSTEM = "OTHER_SYSTEM"  # a bundle for iOS on Android, or the other way around
+    OLD_SYSTEM = "OLD_SYSTEM"  # iOS is older than the Core ML program needs
     WRONG_SOC = "WRONG_SOC"
     UNKNOWN_SOC = "UNKNOWN_SOC"  # a warning: the phone does not say what it is
     WRONG_ABI = "WRONG_ABI"
@@ -27,12 +31,13 @@ class FitKind(StrEnum):
     MISSING_LIBRARY = "MISSING_LIBRARY"
     TOO_LITTLE_MEMORY = "TOO_LITTLE_MEMORY"  # the phone never has enough
     LITTLE_FREE_MEMORY = "LITTLE_FREE_MEMORY"  # a warning: not now
+    SIMULATOR = "SIMULATOR"  # a warning: a Core ML program for units that Apple's Simulator lacks
     NOT_VERIFIED = "NOT_VERIFIED"  # a warning: the export did not verify it, or it did not pass
 
 
 @dataclass(frozen=True)
 class Device:
-    """What decides whether a bundle runs on a phone."""
+    """What decides whether a bundle runs on an Android phone."""
 
     soc_model: str | None  # ro.soc.model, "SM8650"; None where the phone does not say it
     abis: Sequence[str]
@@ -42,6 +47,18 @@ class Device:
     runtimes: dict[str, str] | None = None  # of an app: runtime -> version; None where no app was asked
     backends: Sequence[str] | None = None  # delegates that it has; None where no app was asked
     missing_libraries: Sequence[str] = ()  # that the bundle's backend needs and the app lacks
+
+
+@dataclass(frozen=True)
+class IosDevice:
+    """What decides whether a bundle runs on an iPhone or iPad."""
+
+    system_version: str | None  # of iOS, "18.5"; None where nobody said it
+    is_simulator: bool
+    total_memory_bytes: int | None  # None where nobody said it: a Mac is not told by the phone
+    available_memory_bytes: int | None  # that the system lets the app still take; 0: the Simulator does not say
+    runtimes: dict[str, str] | None = None  # of the app: runtime -> version; None where no app was asked
+    backends: Sequence[str] | None = None  # delegates that it has; None where no app was asked
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,7 @@ class DeviceFit:
 
 
 def device_fit(manifest: Manifest, device: Device) -> DeviceFit:
-    """Compare a manifest with a device. What is not known (None) is not held against it."""
+    """Compare a manifest with an Android phone. What is not known (None) is not held against it."""
     backend = manifest.backend
     if backend.name == "coreml" or "ios" in backend.min_runtime:
         return DeviceFit([Reason(FitKind.OTHER_SYSTEM, "Android", "iOS")], [])
@@ -89,19 +106,57 @@ def device_fit(manifest: Manifest, device: Device) -> DeviceFit:
             warnings.append(Reason(FitKind.UNKNOWN_SOC, "", target))
         elif not is_soc(soc, target):
             reasons.append(Reason(FitKind.WRONG_SOC, soc, target))
-    for runtime, oldest in sorted(backend.min_runtime.items()):
-        found = (device.runtimes or {}).get(runtime)
-        if found is not None and not at_least(found, oldest):
-            reasons.append(Reason(FitKind.OLD_RUNTIME, f"{runtime} {found}", f"{runtime} {oldest}"))
+    reasons += _old_runtimes(manifest, device.runtimes)
     needed = manifest.device_ram_bytes
-    if needed > device.total_memory_bytes // 4 * 3:  # the system and its services keep the rest
+    if not _has_memory(needed, device.total_memory_bytes):
         reasons.append(Reason(FitKind.TOO_LITTLE_MEMORY, str(device.total_memory_bytes), str(needed)))
     elif needed > device.available_memory_bytes:
         warnings.append(Reason(FitKind.LITTLE_FREE_MEMORY, str(device.available_memory_bytes), str(needed)))
-    if manifest.verification is None or manifest.verification.get("passed") is not True:
-        found = "none" if manifest.verification is None else "failed"
-        warnings.append(Reason(FitKind.NOT_VERIFIED, found, "passed"))
-    return DeviceFit(reasons, warnings)
+    return DeviceFit(reasons, warnings + _not_verified(manifest))
+
+
+def ios_device_fit(manifest: Manifest, device: IosDevice) -> DeviceFit:
+    """Compare a manifest with an iPhone or iPad. What is not known (None) is not held against it."""
+    backend = manifest.backend
+    if backend.name == "qnn" or "qairt" in backend.min_runtime:
+        return DeviceFit([Reason(FitKind.OTHER_SYSTEM, "iOS", "Android")], [])
+    reasons: list[Reason] = []
+    warnings: list[Reason] = []
+    if device.backends is not None and backend.name not in device.backends:
+        reasons.append(Reason(FitKind.MISSING_BACKEND, ", ".join(sorted(device.backends)), backend.name))
+    oldest = backend.min_runtime.get("ios")
+    system = device.system_version
+    if oldest is not None and system is not None and not at_least(system, oldest):
+        reasons.append(Reason(FitKind.OLD_SYSTEM, f"iOS {system}", f"iOS {oldest}"))
+    reasons += _old_runtimes(manifest, device.runtimes)
+    unit = backend.target
+    if device.is_simulator and backend.name == "coreml" and unit is not None and unit != "cpu_only":
+        warnings.append(Reason(FitKind.SIMULATOR, unit, "cpu_only"))
+    needed, total, available = manifest.device_ram_bytes, device.total_memory_bytes, device.available_memory_bytes
+    if total is not None and not _has_memory(needed, total):
+        reasons.append(Reason(FitKind.TOO_LITTLE_MEMORY, str(total), str(needed)))
+    elif available and needed > available:  # 0: os_proc_available_memory() has no answer in the Simulator
+        warnings.append(Reason(FitKind.LITTLE_FREE_MEMORY, str(available), str(needed)))
+    return DeviceFit(reasons, warnings + _not_verified(manifest))
+
+
+def _old_runtimes(manifest: Manifest, runtimes: dict[str, str] | None) -> list[Reason]:
+    """The app's runtimes that are too old; one whose version is unknown is not."""
+    return [
+        Reason(FitKind.OLD_RUNTIME, f"{runtime} {found}", f"{runtime} {oldest}")
+        for runtime, oldest in sorted(manifest.backend.min_runtime.items())
+        if runtime != "ios" and (found := (runtimes or {}).get(runtime)) is not None and not at_least(found, oldest)
+    ]
+
+
+def _has_memory(needed: int, total: int) -> bool:
+    return needed <= total // 4 * 3  # the system and its services keep the rest
+
+
+def _not_verified(manifest: Manifest) -> list[Reason]:
+    if manifest.verification is not None and manifest.verification.get("passed") is True:
+        return []
+    return [Reason(FitKind.NOT_VERIFIED, "none" if manifest.verification is None else "failed", "passed")]
 
 
 def is_soc(found: str, target: str) -> bool:
@@ -132,6 +187,7 @@ def _read(value: str) -> str:
 
 _SENTENCES = {
     FitKind.OTHER_SYSTEM: "the bundle is for {expected}",
+    FitKind.OLD_SYSTEM: "the bundle needs {expected}, the phone has {found}",
     FitKind.WRONG_SOC: "the bundle is compiled for {expected}, the phone's chip is {found}",
     FitKind.UNKNOWN_SOC: "the bundle is compiled for {expected}, the phone does not say which chip it has",
     FitKind.WRONG_ABI: "the runtime exists for {expected}, the phone has {found}",
@@ -140,5 +196,6 @@ _SENTENCES = {
     FitKind.MISSING_LIBRARY: "the app lacks {expected}",
     FitKind.TOO_LITTLE_MEMORY: "the bundle needs {expected} of memory, the phone has {found} in all",
     FitKind.LITTLE_FREE_MEMORY: "the bundle needs {expected} of memory, {found} are free now",
+    FitKind.SIMULATOR: "the bundle's compute unit is {found}, Apple's Simulator has {expected}",
     FitKind.NOT_VERIFIED: "the bundle was not verified when it was exported ({found})",
 }

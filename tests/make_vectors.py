@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tokenizers.trainers import BpeTrainer
 
 from mlp_export.bundle import Bundle, BundleError, Manifest
 from mlp_export.chat import ChatFormat, Message
-from mlp_export.device_fit import Device, device_fit
+from mlp_export.device_fit import Device, DeviceFit, IosDevice, device_fit, ios_device_fit
 from mlp_export.errors import InputError
 from mlp_export.generate import StopStrings
 from mlp_export.tokenizer import _LLAMA4_WORDS
@@ -56,6 +56,7 @@ def vectors() -> dict[str, str]:
         "stop_strings.json": stop_strings,
         "utf8.json": utf8,
         "device_fit.json": device_fits,
+        "device_fit_ios.json": ios_device_fits,
         "error_codes.json": error_codes,
         "bench.json": bench,
         "tokenizers.json": tokenizers,
@@ -571,7 +572,7 @@ _S24 = Device(
 
 
 def _phone(**changes: Any) -> Device:
-    return Device(**{**{field.name: getattr(_S24, field.name) for field in fields(_S24)}, **changes})
+    return replace(_S24, **changes)
 
 
 def device_fits() -> Values:
@@ -641,15 +642,14 @@ def device_fits() -> Values:
             "both whole and in this order. Numbers are bytes in decimal. Apps may use 3/4 of the memory (total //"
             " 4 * 3). A runtime whose version is unknown is not held against the app."
         ),
-        "cases": [_fitted(*case) for case in cases],
+        "cases": [_fitted(*case, device_fit(Manifest.from_json(case[1]), case[2])) for case in cases],
     }
 
 
 _ET = {"executorch": "1.5.1"}
 
 
-def _fitted(name: str, manifest: Values, device: Device) -> Values:
-    fit = device_fit(Manifest.from_json(manifest), device)
+def _fitted(name: str, manifest: Values, device: Device | IosDevice, fit: DeviceFit) -> Values:
     reasons = [[r.kind.value, r.found, r.expected] for r in fit.reasons]
     warnings = [[r.kind.value, r.found, r.expected] for r in fit.warnings]
     return {
@@ -658,6 +658,90 @@ def _fitted(name: str, manifest: Values, device: Device) -> Values:
         "device": json.loads(json.dumps(asdict(device))),
         "reasons": [dict(zip(("kind", "found", "expected"), reason, strict=True)) for reason in reasons],
         "warnings": [dict(zip(("kind", "found", "expected"), warning, strict=True)) for warning in warnings],
+    }
+
+
+# device_fit_ios.json
+
+_IPHONE = IosDevice(
+    system_version="18.5",
+    is_simulator=False,
+    total_memory_bytes=8 * _GB,
+    available_memory_bytes=3 * _GB,
+    runtimes=_ET,
+    backends=("coreml", "xnnpack"),
+)
+
+
+def ios_device_fits() -> Values:
+    cpu, core_ml = good_manifest(), _coreml()
+    big = changed(core_ml, "device_ram_bytes", 2 * _GB)
+    future = changed(cpu, "backend/min_runtime", {"executorch": "1.5"})
+
+    def on(**changes: Any) -> IosDevice:
+        return replace(_IPHONE, **changes)
+
+    def unit(target: str | None) -> Values:
+        return changed(core_ml, "backend/target", target)
+
+    cases: list[tuple[str, Values, IosDevice]] = [
+        ("CPU bundle", cpu, _IPHONE),
+        ("Core ML bundle", core_ml, _IPHONE),
+        ("a bundle for Android", _qnn(), _IPHONE),
+        ("a bundle for Android and everything else wrong", _qnn(), on(total_memory_bytes=0, backends=())),
+        ("a bundle for QAIRT under another name", changed(_qnn(), "backend/name", "other"), _IPHONE),
+        ("the very system", core_ml, on(system_version="18.0")),
+        ("the very system in one number", core_ml, on(system_version="18")),
+        ("a patch of that system", core_ml, on(system_version="18.0.1")),
+        ("a later system", core_ml, on(system_version="26.1")),
+        ("a system that is too old", core_ml, on(system_version="17.7.2")),
+        ("9 is before 18", core_ml, on(system_version="9.3.5")),
+        ("a system of two numbers", changed(core_ml, "backend/min_runtime/ios", "18.4"), on(system_version="18.3.2")),
+        ("18.10 is after 18.4", changed(core_ml, "backend/min_runtime/ios", "18.4"), on(system_version="18.10")),
+        ("an old system, CPU bundle", cpu, on(system_version="17.0")),
+        ("an app without Core ML", core_ml, on(backends=("xnnpack",))),
+        ("an app without XNNPACK", cpu, on(backends=("coreml",))),
+        ("an app without any backend", cpu, on(backends=())),
+        ("an unknown backend", changed(cpu, "backend/name", "mps"), _IPHONE),
+        ("runtime of the very version", future, on(runtimes={"executorch": "1.5"})),
+        ("runtime of a later patch", core_ml, on(runtimes={"executorch": "1.3.1"})),
+        ("runtime that is too old", future, on(runtimes={"executorch": "1.4.1"})),
+        ("1.10 is after 1.5", future, on(runtimes={"executorch": "1.10"})),
+        ("what follows the numbers is not read", future, on(runtimes={"executorch": "1.5.1+cpu"})),
+        ("a runtime that does not say its version", future, on(runtimes={})),
+        ("iOS among the runtimes is not read", core_ml, on(runtimes={"executorch": "1.5.1", "ios": "17"})),
+        ("Simulator, CPU bundle", cpu, on(is_simulator=True)),
+        ("Simulator, for the Neural Engine", core_ml, on(is_simulator=True)),
+        ("Simulator, for all units", unit("all"), on(is_simulator=True)),
+        ("Simulator, for the GPU", unit("cpu_and_gpu"), on(is_simulator=True)),
+        ("Simulator, for the CPU by Core ML", unit("cpu_only"), on(is_simulator=True)),
+        ("Simulator, no unit named", unit(None), on(is_simulator=True)),
+        ("Simulator, which does not say what is free", big, on(is_simulator=True, available_memory_bytes=0)),
+        ("exactly the memory that there is for apps", big, on(total_memory_bytes=2_666_666_668)),
+        ("a byte more than there is for apps", big, on(total_memory_bytes=2_666_666_664)),
+        ("exactly the free memory", big, on(available_memory_bytes=2 * _GB)),
+        ("a byte more than the free memory", big, on(available_memory_bytes=2 * _GB - 1)),
+        ("never enough: no word of what is free", big, on(total_memory_bytes=2 * _GB, available_memory_bytes=_GB)),
+        ("not verified", changed(core_ml, "verification", None), _IPHONE),
+        ("failed verification", changed(core_ml, "verification/passed", False), _IPHONE),
+        (
+            "all reasons and a warning",
+            changed(changed(core_ml, "verification", None), "device_ram_bytes", 9 * _GB),
+            on(system_version="17.5", runtimes={"executorch": "1.2"}, backends=("xnnpack",)),
+        ),
+        (
+            "all warnings",
+            changed(big, "verification", None),
+            on(is_simulator=True, available_memory_bytes=_GB),
+        ),
+    ]
+    return {
+        "about": (
+            "As device_fit.json, of an iPhone or iPad. `system_version` is compared with min_runtime.ios, `runtimes` "
+            "with the others; one whose version is unknown is not held against the app. Apps may use 3/4 of the "
+            "memory (total // 4 * 3). `available_memory_bytes` of 0 is not known and gives no warning."
+        ),
+        "cases": [_fitted(*case, ios_device_fit(Manifest.from_json(case[1]), case[2])) for case in cases],
     }
 
 
@@ -839,7 +923,8 @@ def bench() -> Values:
     return {
         "about": (
             "The schema is mlp_export/data/device_bench.schema.json. `plans` are texts of the "
-            "extra `bench`, `valid` or not. `results` are files as an app writes them while it runs and at the end."
+            "extra `bench` (iOS: of the argument behind `--bench`), `valid` or not. `results` are files as the Android "
+            "app writes them while it runs and at the end, `ios_results` as the iOS app does."
         ),
         "plans": [
             {"name": "as the host writes it", "text": json.dumps(plan), "valid": True},
@@ -850,7 +935,35 @@ def bench() -> Values:
             {"name": name, "result": result}
             for name, result in [("done", done), ("running", running), ("failed", failed), ("bad plan", refused)]
         ],
+        "ios_results": [
+            {"name": name, "result": _on_ios(result)}
+            for name, result in [("done", done), ("running", running), ("failed", failed), ("bad plan", refused)]
+        ],
     }
+
+
+def _on_ios(result: Values) -> Values:
+    """The same of an iPhone: thermal states and the throttling limit are others there."""
+    values: Values = json.loads(json.dumps(result))
+    values["device"] = {
+        "manufacturer": "Apple",
+        "model": "iPhone17,1",
+        "soc_model": None,
+        "abi": "arm64",
+        "ios": "18.5",
+        "simulator": False,
+        "cores": 6,
+        "total_memory_bytes": 8_000_000_000,
+    }
+    values["app"]["runtimes"] = {"executorch": "1.5.1"}
+    if values["bundle"] is not None:
+        values["bundle"] |= {"backend": "coreml", "target": "cpu_and_ne", "prefill_chunk": 32}
+    if values["error"] is not None and values["error"]["code"] is not None:
+        values["error"] |= {"code": 35, "message": "invalid program"}
+    for sample in (values["sustained"] or {"samples": []})["samples"]:
+        sample["headroom"] = None
+        sample["thermal"] = {"moderate": "severe"}.get(sample["thermal"], sample["thermal"])
+    return values
 
 
 def _run(tokens: int, repetition: int, prefill: float, steps: int, decode: float, thermal: str = "none") -> Values:

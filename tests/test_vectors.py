@@ -18,7 +18,16 @@ from tokenizers import Tokenizer
 import mlp_export
 from mlp_export.bundle import Bundle, BundleError, BundleProblem, Manifest
 from mlp_export.chat import ChatFormat, Message
-from mlp_export.device_fit import Device, FitKind, at_least, device_fit, is_soc
+from mlp_export.device_fit import (
+    Device,
+    DeviceFit,
+    FitKind,
+    IosDevice,
+    at_least,
+    device_fit,
+    ios_device_fit,
+    is_soc,
+)
 from mlp_export.errors import InputError
 from mlp_export.generate import StopStrings
 
@@ -185,7 +194,15 @@ def test_surrogates(case: dict[str, Any]) -> None:
 
 @cases("device_fit.json")
 def test_device_fit(case: dict[str, Any]) -> None:
-    fit = device_fit(Manifest.from_json(case["manifest"]), Device(**case["device"]))
+    check_fit(case, device_fit(Manifest.from_json(case["manifest"]), Device(**case["device"])))
+
+
+@cases("device_fit_ios.json")
+def test_ios_device_fit(case: dict[str, Any]) -> None:
+    check_fit(case, ios_device_fit(Manifest.from_json(case["manifest"]), IosDevice(**case["device"])))
+
+
+def check_fit(case: dict[str, Any], fit: DeviceFit) -> None:
     for found, expected in ((fit.reasons, case["reasons"]), (fit.warnings, case["warnings"])):
         assert [{"kind": r.kind, "found": r.found, "expected": r.expected} for r in found] == expected
     assert fit.runs == (not case["reasons"])
@@ -193,11 +210,23 @@ def test_device_fit(case: dict[str, Any]) -> None:
         assert "{" not in reason.sentence() and len(reason.sentence().split()) > 3
 
 
-def test_device_fit_holds_every_kind() -> None:
-    found = {reason["kind"] for case in load("device_fit.json")["cases"] for reason in case["reasons"]}
-    warned = {warning["kind"] for case in load("device_fit.json")["cases"] for warning in case["warnings"]}
-    assert warned == {FitKind.UNKNOWN_SOC, FitKind.LITTLE_FREE_MEMORY, FitKind.NOT_VERIFIED}
-    assert found == set(FitKind) - warned
+ANDROID_ALONE = {FitKind.WRONG_SOC, FitKind.UNKNOWN_SOC, FitKind.WRONG_ABI, FitKind.MISSING_LIBRARY}
+IOS_ALONE = {FitKind.OLD_SYSTEM, FitKind.SIMULATOR}
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "warnings"),
+    [
+        ("device_fit.json", set(FitKind) - IOS_ALONE, {FitKind.UNKNOWN_SOC}),
+        ("device_fit_ios.json", set(FitKind) - ANDROID_ALONE, {FitKind.SIMULATOR}),
+    ],
+)
+def test_device_fits_hold_every_kind(name: str, kinds: set[FitKind], warnings: set[FitKind]) -> None:
+    found = {reason["kind"] for case in load(name)["cases"] for reason in case["reasons"]}
+    warned = {warning["kind"] for case in load(name)["cases"] for warning in case["warnings"]}
+    assert warned == {FitKind.LITTLE_FREE_MEMORY, FitKind.NOT_VERIFIED} | warnings
+    assert found == kinds - warned
+    assert len(set(names(name))) == len(names(name))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +248,38 @@ def test_device_fit_holds_every_kind() -> None:
 def test_what_device_fit_must_say(name: str, kinds: list[str]) -> None:
     (case,) = (case for case in load("device_fit.json")["cases"] if case["name"] == name)
     assert [reason["kind"] for reason in case["reasons"]] == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons", "warnings"),
+    [
+        ("Core ML bundle", [], []),
+        ("a bundle for Android", [("OTHER_SYSTEM", "iOS", "Android")], []),
+        ("a system that is too old", [("OLD_SYSTEM", "iOS 17.7.2", "iOS 18")], []),
+        ("an old system, CPU bundle", [], []),
+        ("an app without Core ML", [("MISSING_BACKEND", "xnnpack", "coreml")], []),
+        ("runtime that is too old", [("OLD_RUNTIME", "executorch 1.4.1", "executorch 1.5")], []),
+        ("Simulator, for the Neural Engine", [], [("SIMULATOR", "cpu_and_ne", "cpu_only")]),
+        ("Simulator, for the CPU by Core ML", [], []),
+        ("Simulator, which does not say what is free", [], [("SIMULATOR", "cpu_and_ne", "cpu_only")]),
+        ("a byte more than the free memory", [], [("LITTLE_FREE_MEMORY", "1999999999", "2000000000")]),
+        ("a byte more than there is for apps", [("TOO_LITTLE_MEMORY", "2666666664", "2000000000")], []),
+    ],
+)
+def test_what_ios_device_fit_must_say(
+    name: str, reasons: list[tuple[str, str, str]], warnings: list[tuple[str, str, str]]
+) -> None:
+    (case,) = (case for case in load("device_fit_ios.json")["cases"] if case["name"] == name)
+    assert [tuple(reason.values()) for reason in case["reasons"]] == reasons
+    assert [tuple(warning.values()) for warning in case["warnings"]] == warnings
+
+
+def test_what_nobody_said_of_an_iphone_is_not_held_against_it() -> None:
+    (case,) = (case for case in load("device_fit_ios.json")["cases"] if case["name"] == "all reasons and a warning")
+    manifest = Manifest.from_json(case["manifest"])
+    fit = ios_device_fit(manifest, IosDevice(None, False, None, None))
+    assert fit.runs and [warning.kind for warning in fit.warnings] == [FitKind.NOT_VERIFIED]
+    assert not ios_device_fit(manifest, IosDevice("17.5", False, None, None)).runs
 
 
 def test_versions_and_chips() -> None:
@@ -255,10 +316,35 @@ def bench_schema() -> dict[str, Any]:
 
 @cases("bench.json", "results")
 def test_bench_results_fit_the_schema(case: dict[str, Any]) -> None:
-    jsonschema.validate(case["result"], bench_schema())
-    for key in case["result"]:
+    check_result(case["result"])
+
+
+@cases("bench.json", "ios_results")
+def test_ios_bench_results_fit_the_schema(case: dict[str, Any]) -> None:
+    check_result(case["result"])
+
+
+def check_result(result: dict[str, Any]) -> None:
+    """It is valid, and no key of it or of its device may be missing."""
+    jsonschema.validate(result, bench_schema())
+    for key in result:
         with pytest.raises(jsonschema.ValidationError, match=key):
-            jsonschema.validate({k: v for k, v in case["result"].items() if k != key}, bench_schema())
+            jsonschema.validate({k: v for k, v in result.items() if k != key}, bench_schema())
+    device = result["device"]
+    for key in device:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**result, "device": {k: v for k, v in device.items() if k != key}}, bench_schema())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"android": "14"}, {"sdk": 34}, {"simulator": "no"}, {"ios": 18.5}, {"soc_model": "A18"}, {"manufacturer": "x"}],
+)
+def test_a_device_is_of_one_system(changes: dict[str, Any]) -> None:
+    result = load("bench.json")["ios_results"][0]["result"]
+    jsonschema.validate(result, bench_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**result, "device": {**result["device"], **changes}}, bench_schema())
 
 
 @cases("bench.json", "plans")
