@@ -28,8 +28,7 @@ public enum TextDocument: Equatable, Sendable {
     }
     if let invalid = bytes.withUnsafeBufferPointer(Utf8.firstInvalid) { return .refused(.notUtf8, position: invalid) }
     let plain = String(decoding: withPlainLineEnds(bytes), as: UTF8.self)
-    let isBlank = plain.unicodeScalars.allSatisfy { $0.properties.isWhitespace }
-    return isBlank ? .refused(.empty, position: 0) : .text(plain)
+    return plain.isBlank ? .refused(.empty, position: 0) : .text(plain)
   }
 
   /// Tab, line feed, form feed, carriage return, escape.

@@ -15,21 +15,12 @@ public enum TextTask: String, Sendable, CaseIterable {
 
   /// The turns that ask this of `text`; `question` is for `ask` alone.
   public func turns(_ text: String, question: String = "") -> [Turn] {
-    var parts = [instruction, trimmed(text)]
-    if self == .ask { parts.append("Question: \(trimmed(question))") }
+    var parts = [instruction, text.trimmed(\.isPythonSpace)]
+    if self == .ask { parts.append("Question: \(question.trimmed(\.isPythonSpace))") }
     return [Turn(.user, parts.filter { !$0.isEmpty }.joined(separator: "\n\n"))]
   }
 }
 
 private func rewrite(_ how: String) -> String {
   "Rewrite the following text \(how). Keep its meaning. Answer with the new text only."
-}
-
-/// `text` without white space at its ends.
-private func trimmed(_ text: String) -> String {
-  let scalars = text.unicodeScalars
-  guard let first = scalars.firstIndex(where: { !$0.properties.isWhitespace }),
-    let last = scalars.lastIndex(where: { !$0.properties.isWhitespace })
-  else { return "" }
-  return String(scalars[first...last])
 }

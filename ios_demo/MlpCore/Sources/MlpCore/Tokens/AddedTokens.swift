@@ -78,8 +78,11 @@ struct AddedTokens: Sendable {
 
   private static let space = ScalarSet([.space(isNegated: false)])
 
-  /// A word's character as Rust's regular expressions have it: with the two joiners.
-  private static let word = ScalarSet([.word(isNegated: false), .range(0x200C...0x200D)])
+  /// A word's character as Rust's regular expressions have it.
+  private static let word = ScalarSet([
+    .alphabetic, .categories(categoryBits("M") | categoryBits("Nd") | categoryBits("Pc"), isNegated: false),
+    .range(0x200C...0x200D),
+  ])
 }
 
 extension ArraySlice<UInt8> {

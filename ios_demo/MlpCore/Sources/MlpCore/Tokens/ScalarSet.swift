@@ -4,7 +4,8 @@ struct ScalarSet: Sendable, Equatable {
     case range(ClosedRange<UInt32>)
     case categories(UInt32, isNegated: Bool)  // bits of general categories
     case space(isNegated: Bool)
-    case word(isNegated: Bool)
+    case word(isNegated: Bool)  // Oniguruma's
+    case alphabetic
   }
 
   private let members: [Member]
@@ -36,6 +37,7 @@ struct ScalarSet: Sendable, Equatable {
       case .categories(let bits, let isNegated): (bits & categoryBit(scalar) != 0) != isNegated
       case .space(let isNegated): scalar.properties.isWhitespace != isNegated
       case .word(let isNegated): isWord(scalar) != isNegated
+      case .alphabetic: scalar.properties.isAlphabetic
       }
     }
   }
@@ -58,8 +60,10 @@ extension Unicode.Scalar {
 
 /// What Oniguruma means by a word's character, which `tokenizers` uses for patterns.
 private func isWord(_ scalar: Unicode.Scalar) -> Bool {
-  scalar.properties.isAlphabetic || categoryBit(scalar) & (categoryBits("M") | categoryBits("Nd") | categoryBits("Pc")) != 0
+  scalar.properties.isAlphabetic || categoryBit(scalar) & wordCategories != 0
 }
+
+private let wordCategories = categoryBits("M") | categoryBits("N") | categoryBits("Pc")
 
 private let categoryNames: [String] = [
   "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
