@@ -1,13 +1,4 @@
 extension ModelHost.State {
-  /// The request that is being worked on, or the last one.
-  var request: ModelHost.Request? {
-    switch self {
-    case .idle: nil
-    case .loading(let request), .working(let request, _, _, _): request
-    case .done(let request, _), .failed(let request, _, _): request
-    }
-  }
-
   /// How it stands with `request`, whose tag is its own.
   func progress(of request: ModelHost.Request) -> RequestProgress {
     guard self.request?.tag == request.tag else { return .lost }
