@@ -146,6 +146,8 @@ final class DocumentModelTests: XCTestCase {
     world.engine.pause()
     model.question = "Never answered"
     model.ask()
+    let store = DocumentStore(folder: world.folder.url.appendingPathComponent("document"))
+    await until("the talk is stored") { store.read()?.kept.talk?.shown.count == 4 }
     let next = self.model(world)
     await next.appear()
     world.engine.resume()
