@@ -17,25 +17,38 @@ public final class RootModel {
   /// The chat that is shown.
   public private(set) var chat: ChatModel?
   public let conversations: ConversationsModel
+  public let bundles: BundlesModel
+  public let task: TaskModel
+  public let document: DocumentModel
 
   private let app: AppModel
 
   public init(_ app: AppModel) {
     self.app = app
     conversations = ConversationsModel(app)
+    bundles = BundlesModel(app.bundles, unload: { [host = app.host] in await host.unload($0) })
+    task = TaskModel(app.tasks, inbox: app.inbox)
+    document = DocumentModel(app.tasks, folder: app.folders.support.appendingPathComponent("document"))
     conversations.deleted = { [weak self] in self?.forget($0) }
+    bundles.open = { [weak self] in self?.open($0.name, $1) }
+    bundles.deleted = { [settings = app.settings] in settings.forget($0) }
   }
 
-  /// The bundle that a new conversation is with; nil where none can be opened.
-  public var newChat: Place? {
-    app.bundles.choice.choose(app.bundles.library).map { .chat(bundle: $0.entry.name, conversation: nil) }
+  /// False where no model can be opened.
+  public var canStartNewChat: Bool { !app.bundles.library.candidates.isEmpty }
+
+  /// A new conversation with the model that was used last.
+  public func startNewChat() {
+    guard let bundle = app.bundles.choice.choose(app.bundles.library) else { return }
+    place = nil
+    place = .chat(bundle: bundle.entry.name, conversation: nil)
   }
 
-  /// Opens a new conversation with the bundle in the folder of that name.
-  public func open(_ bundle: String) {
+  /// Opens a new conversation, or a document, with the bundle in the folder of that name.
+  public func open(_ bundle: String, _ target: BundlesModel.Target = .chat) {
     app.bundles.choice.used(bundle)
     place = nil
-    place = .chat(bundle: bundle, conversation: nil)
+    place = target == .chat ? .chat(bundle: bundle, conversation: nil) : .document
   }
 
   /// The first look at the disk. Without a model there is nothing to do but get one.
