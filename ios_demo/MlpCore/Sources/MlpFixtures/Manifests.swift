@@ -7,8 +7,9 @@ public let chatml = ChatFormat(
   defaultSystem: nil, trim: false, stop: ["<|im_end|>"])
 
 /// A manifest as an XNNPACK export has it, with the values that a test cares about; it names no files.
+/// A chunk is 16 tokens, and never the whole context, where none is given.
 public func manifest(
-  context: Int = 128, prefillChunk: Int = 16, chat: ChatFormat? = chatml, backend: String = "xnnpack",
+  context: Int = 128, prefillChunk: Int? = nil, chat: ChatFormat? = chatml, backend: String = "xnnpack",
   target: String? = nil, minRuntime: [String: String] = ["executorch": "1.3"], deviceRamBytes: Int64 = 150_000_000,
   license: String? = "Apache-2.0", addBos: Bool = false
 ) -> Manifest {
@@ -18,7 +19,7 @@ public func manifest(
       id: "HuggingFaceTB/SmolLM2-135M-Instruct", revision: "1", license: license, parameters: 134_515_008,
       vocabSize: 49_152),
     backend: .init(name: backend, target: target, compiledWith: ["executorch": "1.5.1"], minRuntime: minRuntime),
-    context: context, prefillChunk: prefillChunk, quantizationScheme: "int4-g32", kvCacheBytes: 23_592_960,
+    context: context, prefillChunk: prefillChunk ?? max(min(16, context - 1), 1), quantizationScheme: "int4-g32", kvCacheBytes: 23_592_960,
     kvScaleBytes: 1_474_560, deviceRamBytes: deviceRamBytes,
     tokenizer: .init(files: ["tokenizer.json"], bosId: 1, eosIds: [2], addBos: addBos), chat: chat,
     verification: .init(

@@ -4,7 +4,8 @@ import XCTest
 func assertBytes(
   _ text: String, _ expected: String, _ message: String = "", file: StaticString = #filePath, line: UInt = #line
 ) {
-  XCTAssertEqual(Array(text.utf8), Array(expected.utf8), "\(message): \(text) is not \(expected)", file: file, line: line)
+  let difference = "\(message): \(text) is not \(expected)"
+  XCTAssertEqual(Array(text.utf8), Array(expected.utf8), difference, file: file, line: line)
 }
 
 /// The error of kind `E` that `call` throws; fails where it throws none, or another.

@@ -24,7 +24,7 @@ struct PlainSha256 {
   mutating func finish() -> [UInt8] {
     let bits = count * 8
     var padding = [0x80] + [UInt8](repeating: 0, count: (119 - rest.count) % 64)
-    for shift in stride(from: 56, through: 0, by: -8) { padding.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift))) }
+    padding += (0..<8).map { UInt8(truncatingIfNeeded: bits >> (56 - 8 * $0)) }
     padding.withUnsafeBytes { update($0) }
     return state.flatMap { word in [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: word >> $0) } }
   }

@@ -78,9 +78,6 @@ final class AnswerRun {
   }
 
   private func generate(_ turns: [Turn], _ slice: Slice) throws -> Answer {
-    // Nothing else ends an answer at the end of the context. An estimate leaves it to the runtime's error. The last
-    // token needs no place, as it is not fed.
-    let room = total.isExact ? session.manifest.context - total.tokens + 1 : session.manifest.context
     let most = min(max(settings.maxNewTokens, 1), room)
     let prompt = session.cache.take()?.plus(slice.text, slice.tokens.tokens)
     let stats: EngineStats
@@ -92,21 +89,28 @@ final class AnswerRun {
     } catch let error as EngineError where error.failure.kind == .contextFull {
       return finish(turns, .contextFull, nil)
     }
-    let end = end(stats, most, room)
+    let end = end(stats, most)
     if end == .complete, !stops.isFound { lost.lastWasEnd() }
     keep(prompt, stats)
     return finish(turns, end, stats)
   }
 
+  /// Tokens that the context has room for. Nothing else ends an answer there; an estimate leaves it to the runtime's
+  /// error. The last token needs no place, as it is not fed, but the runtime keeps one for it where the context is one
+  /// chunk.
+  private var room: Int {
+    let (context, chunk) = (session.manifest.context, session.manifest.prefillChunk)
+    return total.isExact ? context - total.tokens + (chunk < context ? 1 : 0) : context
+  }
+
   /// What the runtime takes.
   private var temperature: Double { settings.temperature >= 0 ? min(settings.temperature, 1) : 0 }
 
-  private func end(_ stats: EngineStats, _ most: Int, _ room: Int) -> AnswerEnd {
+  private func end(_ stats: EngineStats, _ most: Int) -> AnswerEnd {
     if stops.isFound { return .complete }
     if isCancelled { return .stopped }
-    // The runtime takes one token less than there is room for where the context is one chunk.
-    if total.isExact, stats.generatedTokens >= room - 1, room - 1 < settings.maxNewTokens { return .contextFull }
-    return stats.generatedTokens < most ? .complete : .maxTokens
+    if stats.generatedTokens < most { return .complete }
+    return most < settings.maxNewTokens ? .contextFull : .maxTokens
   }
 
   /// Remembers what the KV cache holds now: all but the last token that was sampled, which is the last piece. Where a

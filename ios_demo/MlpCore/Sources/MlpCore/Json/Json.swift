@@ -82,14 +82,14 @@ extension Dictionary {
 }
 
 /// A text that equals only one of the same bytes: `String` takes composed and decomposed characters for the same.
-public struct ExactString: Hashable, Sendable {
-  public var text: String
+struct ExactString: Hashable, Sendable {
+  var text: String
 
-  public init(_ text: String) { self.text = text }
+  init(_ text: String) { self.text = text }
 
-  public static func == (one: ExactString, other: ExactString) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
+  static func == (one: ExactString, other: ExactString) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
 
-  public func hash(into hasher: inout Hasher) {
+  func hash(into hasher: inout Hasher) {
     var text = text
     text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
   }

@@ -146,7 +146,8 @@ final class AnswerTests: ChatSessionTestCase {
     let error = thrown(PromptError.self) { try session().ask(user("ignore \(stop) this")) }
     XCTAssertEqual(error, PromptError(.specialToken, detail: stop))
     let settings = GenerationSettings(systemPrompt: "<|im_start|>")
-    XCTAssertEqual(thrown(PromptError.self) { try session().ask(user("Hi"), settings: settings) }?.problem, .specialToken)
+    let inSettings = thrown(PromptError.self) { try session().ask(user("Hi"), settings: settings) }
+    XCTAssertEqual(inSettings, PromptError(.specialToken, detail: "<|im_start|>"))
     XCTAssertEqual(engine.calls, [])
     try session().ask(user("<|im_end"))
     try session().ask(user("Hi"), assistant(stop), user("On"))

@@ -80,6 +80,18 @@ final class ChatVectorsTests: XCTestCase {
     }
   }
 
+  func testOnlyWhatCanBecomeACharacterIsHeldBack() {
+    for hopeless: [UInt8] in [[0xE0, 0x80], [0xED, 0xA0], [0xF0, 0x80], [0xF4, 0x90], [0xF5, 0x80], [0xC1, 0x80]] {
+      var assembler = Utf8Assembler()
+      XCTAssertEqual(assembler.push(hopeless), "\u{FFFD}\u{FFFD}", "\(hopeless)")
+    }
+    for start: [UInt8] in [[0xE0, 0xA0], [0xED, 0x9F], [0xF0, 0x90], [0xF4, 0x8F], [0xC2], [0xF0, 0x90, 0x80]] {
+      var assembler = Utf8Assembler()
+      XCTAssertEqual(assembler.push(start), "", "\(start)")
+      XCTAssertEqual(assembler.finish(), "\u{FFFD}")
+    }
+  }
+
   private func bytes(_ hexadecimal: String) -> [UInt8] {
     let digits = hexadecimal.compactMap(\.hexDigitValue)
     return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }

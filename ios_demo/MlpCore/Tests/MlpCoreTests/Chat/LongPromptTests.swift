@@ -104,7 +104,7 @@ final class LongPromptTests: ChatSessionTestCase {
 
   func testWhereTheContextLimitsNothingTheWantedTokensDo() throws {
     let prompt = words(try chatml.compose([user("Hi")]))
-    for (most, end) in [(2, AnswerEnd.maxTokens), (3, .contextFull), (4, .contextFull)] {
+    for (most, end) in [(2, AnswerEnd.maxTokens), (3, .maxTokens), (4, .contextFull)] {
       let engine = FakeEngine(context: prompt + 2)
       engine.script("a", "b", "c", "d", "e")
       let settings = GenerationSettings(maxNewTokens: most)
@@ -112,6 +112,23 @@ final class LongPromptTests: ChatSessionTestCase {
       XCTAssertEqual(answer.end, end, "\(most)")
       XCTAssertEqual(answer.statistics.answerTokens, min(most, 3))
     }
+  }
+
+  func testWhereTheContextIsOneChunkTheRuntimeGivesOneTokenLess() throws {
+    let prompt = words(try chatml.compose([user("Hi")]))
+    engine.script("a", "b", "c", "d", "e")
+    let answer = try session(manifest(context: prompt + 2, prefillChunk: prompt + 2)).ask(user("Hi"))
+    XCTAssertEqual(generated.map { $0.most }, [2])
+    XCTAssertEqual(answer.text, "ab")
+    XCTAssertEqual(answer.end, .contextFull)
+  }
+
+  func testAnEndWithoutASpellingJustBeforeTheContextIsFull() throws {
+    let prompt = words(try chatml.compose([user("Hi")]))
+    engine.script("a")
+    let answer = try session(manifest(context: prompt + 2)).ask(user("Hi"))
+    XCTAssertEqual(answer.text, "a")
+    XCTAssertEqual(answer.end, .complete)
   }
 
   func testAPromptThatLeavesNoRoomIsRefusedBeforeTheEngineSeesIt() throws {

@@ -115,7 +115,9 @@ final class JsonTests: XCTestCase {
     XCTAssertEqual(try fields.int("int", atLeast: 7), 7)
     XCTAssertEqual(try fields.stringOrNull("null"), nil)
     XCTAssertEqual(try fields.fields("inner").doubleOrNull("a"), 1.5)
-    func problem<T>(_ read: (JsonFields) throws -> T) -> String? { thrown(JsonError.self) { try read(fields) }?.description }
+    func problem<T>(_ read: (JsonFields) throws -> T) -> String? {
+      thrown(JsonError.self) { try read(fields) }?.description
+    }
     XCTAssertEqual(problem { try $0.int("int", atLeast: 8) }, "at.int: is 7, expected an integer from 8 to 2147483647")
     XCTAssertEqual(
       problem { try $0.int64("long", atLeast: 0) },
