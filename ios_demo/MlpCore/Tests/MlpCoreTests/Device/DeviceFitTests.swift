@@ -29,10 +29,10 @@ final class DeviceFitTests: XCTestCase {
   }
 
   private func reasons(_ json: JsonFields, _ key: String) throws -> [DeviceFit.Reason] {
-    try XCTUnwrap(json.json[key]?.asArray).map { value in
-      let texts = try XCTUnwrap(value.asArray).map { try XCTUnwrap($0.asString) }
-      let kind = try XCTUnwrap(DeviceFit.Kind(rawValue: texts[0]), texts[0])
-      return DeviceFit.Reason(kind: kind, found: texts[1], expected: texts[2])
+    try json.list(key).map { reason in
+      DeviceFit.Reason(
+        kind: try XCTUnwrap(DeviceFit.Kind(rawValue: reason.string("kind"))), found: try reason.string("found"),
+        expected: try reason.string("expected"))
     }
   }
 
