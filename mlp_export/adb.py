@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mlp_export.bundle import Manifest
+from mlp_export.device_command import COMMAND_SECONDS, NoAnswerError, capture, transfer_seconds
 from mlp_export.device_fit import Device, DeviceFit, FitKind, Reason, device_fit
 from mlp_export.errors import MissingError, ResourceError, UsageError
 
@@ -18,7 +18,6 @@ APP = "org.mlpexport.demo"
 DEVICE_FOLDER = "/data/local/tmp/mlp-export"  # where push puts bundles
 APP_BUNDLES = f"/sdcard/Android/data/{APP}/files/bundles"  # where the app puts bundles that it imports
 MIN_SDK = 28  # of the app: Android 9
-COMMAND_SECONDS = 30.0  # for a command that moves no data
 
 _PROPERTIES = {
     "manufacturer": "ro.product.manufacturer",
@@ -42,15 +41,6 @@ _INSTALL_HINTS = {
     "INSTALL_FAILED_USER_RESTRICTED": "allow `Install via USB` in the developer options",
     "INSTALL_PARSE_FAILED": "the file is not a whole APK: build it again",
 }
-
-
-class NoAnswerError(MissingError):
-    """adb did not end in time. Nothing is known of the cause."""
-
-
-def transfer_seconds(size: int) -> float:
-    """Timeout for `size` bytes that are copied, hashed or installed: two minutes, and 10 MB/s."""
-    return 120 + size / 10e6
 
 
 @dataclass(frozen=True)
@@ -245,23 +235,10 @@ def _states(listing: str) -> dict[str, str]:
 
 def _run(command: list[str], seconds: float | None = None) -> str:
     """The stdout of an adb command that may take `seconds`, COMMAND_SECONDS if not given."""
-    seconds = COMMAND_SECONDS if seconds is None else seconds
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
-        try:
-            stdout, stderr = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired as error:
-            process.kill()  # and no wait for the end of the pipes, which a child of it may hold
-            raise NoAnswerError(
-                f"no answer from adb within {seconds:.0f} s ({' '.join(command[1:])[:240]})",
-                "look at the phone and the cable, and run the command again",
-            ) from error
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
+    code, stdout, stderr = capture(command, COMMAND_SECONDS if seconds is None else seconds, "adb")
+    if code:
         lines = (stderr.strip() or stdout.strip()).splitlines()
-        reason = lines[-1] if lines else f"exit code {process.returncode}"
+        reason = lines[-1] if lines else f"exit code {code}"
         full = next((line.strip() for line in lines if _FULL.search(line)), None)
         if full is not None:
             raise ResourceError(f"the device is full: {full}", "free some space on it and run the command again")

@@ -292,7 +292,11 @@ def bench(
     repetitions: Annotated[int, typer.Option(help="Times to measure; medians are given.")] = 3,
     device: Annotated[
         str | None,
-        typer.Option(help="Measure on a phone, in the app; a serial where there are several.", metavar="[SERIAL]"),
+        typer.Option(
+            help="Measure on a phone, in the app: an Android phone, with a serial where there are several, or ios[:ID] "
+            "or simulator[:ID], as push has them.",
+            metavar="[SERIAL]",
+        ),
     ] = None,
     sustained: Annotated[
         float, typer.Option(help="Minutes to go on for on a phone, with its thermal status.", metavar="MINUTES")
@@ -316,7 +320,7 @@ def bench(
             measured = device_bench(
                 Bundle.open(bundle),
                 Progress(quiet=quiet or as_json),
-                serial=device or None,
+                device=device or None,
                 prompt_tokens=lengths,
                 new_tokens=new_tokens,
                 repetitions=repetitions,
@@ -441,7 +445,7 @@ def quantize(
 @app.command()
 def doctor(
     backend: Annotated[str | None, typer.Option(help="Look at this backend only.")] = None,
-    device: Annotated[bool, typer.Option("--device", help="Say what a connected phone is and can run.")] = False,
+    device: Annotated[bool, typer.Option("--device", help="Say what connected phones are and can run.")] = False,
     serial: SerialOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -450,9 +454,11 @@ def doctor(
         from mlp_export.targets import check_backend
 
         if device or serial is not None:
+            from mlp_export.apple_doctor import connected_doctor
             from mlp_export.device_doctor import device_doctor
 
-            found = device_doctor(serial, backend=None if backend is None else check_backend(backend))
+            chosen = None if backend is None else check_backend(backend)
+            found = device_doctor(serial, backend=chosen) if serial is not None else connected_doctor(chosen)
             _show(found.to_json() if as_json else found.summary(), as_json)
             if not found.ok:
                 raise typer.Exit(4)
@@ -472,25 +478,44 @@ def doctor(
 def push(
     bundle: BundleArgument,
     serial: SerialOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="From a Mac with Xcode: an iPhone or iPad (ios), or a booted Simulator; behind a colon its name or id "
+            "where there are several. Without: an Android phone.",
+            metavar="ios[:ID]|simulator[:ID]",
+        ),
+    ] = None,
     install: Annotated[
-        Path | None, typer.Option(help="Install the app first, over an older one.", metavar="APK")
+        Path | None, typer.Option(help="Install the app first, over an older one.", metavar="APK|APP")
     ] = None,
     start: Annotated[bool, typer.Option("--open", help="Start the app on the bundle.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Copy a bundle to an Android phone that can run it, with adb, and check it there.
+    """Copy a bundle to an Android phone that can run it, with adb, and check it there; with --device to an iPhone.
 
-    What is on the phone already is not copied again; a copy that broke off goes on.
+    What is on an Android phone already is not copied again; a copy that broke off goes on.
     """
     with _reporting(as_json):
+        from mlp_export.apple_device import is_apple
         from mlp_export.bundle import Bundle
         from mlp_export.progress import Progress
-        from mlp_export.push import push as push_bundle
 
-        report = push_bundle(
-            Bundle.open(bundle), Progress(quiet=quiet or as_json), serial=serial, install=install, start=start
-        )
+        progress = Progress(quiet=quiet or as_json)
+        if device is None:
+            from mlp_export.push import push as push_bundle
+
+            report = push_bundle(Bundle.open(bundle), progress, serial=serial, install=install, start=start)
+        elif not is_apple(device) or serial is not None:
+            raise UsageError(
+                f"--device {device}{' and --serial' if serial is not None else ''}",
+                "--device is ios, ios:ID, simulator or simulator:ID; an Android phone is named by --serial alone",
+            )
+        else:
+            from mlp_export.apple_push import apple_push
+
+            report = apple_push(Bundle.open(bundle), progress, device, install=install, start=start)
         _show(report.to_json(), as_json)
 
 

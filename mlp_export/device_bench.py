@@ -7,7 +7,6 @@ import importlib.resources
 import json
 import math
 import secrets
-import shlex
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,22 +15,22 @@ from typing import Any
 
 import jsonschema
 
-from mlp_export import adb
-from mlp_export.adb import APP, APP_BUNDLES, DEVICE_FOLDER, NoAnswerError, Phone
+from mlp_export import device_command
+from mlp_export.adb import APP
+from mlp_export.apple_device import is_apple
+from mlp_export.bench_phone import AndroidBenchPhone, AppleBenchPhone, BenchPhone
 from mlp_export.bundle import MANIFEST, PTE, Bundle, Manifest
+from mlp_export.device_command import NoAnswerError
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
-from mlp_export.push import check_fit
 
 PROMPT_TOKENS = (512, 2048, 8192)
-RESULTS = f"/sdcard/Android/data/{APP}/files/bench"
 _FORMAT = 1
 
 # Seconds of a prefill of MobileLLM-Pro in int4, as its model card gives them: Galaxy S25's CPU, Galaxy S24's HTP.
 PUBLISHED_PREFILL_S = {"xnnpack": {2048: 8.9, 8192: 63.5}, "qnn": {2048: 1.96, 8192: 9.8}}
 _PUBLISHED_SHAPE = {"family": "mobilellm-pro", "num_layers": 30, "hidden_size": 1280}
 
-_POLL_SECONDS = 2.0
 _START_SECONDS = 60.0  # until the app's first word
 _SILENCE_SECONDS = 900.0  # between two words: a long prefill on a slow phone, several times over
 
@@ -47,7 +46,7 @@ class DeviceBenchRow:
     decode_tok_s: float | None  # None where the answers had no step to time
     prefill_runs_s: list[float]
     decode_runs_tok_s: list[float]
-    published_prefill_s: dict[str, float] | None  # backend -> seconds; None: the model is not MobileLLM-Pro
+    published_prefill_s: dict[str, float] | None  # backend -> seconds; None: not MobileLLM-Pro, or not Android
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def device_bench(
     bundle: Bundle,
     progress: Progress,
     *,
-    serial: str | None = None,
+    device: str | None = None,
     prompt_tokens: Sequence[int] = (),
     new_tokens: int = 64,
     repetitions: int = 3,
@@ -94,6 +93,9 @@ def device_bench(
 ) -> DeviceBenchReport:
     """Have the app on the phone measure `bundle`, which must be there already.
 
+    `device` is the serial of an Android phone, None where there is only one, or an iPhone or Simulator as
+    `find_apple_device` takes it.
+
     Without `prompt_tokens` those of `PROMPT_TOKENS` that fit the context, or as many as fit.
 
     Raises UsageError for a plan that cannot be carried out, MissingError without phone, app or bundle there, for a
@@ -102,25 +104,23 @@ def device_bench(
     """
     clock = clock or Clock()
     plan = bench_plan(bundle, prompt_tokens, new_tokens, repetitions, sustained_minutes)
-    phone = Phone.find(serial, "name one of them: --device SERIAL")
-    check_fit(bundle.manifest, phone.facts())
+    phone: BenchPhone = AppleBenchPhone(device) if device and is_apple(device) else AndroidBenchPhone(device)
+    phone.check(bundle.manifest)
     if not phone.has_app():
-        raise MissingError(
-            f"{APP} is not installed on {phone.serial}", "mlp-export push BUNDLE --install APK puts both there"
-        )
+        raise MissingError(f"{APP} is not installed on {phone.name}", f"{phone.push_app} puts both there")
     _check_bundle(bundle, phone)
-    path = f"{RESULTS}/{plan['id']}.json"
-    phone.start(".BenchActivity", {"bench": json.dumps(plan, separators=(",", ":"))})
+    phone.start(json.dumps(plan, separators=(",", ":")))
+    path = phone.result_path(plan["id"])
     result = _wait(phone, path, progress, silence_seconds, clock)
     if result["status"] != "done":
         _raise_failure(result, phone, bundle.manifest)
     measured = (result["bundle"] or {}).get("pte_sha256")
     if measured != bundle.manifest.files[PTE].sha256:
         raise InputError(
-            f"the app on {phone.serial} measured another {PTE}: sha256 {str(measured)[:12]}...",
+            f"the app on {phone.name} measured another {PTE}: sha256 {str(measured)[:12]}...",
             "it has another bundle of that name: delete it in the app, and run this again",
         )
-    return report_of(result, phone.serial, path, bundle.manifest.model.shape)
+    return report_of(result, phone.name, path, bundle.manifest.model.shape)
 
 
 def bench_plan(
@@ -152,7 +152,9 @@ def bench_plan(
 def report_of(result: dict[str, Any], serial: str, path: str, shape: dict[str, Any]) -> DeviceBenchReport:
     """The medians of a finished result; `shape` is the manifest's. Raises InputError where it holds no run."""
     rows = []
-    is_published = all(shape.get(key) == value for key, value in _PUBLISHED_SHAPE.items())
+    is_published = "android" in result["device"] and all(
+        shape.get(key) == value for key, value in _PUBLISHED_SHAPE.items()
+    )
     for length in dict.fromkeys(run["wanted_tokens"] for run in result["runs"]):
         runs = [run for run in result["runs"] if run["wanted_tokens"] == length]
         prefill = [run["prefill_s"] for run in runs]
@@ -198,7 +200,7 @@ def report_of(result: dict[str, Any], serial: str, path: str, shape: dict[str, A
 
 def check_result(text: str, path: str) -> dict[str, Any]:
     """The JSON of a result. Raises InputError where it is not what the schema says."""
-    hint = "the app on the phone may be of another release: mlp-export push BUNDLE --install APK"
+    hint = "the app on the phone may be of another release: mlp-export push BUNDLE --install APP"
     try:
         result: dict[str, Any] = json.loads(text)
         jsonschema.validate(result, bench_schema())
@@ -224,44 +226,37 @@ def _thermal_statuses() -> list[str]:
     return statuses
 
 
-def _check_bundle(bundle: Bundle, phone: Phone) -> None:
+def _check_bundle(bundle: Bundle, phone: BenchPhone) -> None:
     """Raises MissingError where the phone has no bundle of that name, or another one."""
     name = bundle.path.resolve().name
     ours = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for folder in (APP_BUNDLES, DEVICE_FOLDER):  # the app takes its own first
-        text = phone.try_shell(f"cat {shlex.quote(f'{folder}/{name}/{MANIFEST}')} 2>/dev/null")
-        if text is None:
-            continue
-        try:
-            theirs = json.loads(text)["files"]
-        except (ValueError, KeyError, TypeError):
-            theirs = None
-        if theirs == ours:
-            return
-        raise MissingError(
-            f"{folder}/{name} on {phone.serial} is another bundle",
-            "delete it in the app, which takes it before the one that push copies, and push BUNDLE if you have not"
-            if folder == APP_BUNDLES
-            else "mlp-export push BUNDLE replaces it",
-        )
-    raise MissingError(f"{phone.serial} has no bundle {name}", "copy it first: mlp-export push BUNDLE")
+    found = phone.manifest(name)
+    if found is None:
+        raise MissingError(f"{phone.name} has no bundle {name}", f"copy it first: {phone.push}")
+    try:
+        theirs = json.loads(found.text)["files"]
+    except (ValueError, KeyError, TypeError):
+        theirs = None
+    if theirs != ours:
+        raise MissingError(f"{found.folder} on {phone.name} is another bundle", found.to_replace)
 
 
-def _wait(phone: Phone, path: str, progress: Progress, silence_seconds: float, clock: Clock) -> dict[str, Any]:
+def _wait(phone: BenchPhone, path: str, progress: Progress, silence_seconds: float, clock: Clock) -> dict[str, Any]:
     """The result, when the app has ended it. Raises MissingError where no more comes."""
     last_word = clock.now()
     result: dict[str, Any] | None = None
     done = 0
 
-    def ask(command: str) -> str | None:
+    def seconds() -> float:
+        """That a command may take."""
         left = silence_seconds - (clock.now() - last_word)
-        return phone.try_shell(command, min(adb.COMMAND_SECONDS, max(1.0, left)))
+        return min(device_command.COMMAND_SECONDS, max(1.0, left))
 
-    with progress.stage(f"benchmark on {phone.serial}") as stage:
+    with progress.stage(f"benchmark on {phone.name}") as stage:
         while True:
             answered = True
             try:
-                text = ask(f"cat {shlex.quote(path)} 2>/dev/null")
+                text = phone.read(path, seconds())
                 if text:
                     found = check_result(text, path)
                     if found != result:
@@ -271,31 +266,31 @@ def _wait(phone: Phone, path: str, progress: Progress, silence_seconds: float, c
                         progress.note(_word(found))
                     if found["status"] != "running":
                         return found
-                if clock.now() - last_word > _POLL_SECONDS * 3 and not (ask(f"pidof {APP}") or "").strip():
+                if clock.now() - last_word > phone.poll_seconds * 3 and not phone.is_running(seconds()):
                     # It may have written its last word in between.
-                    text = ask(f"cat {shlex.quote(path)} 2>/dev/null")
+                    text = phone.read(path, seconds())
                     if text and check_result(text, path)["status"] != "running":
                         return check_result(text, path)
                     raise MissingError(
-                        f"the app on {phone.serial} ended {_while(result)}: it crashed, was closed, or the system "
+                        f"the app on {phone.name} ended {_while(result)}: it crashed, was closed, or the system "
                         "needed its memory",
-                        f"see adb -s {phone.serial} logcat -d -t 200; a smaller prompt needs less memory",
+                        f"{phone.see_log}; a smaller prompt needs less memory",
                     )
             except NoAnswerError:  # a phone at hard work may answer later
                 answered = False
             silent = clock.now() - last_word
             if answered and result is None and silent > _START_SECONDS:
                 raise MissingError(
-                    f"the app on {phone.serial} has not begun after {_START_SECONDS:.0f} s",
+                    f"the app on {phone.name} has not begun after {_START_SECONDS:.0f} s",
                     "unlock the phone, keep its screen on, and see what the app shows: it may be at other work",
                 )
             if silent > silence_seconds:
-                unanswered = "" if answered else ", and no answer from adb"
+                unanswered = "" if answered else f", and no answer from {phone.tool}"
                 raise MissingError(
-                    f"time out: no word of the app on {phone.serial} for {silent:.0f} s {_while(result)}{unanswered}",
-                    f"it may still be at work: adb -s {phone.serial} shell cat {path}; or a longer --timeout",
+                    f"time out: no word of the app on {phone.name} for {silent:.0f} s {_while(result)}{unanswered}",
+                    f"it may still be at work: {phone.see_result(path)}; or a longer --timeout",
                 )
-            clock.sleep(_POLL_SECONDS)
+            clock.sleep(phone.poll_seconds)
 
 
 def _word(result: dict[str, Any]) -> str:
@@ -315,19 +310,20 @@ def _old_runtime_hint(manifest: Manifest) -> str:
     return f"install an app with {needed} or later, or export with --runtime 1.3"
 
 
-def _raise_failure(result: dict[str, Any], phone: Phone, manifest: Manifest) -> None:
+def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest) -> None:
     error = result["error"]
     if result["status"] == "cancelled" or error is None:
-        raise MissingError(f"the benchmark was stopped on {phone.serial} ({_word(result)})", "run it again")
+        raise MissingError(f"the benchmark was stopped on {phone.name} ({_word(result)})", "run it again")
     code = "" if error["code"] is None else f", error {error['code']}"
     kinds: dict[str, tuple[type[MlpExportError], str]] = {
-        "BAD_PLAN": (InputError, "the app is of another release: mlp-export push BUNDLE --install APK"),
+        "BAD_PLAN": (InputError, f"the app is of another release: {phone.push_app}"),
         "OUT_OF_MEMORY": (ResourceError, "close other apps, or measure shorter prompts"),
         "TOO_LITTLE_MEMORY": (ResourceError, "export with a smaller --context, or a smaller model"),
         "CONTEXT_FULL": (InputError, "measure shorter prompts"),
+        "OLD_SYSTEM": (MissingError, "update the device"),
         "OLD_RUNTIME": (MissingError, _old_runtime_hint(manifest)),
-        "MISSING_BACKEND": (MissingError, "install an app with this backend's runtime: docs/guides/android.md"),
-        "MISSING_LIBRARY": (MissingError, "install an app with this backend's runtime: docs/guides/android.md"),
+        "MISSING_BACKEND": (MissingError, f"install an app with this backend's runtime: {phone.guide}"),
+        "MISSING_LIBRARY": (MissingError, f"install an app with this backend's runtime: {phone.guide}"),
     }
-    kind, hint = kinds.get(error["kind"], (MissingError, f"see adb -s {phone.serial} logcat -d -t 200"))
-    raise kind(f"the app on {phone.serial} failed: {error['kind']}{code}: {error['message']}", hint)
+    kind, hint = kinds.get(error["kind"], (MissingError, phone.see_log))
+    raise kind(f"the app on {phone.name} failed: {error['kind']}{code}: {error['message']}", hint)

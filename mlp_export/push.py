@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlp_export.adb import DEVICE_FOLDER, Phone, PhoneFacts, transfer_seconds
+from mlp_export.adb import DEVICE_FOLDER, Phone, PhoneFacts
 from mlp_export.backends.base import get_backend
 from mlp_export.bundle import MANIFEST, Bundle, Manifest, file_sha256
+from mlp_export.device_command import transfer_seconds
 from mlp_export.device_fit import DeviceFit, FitKind
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.progress import Progress, Stage
@@ -65,10 +66,8 @@ def push(
     """
     manifest = bundle.manifest
     if "ios" in manifest.backend.min_runtime:
-        raise UsageError("this bundle is for iOS, push copies to Android", "see docs/guides/iphone.md")
-    compatibility_issues = get_backend(manifest.backend.name).compatibility_issues(bundle.pte)
-    if compatibility_issues:
-        raise InputError("; ".join(compatibility_issues), "export it again with this mlp-export")
+        raise UsageError("this bundle is for iOS, push copies to Android", "give --device ios, or --device simulator")
+    check_program(bundle)
     if install is not None and not install.is_file():
         raise UsageError(f"{install} is not a file, expected an APK", "build it: make apk")
     phone = Phone.find(serial)
@@ -85,6 +84,13 @@ def push(
     if start:
         phone.start(".BundlesActivity", {"bundle": PurePosixPath(target).name})
     return PushReport(phone.serial, target, transfer.bytes, copied, warnings, install is not None, start)
+
+
+def check_program(bundle: Bundle) -> None:
+    """Raises InputError for a program that fails on phones."""
+    compatibility_issues = get_backend(bundle.manifest.backend.name).compatibility_issues(bundle.pte)
+    if compatibility_issues:
+        raise InputError("; ".join(compatibility_issues), "export it again with this mlp-export")
 
 
 def check_fit(manifest: Manifest, facts: PhoneFacts) -> DeviceFit:

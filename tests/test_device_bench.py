@@ -17,10 +17,11 @@ from fake_backend import PROGRAM, write_bundle
 from make_vectors import VECTORS
 from typer.testing import CliRunner
 
-from mlp_export.adb import NoAnswerError, Phone
+from mlp_export.adb import Phone
 from mlp_export.bundle import BackendInfo, Bundle
 from mlp_export.cli import app
 from mlp_export.device_bench import Clock, DeviceBenchReport, bench_plan, bench_schema, device_bench, report_of
+from mlp_export.device_command import NoAnswerError
 from mlp_export.device_doctor import device_doctor
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
@@ -39,7 +40,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePhone:
     (tmp_path / "phone").mkdir()
     phone = FakePhone(tmp_path / "phone", monkeypatch)
-    monkeypatch.setattr("mlp_export.device_bench.DEVICE_FOLDER", str(phone.folder))
+    monkeypatch.setattr("mlp_export.bench_phone.DEVICE_FOLDER", str(phone.folder))
     return phone
 
 
@@ -207,7 +208,7 @@ def test_an_adb_that_stops_answering_is_a_time_out(
 ) -> None:
     def hangs(app: App) -> None:
         app.phone.set(HANG=" shell ")
-        monkeypatch.setattr("mlp_export.adb.COMMAND_SECONDS", 0.1)
+        monkeypatch.setattr("mlp_export.device_command.COMMAND_SECONDS", 0.1)
 
     steps = [writes("running")] if begun else []
     with pytest.raises(MissingError, match=r"time out: no word .* for \d+ s .*, and no answer from adb") as caught:
@@ -218,11 +219,11 @@ def test_an_adb_that_stops_answering_is_a_time_out(
 def test_an_adb_that_answers_again(bundle: Bundle, phone: FakePhone, monkeypatch: pytest.MonkeyPatch) -> None:
     def hangs(app: App) -> None:
         app.phone.set(HANG=" shell ")
-        monkeypatch.setattr("mlp_export.adb.COMMAND_SECONDS", 0.1)
+        monkeypatch.setattr("mlp_export.device_command.COMMAND_SECONDS", 0.1)
 
     def answers(app: App) -> None:
         app.phone.set(HANG="no command")
-        monkeypatch.setattr("mlp_export.adb.COMMAND_SECONDS", 30.0)
+        monkeypatch.setattr("mlp_export.device_command.COMMAND_SECONDS", 30.0)
 
     assert measure(bundle, phone, writes("running"), hangs, *[nothing] * 5, answers, writes("done")).threads == 4
 
@@ -522,7 +523,7 @@ def test_device_takes_a_serial_or_none(
     shape = PRO_SHAPE
 
     def measured(*arguments: Any, **named: Any) -> DeviceBenchReport:
-        given.append(named["serial"])
+        given.append(named["device"])
         return report_of(EXAMPLES["done"], "R58", "p", shape)
 
     monkeypatch.setattr("mlp_export.device_bench.device_bench", measured)

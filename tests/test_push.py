@@ -12,8 +12,9 @@ import pytest
 from fake_adb import ONE_DEVICE, S24, FakePhone
 from fake_backend import PROGRAM, write_bundle
 
-from mlp_export.adb import DEVICE_FOLDER, NoAnswerError, Phone, PhoneFacts, transfer_seconds
+from mlp_export.adb import DEVICE_FOLDER, Phone, PhoneFacts
 from mlp_export.bundle import BackendInfo, Bundle
+from mlp_export.device_command import NoAnswerError, transfer_seconds
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
 from mlp_export.push import PushReport, check_fit, push

@@ -2,8 +2,8 @@
 
     python text_runner.py FOLDER
 
-FOLDER gets two named pipes, `requests` and `replies`, with a JSON object a line. A piece of an answer waits for the word
-"go" or "stop". Ends when the other side closes the pipes.
+FOLDER gets two named pipes, `requests` and `replies`, with a JSON object a line. A piece of an answer waits for the
+word "go" or "stop".
 
 Two things differ from the phone. The runner's Python binding refuses a token that is no whole UTF-8 text, where a phone
 delivers an empty one. And it tells no error codes: they are read in ExecuTorch's log, where it writes them.

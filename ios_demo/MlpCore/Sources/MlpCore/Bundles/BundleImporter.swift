@@ -126,12 +126,12 @@ public struct BundleImporter: Sendable {
       copied += Int64(bytes.count)
       // More than the manifest says is not written: a provider may give without end.
       if copied > entry.bytes { break }
-      hash.update(bytes)
+      bytes.withUnsafeBytes { hash.update($0) }
       try output.write(contentsOf: bytes)
     }
     try output.synchronize()
     guard copied == entry.bytes else { throw BundleError(.wrongSize, "\(name): \(copied) of \(entry.bytes)") }
-    guard hash.hexadecimal() == entry.sha256 else { throw BundleError(.wrongHash, name) }
+    guard hash.finish() == entry.sha256 else { throw BundleError(.wrongHash, name) }
   }
 
   /// A folder that is not there yet: letters, digits and `_.-`, with a number if the name is taken.

@@ -53,7 +53,7 @@ private func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
 }
 
 #if canImport(CryptoKit)
-  private struct Sha256 {
+  struct Sha256 {
     private var hash = SHA256()
 
     mutating func update(_ bytes: UnsafeRawBufferPointer) { hash.update(bufferPointer: bytes) }
@@ -61,7 +61,7 @@ private func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
     func finish() -> String { hexadecimal(hash.finalize()) }
   }
 #else
-  private struct Sha256 {
+  struct Sha256 {
     private var hash = PlainSha256()
 
     mutating func update(_ bytes: UnsafeRawBufferPointer) { hash.update(bytes) }
