@@ -100,8 +100,9 @@ public final class BundlesModel {
     proceed()
   }
 
-  /// Declined, or closed after it was read again.
+  /// Declined, or closed after it was read again; comes after `acceptLicense` as well.
   public func closeLicense() {
+    if license == nil { return }
     license = nil
     wanted = nil
   }
@@ -155,9 +156,10 @@ public final class BundlesModel {
       explanation: text("bundles.deleteExplained", bytes))
   }
 
-  public func confirmDeletion() async {
-    guard let entry = deletion?.entry else { return }
-    deletion = nil
+  /// A person said yes. The dialog forgets `deletion` before its button does this.
+  public func delete(_ deletion: Deletion) async {
+    let entry = deletion.entry
+    self.deletion = nil
     if let bundle = entry.bundle { await unload(bundle) }
     if await library.delete(entry) {
       deleted(entry.name)
