@@ -29,7 +29,7 @@ def write_swift(folder: Path, version: str = "6.0.3", script: str = "") -> None:
     folder.mkdir(exist_ok=True)
     program = folder / "swift"
     program.write_text(
-        f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Swift version {version} (swift-RELEASE)"; exit 0; fi\n{script}\n'
+        f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Swift version {version} (RELEASE)"; exit; fi\n{script}\n'
     )
     program.chmod(0o755)
 
