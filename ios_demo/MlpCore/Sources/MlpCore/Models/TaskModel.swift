@@ -10,6 +10,7 @@ public final class TaskModel {
   public struct Result: Equatable, Sendable {
     public var text: String
     public var about: String
+    var isWhole = false
   }
 
   // Bytes that are laid out; megabytes would stop the screen.
@@ -171,8 +172,9 @@ public final class TaskModel {
 
   /// Does `task` on the screen, for a shortcut, and returns the answer. Throws `Refusal`.
   public func answer(_ task: TextTask, text: String, question: String = "") async throws -> String {
-    if isBusy || isReading { throw Refusal(MlpCore.text("task.busy")) }
     await gate.list()
+    if isBusy || isReading { throw Refusal(MlpCore.text("task.busy")) }
+    if task == .ask, question.isBlank { throw Refusal(MlpCore.text("task.noQuestion")) }
     open(text)
     self.question = question
     return try await withTaskCancellationHandler {
@@ -234,9 +236,9 @@ public final class TaskModel {
 
   private func finish(_ answer: Answer) {
     let words = answer.text.trimmed(\.isPythonSpace)
-    result = Result(text: words, about: AnswerTexts.about(answer))
+    result = Result(text: words, about: AnswerTexts.about(answer), isWhole: answer.end != .stopped)
     if words.isEmpty {
-      problem = text("task.noAnswer")
+      if answer.end != .stopped { problem = text("task.noAnswer") }
     } else if let opened, let inbox {
       inbox.remove(opened)
       shared.removeAll { $0.id == opened.id }
@@ -250,7 +252,7 @@ public final class TaskModel {
     self.caller = nil
     if let problem {
       caller.resume(throwing: Refusal(problem))
-    } else if let result, !result.text.isEmpty {
+    } else if let result, result.isWhole {
       caller.resume(returning: result.text)
     } else {
       caller.resume(throwing: Refusal(text("task.stopped")))
