@@ -7,7 +7,7 @@ JOBS ?= 2
 # Linter of the workflows, built by a Go that comes as a wheel.
 ACTIONLINT := $(CURDIR)/.venv-actionlint
 
-.PHONY: demo demo-qnn demo-coreml test test-phone apk test-android lint types workflows venv qnn clean
+.PHONY: demo demo-qnn demo-coreml test test-phone apk test-android test-ios lint types workflows venv qnn clean
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
@@ -47,13 +47,21 @@ apk:
 
 # The app's tests on the JVM: core, activities, and end to end on the real Android runtime with the demo model. Then the
 # same engine on the arm64 libraries, emulated, and what is in the APK.
-ANDROID_BUNDLES := build/android/bundles
+APP_BUNDLES := build/app-bundles
 
 test-android: venv
 	$(BIN)/python -m android_demo.tools fetch tests arm64
-	OMP_NUM_THREADS=1 $(BIN)/python tests/android/bundles.py $(ANDROID_BUNDLES)
-	$(BIN)/python -m android_demo.tools test --bundles $(ANDROID_BUNDLES)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/app_bundles.py $(APP_BUNDLES)
+	$(BIN)/python -m android_demo.tools test --bundles $(APP_BUNDLES)
 	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -r s tests/android
+
+# The iOS app without a Mac: the project file, texts and format checked; its core, and its own sources against stand-ins of
+# Apple's and ExecuTorch's modules, tested, on ExecuTorch's own text runner, too; then with faults put in. Swift is the
+# machine's, or as root Debian's in a tree under .cache/ios (600 MB to fetch). Without either this says what did not run.
+test-ios: venv
+	$(BIN)/python -m pytest -q tests/ios
+	OMP_NUM_THREADS=1 $(BIN)/python tests/app_bundles.py $(APP_BUNDLES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m ios_demo.tools all --bundles $(APP_BUNDLES)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def main() -> int:
     command = commands.add_parser("test", help="run the JUnit tests")
     command.add_argument("runners", nargs="*", metavar="RUNNER", help=f"some of: {' '.join(RUNNERS)} (all)")
     command.add_argument("--only", action="append", default=[], metavar="CLASS", help="only this test class")
-    command.add_argument("--bundles", type=Path, help="for the end-to-end tests: what tests/android/bundles.py made")
+    command.add_argument("--bundles", type=Path, help="for the end-to-end tests: what tests/app_bundles.py made")
     command.add_argument("--screenshots", type=Path, default=ROOT / "build/android/screenshots")
     command = commands.add_parser("apk", help="build a signed APK")
     command.add_argument(

@@ -258,7 +258,7 @@ def test_the_runtime_has_the_operators_and_delegates_of_exports(runtime: packagi
     """By name: that they compute the same is what the runs on both halves show."""
     (library,) = (file for file in runtime.libraries[abi] if file.name == "libexecutorch.so")
     data = library.read_bytes()
-    for path in [*map(forms.exported, FORMS), ROOT / "build/android/bundles/real/model.pte"]:
+    for path in [*map(forms.exported, FORMS), ROOT / "build/app-bundles/real/model.pte"]:
         needed = needs_of(path)
         assert "XnnpackBackend" in needed and any(name.startswith("llama::update_cache") for name in needed)
         assert [name for name in needed if name.encode() + b"\0" not in data] == [], path

@@ -21,7 +21,7 @@ from mlp_export.bundle import Bundle
 from mlp_export.native_runner import Runner, RunnerOptions, call, load
 
 ABI = "arm64-v8a"
-BUNDLES = ROOT / "build/android/bundles"
+BUNDLES = ROOT / "build/app-bundles"
 TOKENS = 6
 
 

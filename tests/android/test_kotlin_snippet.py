@@ -14,7 +14,7 @@ from android_demo.tools.android_library import SHIM
 from android_demo.tools.common import ROOT, joined
 from android_demo.tools.compile import Project
 
-BUNDLES = ROOT / "build/android/bundles"
+BUNDLES = ROOT / "build/app-bundles"
 # System.exit: a thread of fbjni's is no daemon.
 MAIN = """
 fun main(arguments: Array<String>) {

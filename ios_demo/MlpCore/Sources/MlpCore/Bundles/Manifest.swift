@@ -14,9 +14,34 @@ public struct Manifest: Equatable, Sendable {
   public var verification: Verification?
   public var files: [String: FileEntry]
 
+  public init(
+    exporter: Exporter?, model: ModelInfo, backend: BackendInfo, context: Int, prefillChunk: Int,
+    quantizationScheme: String, kvCacheBytes: Int64, kvScaleBytes: Int64, deviceRamBytes: Int64,
+    tokenizer: TokenizerInfo, chat: ChatFormat?, verification: Verification?, files: [String: FileEntry]
+  ) {
+    self.exporter = exporter
+    self.model = model
+    self.backend = backend
+    self.context = context
+    self.prefillChunk = prefillChunk
+    self.quantizationScheme = quantizationScheme
+    self.kvCacheBytes = kvCacheBytes
+    self.kvScaleBytes = kvScaleBytes
+    self.deviceRamBytes = deviceRamBytes
+    self.tokenizer = tokenizer
+    self.chat = chat
+    self.verification = verification
+    self.files = files
+  }
+
   public struct Exporter: Equatable, Sendable {
     public var name: String
     public var version: String
+
+    public init(name: String, version: String) {
+      self.name = name
+      self.version = version
+    }
   }
 
   public struct ModelInfo: Equatable, Sendable {
@@ -25,6 +50,14 @@ public struct Manifest: Equatable, Sendable {
     public var license: String?
     public var parameters: Int64
     public var vocabSize: Int
+
+    public init(id: String, revision: String?, license: String?, parameters: Int64, vocabSize: Int) {
+      self.id = id
+      self.revision = revision
+      self.license = license
+      self.parameters = parameters
+      self.vocabSize = vocabSize
+    }
   }
 
   /// `minRuntime`: name of a runtime, such as "executorch" or "ios" -> the oldest version that runs the program.
@@ -33,6 +66,13 @@ public struct Manifest: Equatable, Sendable {
     public var target: String?
     public var compiledWith: [String: String]
     public var minRuntime: [String: String]
+
+    public init(name: String, target: String?, compiledWith: [String: String], minRuntime: [String: String]) {
+      self.name = name
+      self.target = target
+      self.compiledWith = compiledWith
+      self.minRuntime = minRuntime
+    }
   }
 
   public struct TokenizerInfo: Equatable, Sendable {
@@ -40,6 +80,13 @@ public struct Manifest: Equatable, Sendable {
     public var bosId: Int
     public var eosIds: [Int]
     public var addBos: Bool
+
+    public init(files: [String], bosId: Int, eosIds: [Int], addBos: Bool) {
+      self.files = files
+      self.bosId = bosId
+      self.eosIds = eosIds
+      self.addBos = addBos
+    }
   }
 
   /// What the export compared. `passed` is false only in files that something else wrote.
@@ -48,18 +95,35 @@ public struct Manifest: Equatable, Sendable {
     public var tokens: Int
     public var checks: [Check]
 
+    public init(passed: Bool, tokens: Int, checks: [Check]) {
+      self.passed = passed
+      self.tokens = tokens
+      self.checks = checks
+    }
+
     public struct Check: Equatable, Sendable {
       public var name: String
       public var passed: Bool
       public var detail: String
+
+      public init(name: String, passed: Bool, detail: String) {
+        self.name = name
+        self.passed = passed
+        self.detail = detail
+      }
     }
   }
 
   public struct FileEntry: Equatable, Sendable {
     public var bytes: Int64
     public var sha256: String
+
+    public init(bytes: Int64, sha256: String) {
+      self.bytes = bytes
+      self.sha256 = sha256
+    }
   }
 
   /// The manifest in `text`. Throws `BundleError` with newerFormat, badName or damagedManifest.
-  public static func parse(_ text: String) throws -> Manifest { fatalError("skeleton") }
+  public static func parse(_ text: String) throws -> Manifest { try readManifest(text) }
 }

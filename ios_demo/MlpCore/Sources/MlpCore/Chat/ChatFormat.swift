@@ -24,6 +24,22 @@ public struct ChatFormat: Equatable, Sendable {
   public var trim: Bool
   public var stop: [String]
 
+  public init(
+    bos: String, systemPrefix: String?, systemSuffix: String?, userPrefix: String, userSuffix: String,
+    assistantPrefix: String, assistantSuffix: String, defaultSystem: String?, trim: Bool, stop: [String]
+  ) {
+    self.bos = bos
+    self.systemPrefix = systemPrefix
+    self.systemSuffix = systemSuffix
+    self.userPrefix = userPrefix
+    self.userSuffix = userSuffix
+    self.assistantPrefix = assistantPrefix
+    self.assistantSuffix = assistantSuffix
+    self.defaultSystem = defaultSystem
+    self.trim = trim
+    self.stop = stop
+  }
+
   public var takesSystem: Bool { systemPrefix != nil && systemSuffix != nil }
 
   /// What the template renders; with `generate`, up to where the assistant is to speak. Turns whose index and content
@@ -32,5 +48,28 @@ public struct ChatFormat: Equatable, Sendable {
   /// Throws `PromptError` for a system message where the template takes none.
   public func compose(
     _ turns: [Turn], generate: Bool = true, asAnswered: [Int: String] = [:]
-  ) throws -> String { fatalError("skeleton") }
+  ) throws -> String {
+    var text = bos
+    if let defaultSystem, turns.first?.role != .system { try append(Turn(.system, defaultSystem), trim, to: &text) }
+    for (index, turn) in turns.enumerated() {
+      let isAsAnswered = asAnswered[index].map { $0.utf8.elementsEqual(turn.content.utf8) } ?? false
+      try append(turn, trim && !isAsAnswered, to: &text)
+    }
+    if generate { text += assistantPrefix }
+    return text
+  }
+
+  private func append(_ turn: Turn, _ trims: Bool, to text: inout String) throws {
+    let (prefix, suffix): (String, String)
+    switch turn.role {
+    case .system:
+      guard let systemPrefix, let systemSuffix else { throw PromptError(.noSystemRole) }
+      (prefix, suffix) = (systemPrefix, systemSuffix)
+    case .user: (prefix, suffix) = (userPrefix, userSuffix)
+    case .assistant: (prefix, suffix) = (assistantPrefix, assistantSuffix)
+    }
+    text += prefix
+    text += trims ? turn.content.trimmed(\.isPythonSpace) : turn.content
+    text += suffix
+  }
 }

@@ -57,4 +57,62 @@ public struct DeviceFit: Equatable, Sendable {
 }
 
 /// Whether a bundle with `manifest` runs on `device`, and all reasons why not: as mlp_export/device_fit.py has it.
-public func deviceFit(_ manifest: Manifest, _ device: Device) -> DeviceFit { fatalError("skeleton") }
+public func deviceFit(_ manifest: Manifest, _ device: Device) -> DeviceFit {
+  let backend = manifest.backend
+  if backend.name == "qnn" || backend.minRuntime["qairt"] != nil {
+    return DeviceFit(reasons: [.init(kind: .otherSystem, found: "iOS", expected: "Android")], warnings: [])
+  }
+  let reasons =
+    [missingBackend(backend, device), oldSystem(backend, device)].compactMap { $0 } + oldRuntimes(backend, device)
+    + [tooLittleMemory(manifest, device)].compactMap { $0 }
+  let warnings = [simulator(backend, device), littleFreeMemory(manifest, device), notVerified(manifest)]
+  return DeviceFit(reasons: reasons, warnings: warnings.compactMap { $0 })
+}
+
+private func missingBackend(_ backend: Manifest.BackendInfo, _ device: Device) -> DeviceFit.Reason? {
+  if device.backends.contains(backend.name) { return nil }
+  let found = device.backends.sorted().joined(separator: ", ")
+  return .init(kind: .missingBackend, found: found, expected: backend.name)
+}
+
+private func oldSystem(_ backend: Manifest.BackendInfo, _ device: Device) -> DeviceFit.Reason? {
+  guard let oldest = backend.minRuntime["ios"], isOlder(device.systemVersion, than: oldest) else { return nil }
+  return .init(kind: .oldSystem, found: "iOS \(device.systemVersion)", expected: "iOS \(oldest)")
+}
+
+/// A runtime whose version is not known is not held against the app: one that it lacks is a missing backend.
+private func oldRuntimes(_ backend: Manifest.BackendInfo, _ device: Device) -> [DeviceFit.Reason] {
+  backend.minRuntime.sorted { $0.key < $1.key }.compactMap { name, oldest in
+    guard name != "ios", let found = device.runtimes[name], isOlder(found, than: oldest) else { return nil }
+    return .init(kind: .oldRuntime, found: "\(name) \(found)", expected: "\(name) \(oldest)")
+  }
+}
+
+/// The Simulator has neither the Neural Engine nor a device's GPU.
+private func simulator(_ backend: Manifest.BackendInfo, _ device: Device) -> DeviceFit.Reason? {
+  guard device.isSimulator, backend.name == "coreml", let target = backend.target, target != "cpu_only" else {
+    return nil
+  }
+  return .init(kind: .simulator, found: target, expected: "cpu_only")
+}
+
+private func tooLittleMemory(_ manifest: Manifest, _ device: Device) -> DeviceFit.Reason? {
+  if manifest.deviceRamBytes <= memoryForApps(device) { return nil }
+  return .init(
+    kind: .tooLittleMemory, found: String(device.totalMemoryBytes), expected: String(manifest.deviceRamBytes))
+}
+
+private func littleFreeMemory(_ manifest: Manifest, _ device: Device) -> DeviceFit.Reason? {
+  let (needed, available) = (manifest.deviceRamBytes, device.availableMemoryBytes)
+  // 0: os_proc_available_memory() has no answer in the Simulator.
+  if needed > memoryForApps(device) || needed <= available || available == 0 { return nil }
+  return .init(kind: .littleFreeMemory, found: String(available), expected: String(needed))
+}
+
+/// The system and its services keep a quarter.
+private func memoryForApps(_ device: Device) -> Int64 { device.totalMemoryBytes / 4 * 3 }
+
+private func notVerified(_ manifest: Manifest) -> DeviceFit.Reason? {
+  if manifest.verification?.passed == true { return nil }
+  return .init(kind: .notVerified, found: manifest.verification == nil ? "none" : "failed", expected: "passed")
+}

@@ -34,7 +34,13 @@ public final class ModelHost {
     case failed(Request, problem: any Error, text: String)
   }
 
+  /// Who ended a request. What the system ends is stored as interrupted.
+  public enum StopCause: Sendable { case user, background, memory }
+
   public private(set) var state: State = .idle
+
+  /// Why the last request ended early; nil where it was not stopped, and while none was.
+  public private(set) var stopCause: StopCause?
 
   public var isBusy: Bool {
     switch state {
@@ -43,29 +49,75 @@ public final class ModelHost {
     }
   }
 
+  /// The request that is being worked on, or the last one.
+  public var request: Request? { state.request }
+
   /// Stores what comes; called on the model's queue, before the state that says so.
-  public var recorder: (any AnswerRecorder)?
+  public var recorder: (any AnswerRecorder)? {
+    get { worker.recorder }
+    set { worker.recorder = newValue }
+  }
+
+  private let worker: ModelWorker
+  private var reservations = 0
 
   public init(
     engines: @escaping EngineFactory, tokenizers: @escaping @Sendable (ModelBundle) -> Tokenizer,
     memory: @escaping @Sendable () -> Int64
-  ) { fatalError("skeleton") }
+  ) {
+    worker = ModelWorker(engines: engines, tokenizers: tokenizers, memory: memory)
+  }
 
   /// False while another request runs, so that a second tap does nothing, and while this is reserved.
-  public func submit(_ request: Request) -> Bool { fatalError("skeleton") }
+  public func submit(_ request: Request) -> Bool {
+    if isBusy || reservations > 0 { return false }
+    stopCause = nil
+    state = .loading(request)
+    worker.start(request) { [weak self] state in self?.state = state }
+    return true
+  }
 
   /// Ends the running request; what was generated so far stays.
-  public func stop() { fatalError("skeleton") }
+  public func stop() { stop(.user) }
+
+  public func stop(_ cause: StopCause) {
+    guard isBusy else { return }
+    if stopCause == nil { stopCause = cause }
+    worker.stop(isInterruption: cause != .user)
+  }
 
   /// Frees the memory of `bundle`'s model, or of any, after a running request was stopped.
-  public func unload(_ bundle: ModelBundle? = nil) async { fatalError("skeleton") }
+  public func unload(_ bundle: ModelBundle? = nil) async {
+    if bundle == nil || bundle?.folder == request?.bundle.folder { stop() }
+    await worker.close(bundle)
+  }
 
   /// Takes no request until the result's `release` was called: a measurement needs memory and processors for itself.
-  public func reserve() -> Reservation { fatalError("skeleton") }
+  public func reserve() -> Reservation {
+    reservations += 1
+    return Reservation { [weak self] in self?.reservations -= 1 }
+  }
 
   @MainActor
   public final class Reservation {
-    public func release() { fatalError("skeleton") }
+    private var end: (@MainActor () -> Void)?
+
+    init(_ end: @escaping @MainActor () -> Void) { self.end = end }
+
+    public func release() {
+      end?()
+      end = nil
+    }
+  }
+}
+
+extension ModelHost.State {
+  public var request: ModelHost.Request? {
+    switch self {
+    case .idle: nil
+    case .loading(let request), .working(let request, _, _, _), .done(let request, _), .failed(let request, _, _):
+      request
+    }
   }
 }
 

@@ -36,4 +36,19 @@ public protocol Tokenizer: Sendable {
 
 /// The tokenizer in a `tokenizer.json`. One of a kind that is not read here, or a damaged one, gives estimates and says
 /// why in `inexactBecause`. Takes a second or more for a large vocabulary.
-public func openTokenizer(_ file: URL) -> Tokenizer { fatalError("skeleton") }
+public func openTokenizer(_ file: URL) -> Tokenizer {
+  var read = TokenizerFile()
+  let problem: String
+  do {
+    let data = try Data(contentsOf: file)
+    try data.withUnsafeBytes { try read.read($0.bindMemory(to: UInt8.self)) }
+    return try BpeTokenizer(read)
+  } catch let unknown as UnknownTokenizer {
+    problem = unknown.what
+  } catch let damage as JsonError {
+    problem = "\(file.lastPathComponent) is damaged: \(damage)"
+  } catch {
+    problem = "cannot read \(file.lastPathComponent): \(error.localizedDescription)"
+  }
+  return EstimatingTokenizer(AddedTokens(read.added), because: problem)
+}

@@ -69,7 +69,9 @@ class ChatSession(
         @Volatile var cancelled = false
 
         private val started = clock()
-        private val stops = StopStrings(manifest.chat?.stop.orEmpty())
+        // The runtime hands an end token's spelling over as text, of models without a chat format as well.
+        private val stops =
+            StopStrings(manifest.chat?.stop.orEmpty() + manifest.tokenizer.eosIds.mapNotNull(tokenizer::spelling))
         private val characters = SurrogateAssembler()
         private val visible = StringBuilder()
         private val pieces = ArrayList<String>()

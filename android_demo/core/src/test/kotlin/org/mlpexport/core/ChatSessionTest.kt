@@ -431,6 +431,15 @@ class ChatSessionTest {
         assertEquals("Once upon", fed)
     }
 
+    @Test
+    fun `a model without a chat format ends where it spells its end token, which is not shown`() {
+        engine.script(" a", " time", "<|im_end|>")
+        val answer = session(manifest(chat = null)).ask(user("Once upon"))
+        assertEquals(" a time", answer.text)
+        assertEquals(AnswerEnd.COMPLETE, answer.end)
+        assertEquals(2, answer.statistics.answerTokens)
+    }
+
     // failures
 
     @Test

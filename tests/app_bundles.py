@@ -1,6 +1,6 @@
-"""The bundles that the Android tests run, and what this machine answers from them.
+"""The bundles that the tests of the Android and iOS apps run, and what this machine answers from them.
 
-    python tests/android/bundles.py FOLDER
+    python tests/app_bundles.py FOLDER
 
 FOLDER/real is the demo model for runtimes from 1.3 on, FOLDER/tiny a random model of a small context whose answers are
 ASCII, FOLDER/answers.json the answers of the real one (question -> text). What is there from these sources is kept.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]  # this is run as a script
 
 from checkpoints import write_checkpoint  # noqa: E402

@@ -1,0 +1,176 @@
+/// One answer of a `ChatSession`, on its thread.
+final class AnswerRun {
+  private struct Slice {
+    var text: String
+    var tokens: TokenCount
+  }
+
+  private let session: ChatSession
+  private let settings: GenerationSettings
+  private let listener: AnswerListener
+  private let cancellation: Cancellation
+  private let started: Double
+  private var stops: StopStrings
+  private var lost = LostPieces()
+  private var visible = ""
+  private var pieces: [String] = []
+  private var firstTextAt: Double?
+  private var prefillSeconds = 0.0
+  private var cachedTokens = 0  // in the KV cache before this answer
+  private var done = 0  // of `total`, in the KV cache
+  private var total = TokenCount(0, isExact: true)  // of the prompt, with what was cached
+
+  init(
+    _ session: ChatSession, _ settings: GenerationSettings, _ listener: AnswerListener, _ cancellation: Cancellation
+  ) {
+    self.session = session
+    self.settings = settings
+    self.listener = listener
+    self.cancellation = cancellation
+    started = session.clock()
+    stops = StopStrings(session.prompts.stops)
+  }
+
+  func answer(_ turns: [Turn]) throws -> Answer {
+    var slices = try plan(turns)
+    listener.prefilled(done, of: total.tokens)
+    let last = slices.removeLast()
+    for slice in slices {
+      if isCancelled { return cut(before: slice, turns) }
+      try prefill(slice)
+    }
+    return isCancelled ? cut(before: last, turns) : try generate(turns, last)
+  }
+
+  /// What is to be fed: only the rest, where the prompt begins with what the cache holds. At least one slice.
+  private func plan(_ turns: [Turn]) throws -> [Slice] {
+    let (prompts, tokenizer) = (session.prompts, session.tokenizer)
+    let continued = try prompts.compose(turns, generate: true, asAnswered: session.cache.answers)
+    let rest = session.cache.rest(of: continued)
+    let added = try rest ?? prompts.compose(turns, generate: true)
+    let slices = tokenizer.slices(added, size: session.manifest.prefillChunk).map {
+      Slice(text: $0, tokens: tokenizer.count($0))
+    }
+    if rest != nil { cachedTokens = session.cache.tokens }
+    total = slices.reduce(TokenCount(cachedTokens, isExact: true)) { $0 + $1.tokens }
+    if total.isExact, total.tokens >= session.manifest.context { throw tooLong }
+    if rest == nil {
+      session.cache.forget()
+      try session.engine.reset()
+      session.cache.put(CachedText.Held())
+    }
+    done = cachedTokens
+    return slices
+  }
+
+  private func cut(before slice: Slice, _ turns: [Turn]) -> Answer {
+    session.cache.cut(before: slice.text)
+    return finish(turns, .stopped, nil)
+  }
+
+  private func prefill(_ slice: Slice) throws {
+    let before = session.clock()
+    try feeding { try session.engine.prefill(slice.text) }
+    prefillSeconds += session.clock() - before
+    session.cache.add(slice.text, slice.tokens.tokens)
+    done += slice.tokens.tokens
+    listener.prefilled(done, of: total.tokens)
+  }
+
+  private func generate(_ turns: [Turn], _ slice: Slice) throws -> Answer {
+    let most = min(max(settings.maxNewTokens, 1), room)
+    let prompt = session.cache.take()?.plus(slice.text, slice.tokens.tokens)
+    let stats: EngineStats
+    do {
+      stats = try feeding {
+        try session.engine.generate(
+          slice.text, maxNewTokens: most, temperature: temperature, onPiece: { took($0) })
+      }
+    } catch let error as EngineError where error.failure.kind == .contextFull {
+      return finish(turns, .contextFull, nil)
+    }
+    let end = end(stats, most)
+    if end == .complete, !stops.isFound { lost.lastWasEnd() }
+    keep(prompt, stats)
+    return finish(turns, end, stats)
+  }
+
+  /// Tokens that the context has room for. Nothing else ends an answer there; an estimate leaves it to the runtime's
+  /// error. The last token needs no place, as it is not fed, but the runtime keeps one for it where the context is one
+  /// chunk.
+  private var room: Int {
+    let (context, chunk) = (session.manifest.context, session.manifest.prefillChunk)
+    return total.isExact ? context - total.tokens + (chunk < context ? 1 : 0) : context
+  }
+
+  /// What the runtime takes.
+  private var temperature: Double { settings.temperature >= 0 ? min(settings.temperature, 1) : 0 }
+
+  private func end(_ stats: EngineStats, _ most: Int) -> AnswerEnd {
+    if stops.isFound { return .complete }
+    if isCancelled { return .stopped }
+    if stats.generatedTokens < most { return .complete }
+    return most < settings.maxNewTokens ? .contextFull : .maxTokens
+  }
+
+  /// Remembers what the KV cache holds now: all but the last token that was sampled, which is the last piece. Where a
+  /// piece before it was lost, no text says what is in the cache: the next turn begins anew.
+  private func keep(_ prompt: CachedText.Held?, _ stats: EngineStats) {
+    let held = pieces.dropLast()
+    guard let prompt, !held.contains("") else { return }
+    session.cache.put(prompt.plus(held.joined(), max(stats.generatedTokens - 1, 0)))
+  }
+
+  private func took(_ piece: String) {
+    if pieces.isEmpty {
+      done = total.tokens
+      listener.prefilled(done, of: total.tokens)
+    }
+    pieces.append(piece)
+    show(stops.push(lost.push(piece)))
+    // The runtime loses a stop on the first token: it is repeated as long as pieces come.
+    if stops.isFound || isCancelled { session.engine.stop() }
+  }
+
+  private func show(_ text: String) {
+    if text.isEmpty { return }
+    if firstTextAt == nil { firstTextAt = session.clock() }
+    visible += text
+    listener.wrote(visible)
+  }
+
+  private func finish(_ turns: [Turn], _ end: AnswerEnd, _ stats: EngineStats?) -> Answer {
+    show(stops.push(lost.finish()) + stops.flush())
+    session.cache.answered(turns.count, visible)
+    let sampled = stats?.generatedTokens ?? pieces.count
+    let prefilled = done - cachedTokens
+    let statistics = AnswerStatistics(
+      promptTokens: prefilled, cachedTokens: cachedTokens,
+      answerTokens: stops.isFound ? max(sampled - 1, 0) : sampled,
+      firstTextSeconds: (firstTextAt ?? session.clock()) - started,
+      prefillTokensPerSecond: rate(prefilled, prefillSeconds + (stats?.prefillSeconds ?? 0)),
+      decodeTokensPerSecond: rate(sampled - 1, stats?.decodeSeconds ?? 0), memoryBytes: session.memory(),
+      lostCharacters: lost.runs)
+    return Answer(text: visible, end: end, statistics: statistics)
+  }
+
+  private var isCancelled: Bool { cancellation.isCancelled || listener.isCancelled }
+
+  /// Runs a call that feeds; a context that is full before the first piece means that the prompt is too long.
+  private func feeding<T>(_ call: () throws -> T) throws -> T {
+    do {
+      return try call()
+    } catch {
+      session.cache.forget()
+      let isFull = (error as? EngineError)?.failure.kind == .contextFull
+      throw isFull && pieces.isEmpty ? tooLong : error
+    }
+  }
+
+  private var tooLong: PromptError { PromptError(.tooLong, tokens: total, context: session.manifest.context) }
+}
+
+/// Tokens per second; nil where there was too little to time.
+private func rate(_ tokens: Int, _ seconds: Double) -> Double? {
+  tokens < 1 || seconds <= 0 ? nil : Double(tokens) / seconds
+}

@@ -1,0 +1,68 @@
+import MlpFixtures
+import XCTest
+
+@testable import MlpCore
+
+/// The ids of Hugging Face's `tokenizers`: tests/make_vectors.py.
+final class TokenizerVectorsTests: XCTestCase {
+  private struct Vector {
+    var name: String
+    var tokenizer: BpeTokenizer
+    var cases: [(text: String, ids: [Int])]
+  }
+
+  private func read() throws -> [Vector] {
+    let files = try TokenizerFiles()
+    let json = try vectors("tokenizers.json")
+    let cases = try json.list("cases").map {
+      (name: try $0.string("tokenizer"), text: try $0.string("text"), ids: try $0.ints("ids", atLeast: 0))
+    }
+    let tokenizers = try json.fields("tokenizers")
+    return try tokenizers.keys.map { name in
+      let opened = try files.open(tokenizers.string(name))
+      XCTAssertNil(opened.inexactBecause, name)
+      let own = cases.filter { $0.name == name }.map { (text: $0.text, ids: $0.ids) }
+      XCTAssertFalse(own.isEmpty, name)
+      return Vector(name: name, tokenizer: try XCTUnwrap(opened as? BpeTokenizer), cases: own)
+    }
+  }
+
+  func testIdsOfTokenizers() throws {
+    var count = 0
+    for vector in try read() {
+      for (text, ids) in vector.cases {
+        XCTAssertEqual(ids, vector.tokenizer.encode(text), "\(vector.name): \(text)")
+        XCTAssertEqual(TokenCount(ids.count, isExact: true), vector.tokenizer.count(text))
+        count += 1
+      }
+    }
+    XCTAssertGreaterThan(count, 200)
+  }
+
+  func testSlicesHaveTheTokensOfTheWhole() throws {
+    for vector in try read() {
+      let text = vector.cases.map(\.text).joined()
+      let ids = vector.tokenizer.encode(text)
+      for size in [1, 7, 64, ids.count] {
+        let slices = vector.tokenizer.slices(text, size: size)
+        let label = "\(vector.name), \(size)"
+        XCTAssertEqual(Array(text.utf8), Array(slices.joined().utf8), label)
+        XCTAssertEqual(ids, slices.flatMap(vector.tokenizer.encode), label)
+        XCTAssertFalse(slices.contains(""), label)
+        if size >= ids.count { XCTAssertEqual(1, slices.count, label) }
+      }
+    }
+  }
+
+  func testTextIsReallyCut() throws {
+    let vectors = try read()
+    let text = String(repeating: "The river rises in the hills, and it's joined by two streams.\n", count: 20)
+    // Llama 2's takes the whole text for one word, so that it has no place to be cut.
+    for vector in vectors where vector.name != "Llama 2" && vector.name != "Metaspace" {
+      let slices = vector.tokenizer.slices(text, size: 16)
+      let longest = slices.map { vector.tokenizer.count($0).tokens }.max() ?? 0
+      XCTAssertGreaterThan(slices.count, 10, vector.name)
+      XCTAssertLessThanOrEqual(longest, 32, vector.name)
+    }
+  }
+}
