@@ -322,7 +322,7 @@ def test_a_device_that_does_not_list_files_is_a_warning(bundle: Bundle, xcode: F
 
 def test_a_devicectl_without_json(bundle: Bundle, xcode: FakeXcode) -> None:
     xcode.set(json=False)
-    with pytest.raises(MissingError, match="devicectl list devices --device|gave no result|list devices") as caught:
+    with pytest.raises(MissingError, match="devicectl list devices gave no result") as caught:
         send(bundle)
     assert "Xcode 16" in caught.value.hint
 
