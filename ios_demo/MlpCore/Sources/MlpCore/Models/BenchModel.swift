@@ -51,7 +51,7 @@ public final class BenchModel {
     Task {
       await host.unload()
       queue.async { [job, cancellation] in
-        job.run(plan, isCancelled: { cancellation.isSet }, publish: { continuation.yield(($0, $1)) })
+        job.run(plan, isCancelled: { cancellation.isCancelled }, publish: { continuation.yield(($0, $1)) })
         continuation.finish()
       }
       for await (result, problem) in states {
@@ -64,7 +64,7 @@ public final class BenchModel {
 
   /// Ends the measurement after the token or the slice of a prompt at which it is. The screen was left, or the app: a
   /// suspended app's seconds are no measurement.
-  public func cancel() { cancellation.set() }
+  public func cancel() { cancellation.cancel() }
 
   /// The display is to stay on: the system suspends the app once it is off.
   public var isRunning: Bool { hasStarted && (result == nil || result?.status == .running) }
@@ -120,13 +120,4 @@ public final class BenchModel {
   }
 
   private func decimal(_ value: Double?) -> String { value.map { formatted($0, digits: 1) } ?? "–" }
-}
-
-private final class Cancellation: @unchecked Sendable {
-  private let lock = NSLock()
-  private var wasSet = false
-
-  var isSet: Bool { lock.withLock { wasSet } }
-
-  func set() { lock.withLock { wasSet = true } }
 }
