@@ -8,12 +8,6 @@ public enum Json: Equatable, Sendable {
   case array([Json])
   case object(JsonObject)
 
-  /// The value of a JSON text. Throws `JsonError` for what RFC 8259 does not allow, and for a key that is there twice.
-  public static func parse(_ text: String) throws -> Json {
-    var parser = JsonParser(text)
-    return try parser.parse()
-  }
-
   public var asBool: Bool? { if case .bool(let value) = self { value } else { nil } }
   public var asInteger: Int64? { if case .integer(let value) = self { value } else { nil } }
   public var asString: String? { if case .string(let value) = self { value } else { nil } }

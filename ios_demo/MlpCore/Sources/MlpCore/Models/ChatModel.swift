@@ -20,7 +20,12 @@ public final class ChatModel {
   /// Said in passing: shown for a moment, and read by VoiceOver.
   public var notice: String?
   /// The figures of the answer whose statistics were asked for.
-  public var statistics: [StatisticsRow]?
+  public var statistics: String?
+
+  public var showsStatistics: Bool {
+    get { statistics != nil }
+    set { if !newValue { statistics = nil } }
+  }
 
   /// Shows the list of bundles at this one.
   @ObservationIgnored public var showModel: () -> Void = {}
@@ -92,7 +97,7 @@ public final class ChatModel {
   /// The button that sends stops while the model answers.
   public var sendLabel: String { text(isAnswering ? "chat.stop" : "chat.send") }
 
-  public var canPressSend: Bool { isAnswering || (canWrite && !isBlank(draft)) }
+  public var canPressSend: Bool { isAnswering || (canWrite && !draft.isBlank) }
 
   public var canExport: Bool { !isEmpty }
 
@@ -223,7 +228,7 @@ public final class ChatModel {
   }
 
   public func showStatistics(_ message: String) {
-    statistics = messages.first { $0.id == message }?.statistics.map(statisticsRows)
+    statistics = messages.first { $0.id == message }?.statistics.map(AnswerTexts.details)
   }
 
   public func showEarlier() { shownFrom = max(0, shownFrom - Self.page) }
@@ -248,7 +253,7 @@ public final class ChatModel {
     dismissed = true
     reload()
     // A question that did not fit is answered now; an answer that was cut off can go on.
-    if messages.last.map({ isBlank($0.text) }) ?? true { answerAgain() } else { countSoon() }
+    if messages.last.map({ $0.text.isBlank }) ?? true { answerAgain() } else { countSoon() }
   }
 
   private func stopEditing() {

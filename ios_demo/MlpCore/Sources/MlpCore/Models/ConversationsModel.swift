@@ -58,21 +58,36 @@ public final class ConversationsModel {
     renaming = row
   }
 
-  public func rename() {
-    guard let row = renaming else { return }
+  public func rename(_ row: Row) {
     renaming = nil
     let title = trimmed(newTitle)
     if title.isEmpty { return }
     changing { try app.conversations.rename(row.id, title: title) }
   }
 
-  public func delete() {
-    guard let row = deleting else { return }
+  public func delete(_ row: Row) {
     deleting = nil
     if changing({ try app.chats.delete(row.id) }) { deleted(row.id) }
   }
 
-  public var deletionText: String { text("conversations.deleteText", deleting?.title ?? "") }
+  public func deletionText(_ row: Row) -> String { text("conversations.deleteText", row.title) }
+
+  // What is open over the list. SwiftUI closes a dialog before it runs the chosen action.
+
+  public var isRenaming: Bool {
+    get { renaming != nil }
+    set { if !newValue { renaming = nil } }
+  }
+
+  public var isDeleting: Bool {
+    get { deleting != nil }
+    set { if !newValue { deleting = nil } }
+  }
+
+  public var hasProblem: Bool {
+    get { problem != nil }
+    set { if !newValue { problem = nil } }
+  }
 
   /// The conversation as text to share.
   public func export(_ row: Row) -> String { app.conversations.read(row.id).map(exportText) ?? "" }
@@ -90,7 +105,7 @@ public final class ConversationsModel {
   }
 
   private func row(_ conversation: Conversation) -> Row {
-    let last = conversation.messages.last { !isBlank($0.text) }?.text ?? ""
+    let last = conversation.messages.last { !$0.text.isBlank }?.text ?? ""
     let day = conversation.changed.formatted(
       .dateTime.day().month(.abbreviated).hour().minute().locale(Locale(identifier: text("locale"))))
     return Row(

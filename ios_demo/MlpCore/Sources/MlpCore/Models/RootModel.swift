@@ -17,32 +17,62 @@ public final class RootModel {
   /// The chat that is shown.
   public private(set) var chat: ChatModel?
   public let conversations: ConversationsModel
+  public let bundles: BundlesModel
+  public let task: TaskModel
+  public let document: DocumentModel
+  public let bench: BenchModel
 
   private let app: AppModel
+  private let wanted: String?  // the bundle that a computer pushed and wants to see open
 
-  public init(_ app: AppModel) {
+  /// `arguments` of the launch: `--bundle NAME` opens a bundle, `--bench PLAN` measures one.
+  public init(_ app: AppModel, arguments: [String] = []) {
     self.app = app
+    wanted = arguments.firstIndex(of: "--bundle").flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil }
+    bench = BenchModel(
+      plan: BenchModel.plan(in: arguments), folders: app.folders, device: app.device, host: app.host,
+      bundles: app.bundles.library.repository, ledger: app.bundles.library.ledger, engines: app.engines,
+      tokenizers: app.tokenizers)
     conversations = ConversationsModel(app)
+    bundles = BundlesModel(app.bundles, unload: { [host = app.host] in await host.unload($0) })
+    task = TaskModel(app.tasks, inbox: app.inbox)
+    document = DocumentModel(app.tasks, folder: app.folders.support.appendingPathComponent("document"))
     conversations.deleted = { [weak self] in self?.forget($0) }
+    bundles.open = { [weak self] in self?.open($0.name, $1) }
+    bundles.deleted = { [settings = app.settings] in settings.forget($0) }
   }
 
-  /// The bundle that a new conversation is with; nil where none can be opened.
-  public var newChat: Place? {
-    app.bundles.choice.choose(app.bundles.library).map { .chat(bundle: $0.entry.name, conversation: nil) }
+  /// False where no model can be opened.
+  public var canStartNewChat: Bool { !app.bundles.library.candidates.isEmpty }
+
+  /// A new conversation with the model that was used last.
+  public func startNewChat() {
+    guard let bundle = app.bundles.choice.choose(app.bundles.library) else { return }
+    place = nil
+    place = .chat(bundle: bundle.entry.name, conversation: nil)
   }
 
-  /// Opens a new conversation with the bundle in the folder of that name.
-  public func open(_ bundle: String) {
+  /// Opens a new conversation, or a document, with the bundle in the folder of that name.
+  public func open(_ bundle: String, _ target: BundlesModel.Target = .chat) {
     app.bundles.choice.used(bundle)
     place = nil
-    place = .chat(bundle: bundle, conversation: nil)
+    place = target == .chat ? .chat(bundle: bundle, conversation: nil) : .document
   }
 
   /// The first look at the disk. Without a model there is nothing to do but get one.
   public func start() async {
+    if bench.isWanted {
+      place = .bench  // and nothing else: hashing files would be measured, too
+      return
+    }
     await app.bundles.library.refresh()
     await conversations.refresh()
-    if place == nil, app.bundles.library.candidates.isEmpty { place = .models }
+    if let wanted {
+      place = .models
+      bundles.open(wanted)
+    } else if place == nil, app.bundles.library.candidates.isEmpty {
+      place = .models
+    }
   }
 
   private func show() {

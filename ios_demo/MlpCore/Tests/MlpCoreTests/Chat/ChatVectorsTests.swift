@@ -25,6 +25,17 @@ final class ChatVectorsTests: XCTestCase {
     }
   }
 
+  func testAnAnswerKeepsTheWhiteSpaceThatTheModelWrote() throws {
+    var format = chatml
+    format.trim = true
+    let turns = [user(" Hi "), assistant(" \u{E9} ")]
+    let trimmed = try format.compose([user("Hi"), assistant("\u{E9}")])
+    assertBytes(try format.compose(turns), trimmed)
+    assertBytes(try format.compose(turns, asAnswered: [1: " e\u{301} ", 2: " \u{E9} "]), trimmed, "not its text")
+    let kept = trimmed.replacingOccurrences(of: "\u{E9}", with: " \u{E9} ")
+    assertBytes(try format.compose(turns, asAnswered: [1: " \u{E9} "]), kept)
+  }
+
   func testStopStrings() throws {
     let cases = try vectorCases("stop_strings.json")
     XCTAssertGreaterThan(cases.count, 10)
