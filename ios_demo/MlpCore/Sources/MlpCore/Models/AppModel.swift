@@ -27,6 +27,7 @@ public final class AppModel {
   public let bundles: BundleServices
   public let settings: BundleSettings
   public let chats: Chats
+  public let speeds: PrefillSpeeds
   /// Reads the file of a bundle's tokenizer the first time: not for the main thread.
   public let tokenizers: @Sendable (ModelBundle) -> Tokenizer
   /// Makes an engine apart from `host`.
@@ -54,7 +55,19 @@ public final class AppModel {
     chats = Chats(store: conversations, host: host, settings: settings, windows: windows)
     counter = ContextCounter { cache.tokenizer($0) }
     work = BackgroundWork(host, time: backgroundTime)
+    speeds = PrefillSpeeds(file: folders.support.appendingPathComponent("speeds.json"))
+    speeds.follow(host)
   }
+
+  /// What tasks, documents and shortcuts take from the app.
+  public var tasks: TaskServices {
+    TaskServices(
+      host: host, bundles: bundles, speeds: speeds, maxNewTokens: { [settings] in settings[$0].maxNewTokens },
+      tokenizers: tokenizers)
+  }
+
+  /// What the share extension left; nil without the app group.
+  public var inbox: ShareInbox? { folders.inbox.map { ShareInbox(folder: $0) } }
 
   /// The app is no longer on the screen.
   public func enteredBackground() { work.enteredBackground() }

@@ -45,7 +45,5 @@ final class ContextCounter: Sendable {
 
 /// `messages` as the model is given them: without empty answers.
 func turns(_ messages: some Sequence<ChatMessage>) -> [Turn] {
-  messages.filter { !isBlank($0.text) }.map { Turn($0.role, $0.text) }
+  messages.filter { !$0.text.isBlank }.map { Turn($0.role, $0.text) }
 }
-
-func isBlank(_ text: String) -> Bool { text.unicodeScalars.allSatisfy(\.properties.isWhitespace) }
