@@ -177,7 +177,7 @@ final class BundlesModelTests: XCTestCase {
     XCTAssertTrue(license.text.hasPrefix("The bundle’s LICENSE file cannot be read."))
   }
 
-  func testAnotherLicenseTextIsAskedForAgain() throws {
+  func testAnotherLicenseTextIsAskedForAgain() async throws {
     let licenses = AcceptedLicenses(file: folders.support.appendingPathComponent("licenses.json"))
     licenses.accept(try writeBundle(in: folders.documents))
     XCTAssertTrue(licenses.isAccepted(try writeBundle(in: folders.documents)))
