@@ -11,7 +11,7 @@ struct MlpDemoApp: App {
   init() {
     let app = AppModel.live()
     _app = State(initialValue: app)
-    _root = State(initialValue: RootModel(app))
+    _root = State(initialValue: RootModel(app, arguments: ProcessInfo.processInfo.arguments))
   }
 
   var body: some Scene {

@@ -22,6 +22,7 @@ struct RootView: View {
     switch root.place {
     case .models: BundlesView(model: root.bundles)
     case .chat: if let chat = root.chat { ChatView(model: chat) }
+    case .bench: BenchView(model: root.bench)
     default:
       ContentUnavailableView(text("app.name"), systemImage: "text.bubble", description: Text(text("root.nothing")))
     }

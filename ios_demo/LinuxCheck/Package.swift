@@ -20,7 +20,7 @@ let package = Package(
       name: "ShareExtension",
       dependencies: ["SwiftUI", "UIKit", "UniformTypeIdentifiers", .product(name: "MlpCore", package: "MlpCore")],
       exclude: ["de.lproj", "en.lproj", "PrivacyInfo.xcprivacy"], swiftSettings: [.swiftLanguageMode(.v5)]),
-    .target(
+    .executableTarget(
       name: "MlpDemo",
       dependencies: [
         "AppIntents", "ExecuTorch", "ExecuTorchLLM", "SwiftUI", "UIKit", .product(name: "MlpCore", package: "MlpCore"),

@@ -57,7 +57,7 @@ public final class BundleLibrary {
   public var isImportOver: Bool { imported != nil }
 
   @ObservationIgnored public let repository: BundleRepository
-  @ObservationIgnored private let ledger: HashLedger
+  @ObservationIgnored let ledger: HashLedger
   @ObservationIgnored private let importer: BundleImporter
   @ObservationIgnored private let probe: any DeviceProbe
   @ObservationIgnored private let looker = DispatchQueue(label: "bundles")

@@ -100,11 +100,12 @@ public final class BundlesModel {
     proceed()
   }
 
-  /// Declined, or closed after it was read again; comes after `acceptLicense` as well.
+  /// The license is not shown any more: accepted, declined, read again or swiped away.
   public func closeLicense() {
-    if license == nil { return }
     license = nil
-    wanted = nil
+    guard let name = wanted?.name else { return }
+    let isAccepted = library.item(name)?.entry.bundle.map(services.licenses.isAccepted)
+    if isAccepted != true { wanted = nil }
   }
 
   public func showLicense(_ item: BundleLibrary.Item) {

@@ -67,7 +67,8 @@ private func modelRow(_ message: ChatMessage, isLast: Bool, _ moment: ChatMoment
   let isUnfinished = message.end.map { unfinished.contains($0) } ?? false
   return ChatRow(
     kind: .model, id: message.id, text: isLast ? moment.liveText ?? message.text : message.text, isLive: isLive,
-    end: isLive ? nil : AnswerTexts.end(message.end, text: message.text), lost: isLive ? nil : message.statistics.flatMap(AnswerTexts.lost),
+    end: isLive ? nil : AnswerTexts.end(message.end, text: message.text),
+    lost: isLive ? nil : message.statistics.flatMap(AnswerTexts.lost),
     statistics: isLive ? nil : message.statistics.flatMap(AnswerTexts.line), canAnswerAgain: canAsk,
     canGoOn: canAsk && !moment.isFull && !message.text.isBlank && isUnfinished)
 }

@@ -20,11 +20,19 @@ public final class RootModel {
   public let bundles: BundlesModel
   public let task: TaskModel
   public let document: DocumentModel
+  public let bench: BenchModel
 
   private let app: AppModel
+  private let wanted: String?  // the bundle that a computer pushed and wants to see open
 
-  public init(_ app: AppModel) {
+  /// `arguments` of the launch: `--bundle NAME` opens a bundle, `--bench PLAN` measures one.
+  public init(_ app: AppModel, arguments: [String] = []) {
     self.app = app
+    wanted = arguments.firstIndex(of: "--bundle").flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil }
+    bench = BenchModel(
+      plan: BenchModel.plan(in: arguments), folders: app.folders, device: app.device, host: app.host,
+      bundles: app.bundles.library.repository, ledger: app.bundles.library.ledger, engines: app.engines,
+      tokenizers: app.tokenizers)
     conversations = ConversationsModel(app)
     bundles = BundlesModel(app.bundles, unload: { [host = app.host] in await host.unload($0) })
     task = TaskModel(app.tasks, inbox: app.inbox)
@@ -53,9 +61,18 @@ public final class RootModel {
 
   /// The first look at the disk. Without a model there is nothing to do but get one.
   public func start() async {
+    if bench.isWanted {
+      place = .bench  // and nothing else: hashing files would be measured, too
+      return
+    }
     await app.bundles.library.refresh()
     await conversations.refresh()
-    if place == nil, app.bundles.library.candidates.isEmpty { place = .models }
+    if let wanted {
+      place = .models
+      bundles.open(wanted)
+    } else if place == nil, app.bundles.library.candidates.isEmpty {
+      place = .models
+    }
   }
 
   private func show() {

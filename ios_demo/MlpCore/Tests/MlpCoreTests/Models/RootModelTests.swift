@@ -1,0 +1,72 @@
+import MlpFixtures
+import XCTest
+
+@testable import MlpCore
+
+final class RootModelTests: ChatTestCase {
+  func testWithoutAModelTheFirstScreenIsTheModels() async throws {
+    try await start()
+    try FileManager.default.removeItem(at: app.folders.documents.appendingPathComponent("smol"))
+    let root = RootModel(app)
+    await root.start()
+    XCTAssertEqual(root.place, .models)
+    XCTAssertFalse(root.canStartNewChat)
+    root.startNewChat()
+    XCTAssertNil(root.chat)
+  }
+
+  func testANewChatKeepsItsScreenWhenItGetsAnId() async throws {
+    try await start()
+    let root = RootModel(app)
+    await root.start()
+    XCTAssertNil(root.place)
+    root.startNewChat()
+    XCTAssertEqual(root.place, .chat(bundle: "smol", conversation: nil))
+    let chat = try XCTUnwrap(root.chat)
+    await ask(chat, "Hello")
+    XCTAssertEqual(root.place, .chat(bundle: "smol", conversation: try XCTUnwrap(chat.id)))
+    XCTAssertTrue(root.chat === chat)
+    await until("row") { root.conversations.rows.map(\.title) == ["Hello"] }
+    root.startNewChat()
+    XCTAssertFalse(root.chat === chat)
+    XCTAssertTrue(root.chat?.isEmpty ?? false)
+    root.place = .chat(bundle: "smol", conversation: chat.id)
+    XCTAssertEqual(root.chat?.rows.map(\.text), ["Hello", "Yes."])
+    chat.perform(.newConversation)
+    XCTAssertEqual(root.place, .chat(bundle: "smol", conversation: chat.id ?? root.chat?.id), "not its screen any more")
+    root.chat?.perform(.showModel)
+    XCTAssertEqual(root.place, .models)
+    XCTAssertNil(root.chat)
+  }
+
+  func testADeletedConversationLeavesTheScreen() async throws {
+    try await start()
+    let root = RootModel(app)
+    await root.start()
+    root.startNewChat()
+    await ask(try XCTUnwrap(root.chat), "Hello")
+    await until("row") { root.conversations.rows.count == 1 }
+    root.conversations.delete(root.conversations.rows[0])
+    XCTAssertNil(root.place)
+    XCTAssertNil(root.chat)
+  }
+
+  func testALaunchOpensTheBundleThatWasPushed() async throws {
+    try await start()
+    let root = RootModel(app, arguments: ["app", "--bundle", "smol"])
+    await root.start()
+    XCTAssertEqual(root.place, .chat(bundle: "smol", conversation: nil))
+    let wrong = RootModel(app, arguments: ["app", "--bundle"])
+    await wrong.start()
+    XCTAssertNil(wrong.place)
+  }
+
+  func testALaunchForABenchmarkDoesNothingElse() async throws {
+    try await start()
+    let again = AppModel.test(in: try XCTUnwrap(folder).url, engines: engines.make)
+    let root = RootModel(again, arguments: ["app", "--bench", "{}"])
+    await root.start()
+    XCTAssertEqual(root.place, .bench)
+    XCTAssertNil(again.bundles.library.items, "no hashes are read meanwhile")
+  }
+}

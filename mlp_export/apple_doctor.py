@@ -1,0 +1,164 @@
+"""`doctor --device` on a Mac: its iPhones, iPads and booted Simulators, beside an Android phone where there is one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from mlp_export.adb import APP
+from mlp_export.apple_device import (
+    DOCUMENTS,
+    MIN_IOS,
+    AppleDevice,
+    AppleFacts,
+    ApplePhone,
+    Simulator,
+    booted_simulators,
+    listed_phones,
+)
+from mlp_export.bundle import MANIFEST, Manifest
+from mlp_export.device_doctor import BackendOnDevice, BundleOnDevice, DeviceDoctorReport, device_doctor
+from mlp_export.errors import InputError, MissingError
+
+BACKENDS = ("coreml", "xnnpack")  # of the iOS app
+
+
+@dataclass(frozen=True)
+class AppleDeviceReport:
+    """What was found on one device. `issue`: why it could not be looked at; "" where it could."""
+
+    device: AppleFacts
+    issue: str
+    app_version: str | None  # None: not installed, or not looked at
+    backends: dict[str, BackendOnDevice]
+    bundles: list[BundleOnDevice]
+
+    @property
+    def ok(self) -> bool:
+        """Bundles of at least one backend run on it."""
+        return not self.issue and any(found.runs for found in self.backends.values())
+
+    def summary(self) -> list[str]:
+        """The same for reading, a fact a line."""
+        lines = [f"{self.device.model or 'unknown model'}, iOS {self.device.ios or 'unknown'}, {self.device.id}"]
+        if self.issue:
+            return [*lines, self.issue]
+        missing = "not installed: mlp-export push BUNDLE --device ios --install APP"
+        lines.append(f"app: {missing if self.app_version is None else f'{APP} {self.app_version}'}")
+        lines += [f"{name}: {found.said}" for name, found in self.backends.items()]
+        for bundle in self.bundles:
+            name = PurePosixPath(bundle.path).name
+            lines.append(f"bundle {name}: {bundle.model or 'damaged'}: {'runs' if bundle.runs else 'does not run'}")
+            lines += [f"bundle {name}: {sentence}" for sentence in bundle.said]
+        return lines
+
+
+@dataclass(frozen=True)
+class ConnectedReport:
+    """All phones that were found. The keys of an Android phone are those of `DeviceDoctorReport`."""
+
+    android: DeviceDoctorReport | None
+    apple: list[AppleDeviceReport]
+
+    @property
+    def ok(self) -> bool:
+        """Bundles of at least one backend run on one of them."""
+        return (self.android is not None and self.android.ok) or any(report.ok for report in self.apple)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `doctor --device --json` prints."""
+        android = {} if self.android is None else self.android.to_json()
+        return {**android, "ok": self.ok, "apple": [asdict(report) for report in self.apple]}
+
+    def summary(self) -> dict[str, Any]:
+        """The same for reading."""
+        android = {} if self.android is None else self.android.summary()
+        return {**android, **{report.device.name or report.device.id: report.summary() for report in self.apple}}
+
+
+def connected_doctor(backend: str | None = None) -> ConnectedReport:
+    """Look at the Android phone that adb sees, and at all devices that Xcode knows; with `backend` only for that one.
+
+    Raises what `device_doctor` raises where Xcode knows no device; MissingError for Core ML without Xcode.
+    """
+    apple = _apple(backend)
+    if backend == "coreml" or (apple and shutil.which("adb") is None):
+        return ConnectedReport(None, apple)
+    try:
+        return ConnectedReport(device_doctor(backend=backend), apple)
+    except MissingError:
+        if not apple:
+            raise
+        return ConnectedReport(None, apple)
+
+
+def _apple(backend: str | None) -> list[AppleDeviceReport]:
+    """The devices that Xcode knows; none without Xcode, unless the backend is for them alone."""
+    if backend not in (None, *BACKENDS):
+        return []
+    try:
+        phones, simulators = listed_phones(), booted_simulators()
+    except MissingError:
+        if backend == "coreml":
+            raise
+        return []
+    found = [
+        AppleDeviceReport(phone.facts, f"{phone.issue}: {phone.hint}", None, {}, [])
+        if phone.issue
+        else _look(ApplePhone(phone.facts), backend)
+        for phone in phones
+    ]
+    found += [_look(Simulator(facts), backend) for facts in simulators]
+    if backend == "coreml" and not found:
+        raise MissingError(
+            "Xcode sees no iPhone and no booted Simulator", "connect one, unlock it, and choose Trust on it"
+        )
+    return found
+
+
+def _look(device: AppleDevice, backend: str | None) -> AppleDeviceReport:
+    backends = {name: _backend(name, device.facts) for name in BACKENDS if backend in (None, name)}
+    try:
+        version = device.app_version()
+        bundles = [] if version is None else _bundles(device, backend)
+    except MissingError as error:
+        return AppleDeviceReport(device.facts, f"{error.message}: {error.hint}", None, backends, [])
+    return AppleDeviceReport(device.facts, "", version, backends, bundles)
+
+
+def _backend(name: str, facts: AppleFacts) -> BackendOnDevice:
+    if facts.system_issue() is not None:
+        return BackendOnDevice(False, f"no: the app needs iOS {MIN_IOS}")
+    unit = " --compute-unit cpu_only" if name == "coreml" and facts.is_simulator else ""
+    return BackendOnDevice(True, f"yes: --backend {name}{unit}")
+
+
+def _bundles(device: AppleDevice, backend: str | None) -> list[BundleOnDevice]:
+    """The bundles in the app's Documents, of that backend."""
+    found = []
+    for listed in sorted(device.sizes(DOCUMENTS)):
+        folder = PurePosixPath(listed).parent
+        if PurePosixPath(listed).name != MANIFEST or len(folder.parts) > 1 or folder.name.endswith(".partial"):
+            continue
+        data = device.read(f"{DOCUMENTS}/{listed}")
+        if data is not None:
+            found += _bundle(str(PurePosixPath(DOCUMENTS, folder)), data, device.facts, backend)
+    return found
+
+
+def _bundle(path: str, data: bytes, facts: AppleFacts, backend: str | None) -> list[BundleOnDevice]:
+    try:
+        values = json.loads(data)
+        if not isinstance(values, dict):
+            raise InputError(f"{MANIFEST} holds no object", "push it again")
+        manifest = Manifest.from_json(values)
+    except (ValueError, InputError) as error:
+        return [BundleOnDevice(path, "", False, [str(error)])]
+    if backend not in (None, manifest.backend.name):
+        return []
+    fit = facts.fit(manifest)
+    sentences = [reason.sentence() for reason in (*fit.reasons, *fit.warnings)]
+    return [BundleOnDevice(path, manifest.model.id, fit.runs and facts.system_issue() is None, sentences)]
