@@ -19,7 +19,6 @@ struct TaskView: View {
     .navigationTitle(text("task.title"))
     .onAppear { model.isPresented = true }
     .onDisappear { model.isPresented = false }
-    .task { await model.receive() }
     .fileImporter(isPresented: $picks, allowedContentTypes: [.text, .data]) { result in
       switch result {
       case .success(let url): Task { await model.openFile(url, access: CoordinatedFiles()) }
