@@ -11,7 +11,9 @@ struct MlpDemoApp: App {
   init() {
     let app = AppModel.live()
     _app = State(initialValue: app)
-    _root = State(initialValue: RootModel(app, arguments: ProcessInfo.processInfo.arguments))
+    let root = RootModel(app, arguments: ProcessInfo.processInfo.arguments)
+    _root = State(initialValue: root)
+    offerShortcuts(root.task)
   }
 
   var body: some Scene {

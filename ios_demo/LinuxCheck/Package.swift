@@ -15,9 +15,16 @@ let package = Package(
     .target(name: "CoreTransferable", dependencies: ["UniformTypeIdentifiers"], swiftSettings: standIn),
     .target(name: "UIKit", swiftSettings: standIn),
     .target(name: "SwiftUI", dependencies: ["UIKit", "UniformTypeIdentifiers", "CoreTransferable"], swiftSettings: standIn),
+    .target(name: "AppIntents", swiftSettings: standIn),
+    .target(
+      name: "ShareExtension",
+      dependencies: ["SwiftUI", "UIKit", "UniformTypeIdentifiers", .product(name: "MlpCore", package: "MlpCore")],
+      exclude: ["de.lproj", "en.lproj", "PrivacyInfo.xcprivacy"], swiftSettings: [.swiftLanguageMode(.v5)]),
     .executableTarget(
       name: "MlpDemo",
-      dependencies: ["ExecuTorch", "ExecuTorchLLM", "SwiftUI", "UIKit", .product(name: "MlpCore", package: "MlpCore")],
+      dependencies: [
+        "AppIntents", "ExecuTorch", "ExecuTorchLLM", "SwiftUI", "UIKit", .product(name: "MlpCore", package: "MlpCore"),
+      ],
       swiftSettings: [.swiftLanguageMode(.v5)]),  // as in the Xcode project
     .testTarget(
       name: "EngineTests",
@@ -27,6 +34,10 @@ let package = Package(
     .testTarget(
       name: "RealRuntimeTests",
       dependencies: ["MlpDemo", "ExecuTorchLLM", .product(name: "MlpCore", package: "MlpCore")],
+      swiftSettings: [.swiftLanguageMode(.v5)]),
+    // What Xcode runs inside the app, on the Simulator; here only compiled, as it has no bundle to ask.
+    .testTarget(
+      name: "MlpDemoTests", dependencies: ["MlpDemo", .product(name: "MlpCore", package: "MlpCore")],
       swiftSettings: [.swiftLanguageMode(.v5)]),
   ]
 )

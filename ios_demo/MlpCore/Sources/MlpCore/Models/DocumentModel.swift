@@ -129,6 +129,8 @@ public final class DocumentModel {
 
   public var isBusy: Bool { opening != nil || wish != nil || running != nil }
 
+  public var canStop: Bool { wish != nil || running != nil }
+
   public var canOpen: Bool { !isBusy && gate.item != nil }
 
   public var canSummarize: Bool { document != nil && talk.messages.isEmpty && !isBusy }
@@ -163,6 +165,15 @@ public final class DocumentModel {
     running.flatMap { services.host.state.text(of: $0) } ?? ""
   }
 
+  /// How an answer ended, and statistics; nil where there is nothing to say.
+  public func about(_ message: ChatMessage) -> String? {
+    let lines = [
+      AnswerTexts.end(message.end, text: message.text), message.statistics.flatMap(AnswerTexts.line),
+      message.statistics.flatMap(AnswerTexts.lost),
+    ]
+    return lines.contains { $0 != nil } ? lines.compactMap { $0 }.joined(separator: "\n") : nil
+  }
+
   // MARK: Questions
 
   public func summarize() {
@@ -182,6 +193,7 @@ public final class DocumentModel {
 
   /// The license's screen was closed.
   public func closeLicense() {
+    guard gate.license != nil else { return }
     if !gate.closeLicense() { wish = nil }
     advance()
   }

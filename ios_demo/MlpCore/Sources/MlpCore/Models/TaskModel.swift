@@ -92,6 +92,9 @@ public final class TaskModel {
     }
   }
 
+  /// The picker ended with an error.
+  public func fail(_ error: any Error) { problem = sentence(error) }
+
   /// Looks what the share extension left, and opens the newest that was not seen yet.
   public func receive() async {
     await refreshShared()
@@ -149,6 +152,7 @@ public final class TaskModel {
 
   /// The license's screen was closed.
   public func closeLicense() {
+    guard gate.license != nil else { return }
     if !gate.closeLicense() { wanted = nil }
     advance()
   }
