@@ -35,7 +35,7 @@ final class BenchModelTests: XCTestCase {
   private func model(
     _ plan: String?, tokenizer: @escaping @Sendable (ModelBundle) -> any Tokenizer = { _ in WordTokenizer() }
   ) -> BenchModel {
-    let folders = AppFolders(documents: documents, support: folder, inbox: nil)
+    let folders = AppFolders(documents: documents, support: folder, inbox: nil, caches: folder)
     return BenchModel(
       plan: plan, folders: folders, device: device, host: host,
       bundles: BundleRepository(documents: documents, ledger: ledger), ledger: ledger,
@@ -62,7 +62,7 @@ final class BenchModelTests: XCTestCase {
     XCTFail("no \(what)", line: line)
   }
 
-  func testThePlanOfALaunch() {
+  func testThePlanOfALaunch() async {
     XCTAssertEqual(BenchModel.plan(in: ["app", "--bench", "{}"]), "{}")
     XCTAssertEqual(BenchModel.plan(in: ["app", "--bench"]), "")
     XCTAssertNil(BenchModel.plan(in: ["app", "-bench", "{}"]))
@@ -216,7 +216,8 @@ final class BenchModelTests: XCTestCase {
   func testTokensThatCanOnlyBeEstimated() async throws {
     try write()
     let model = model(plan()) { _ in openTokenizer(URL(fileURLWithPath: "/no such file")) }
-    XCTAssertEqual(try await finish(model)["error"]?["kind"], "INEXACT_TOKENS")
+    let result = try await finish(model)
+    XCTAssertEqual(result["error"]?["kind"], "INEXACT_TOKENS")
     XCTAssertEqual(engine.calls, [.close])
   }
 
@@ -240,7 +241,7 @@ final class BenchModelTests: XCTestCase {
     XCTAssertTrue(model.file.contains(text("bench.notWritten", "").prefix(20)), model.file)
   }
 
-  func testWithoutAPlanTheScreenSaysHowToStart() {
+  func testWithoutAPlanTheScreenSaysHowToStart() async {
     let model = model(nil)
     model.start()
     XCTAssertFalse(model.isRunning)
