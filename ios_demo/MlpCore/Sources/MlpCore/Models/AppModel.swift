@@ -8,11 +8,11 @@ public struct AppFolders: Sendable {
   public var inbox: URL?  // of the app group: what the share extension leaves
   public var caches: URL  // Library/Caches, where Core ML's compiled models are
 
-  public init(documents: URL, support: URL, inbox: URL?, caches: URL) {
+  public init(documents: URL, support: URL, inbox: URL?, caches: URL? = nil) {
     self.documents = documents
     self.support = support
     self.inbox = inbox
-    self.caches = caches
+    self.caches = caches ?? support.appendingPathComponent("Caches")
   }
 }
 

@@ -4,6 +4,13 @@ import XCTest
 
 @testable import MlpCore
 
+/// A folder that is gone after the test.
+func temporaryFolder(of test: XCTestCase) throws -> URL {
+  let folder = try TemporaryFolder()
+  test.addTeardownBlock { withExtendedLifetime(folder) {} }
+  return folder.url
+}
+
 /// Waits until `condition` holds.
 @MainActor
 func eventually(
@@ -26,7 +33,8 @@ func editManifest(_ folder: URL, _ edit: (String) -> String) throws {
 func appFolders(_ test: XCTestCase) throws -> AppFolders {
   let root = try temporaryFolder(of: test)
   let folders = AppFolders(
-    documents: root.appendingPathComponent("Documents"), support: root.appendingPathComponent("Support"), inbox: nil)
+    documents: root.appendingPathComponent("Documents"), support: root.appendingPathComponent("Support"), inbox: nil,
+    caches: root.appendingPathComponent("Caches"))
   for folder in [folders.documents, folders.support] {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   }

@@ -14,7 +14,7 @@ final class BundlesModelTests: XCTestCase {
     let caches = try temporaryFolder(of: self)
     let services = BundleServices(folders: folders, device: device, caches: caches)
     let model = BundlesModel(services) { self.unloaded.append($0.name) }
-    model.open = { self.opened.append("\($0.name) \($1)") }
+    model.open = { (bundle: ModelBundle, target: BundlesModel.Target) in self.opened.append("\(bundle.name) \(target)") }
     return model
   }
 
