@@ -90,8 +90,7 @@ class Package:
         return Outcome(self.name, counts(ended.output), ended.exit_code, True, ended.output, ended.timed_out)
 
     def _swift(self, *arguments: str) -> list[str]:
-        # An index serves editors.
-        scratch = ["--scratch-path", str(self.scratch / self.name), "--disable-index-store", *self.toolchain.flags]
+        scratch = ["--scratch-path", str(self.scratch / self.name), *self.toolchain.flags]
         variables = {"VECTORS": str(ROOT / "tests/vectors"), **self.variables}
         return self.toolchain.command(["swift", *arguments, *scratch], self.demo / PACKAGES[self.name], variables)
 

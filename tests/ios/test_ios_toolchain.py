@@ -162,9 +162,7 @@ def test_package_is_built_and_then_tested(no_swift: Path, tmp_path: Path) -> Non
     outcome = Package("core", find(tmp_path), tmp_path, tmp_path / "build").test(["TextsTests"], quiet=True)
     assert outcome.succeeded and outcome.counts == Counts(1, [], 1)
     built, tested = log.read_text().splitlines()
-    assert (
-        built == f"{ROOT}/tests/vectors|build --build-tests --scratch-path {tmp_path}/build/core --disable-index-store"
-    )
+    assert built == f"{ROOT}/tests/vectors|build --build-tests --scratch-path {tmp_path}/build/core"
     assert r"--filter (^|\.)TextsTests($|/)" in tested
 
 
