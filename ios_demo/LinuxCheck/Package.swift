@@ -15,7 +15,7 @@ let package = Package(
     .target(name: "CoreTransferable", dependencies: ["UniformTypeIdentifiers"], swiftSettings: standIn),
     .target(name: "UIKit", swiftSettings: standIn),
     .target(name: "SwiftUI", dependencies: ["UIKit", "UniformTypeIdentifiers", "CoreTransferable"], swiftSettings: standIn),
-    .target(
+    .executableTarget(
       name: "MlpDemo",
       dependencies: ["ExecuTorch", "ExecuTorchLLM", "SwiftUI", "UIKit", .product(name: "MlpCore", package: "MlpCore")],
       swiftSettings: [.swiftLanguageMode(.v5)]),  // as in the Xcode project

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from ios_demo.tools.common import ROOT, CheckError
 from ios_demo.tools.openstep import Value, parse
@@ -341,7 +342,7 @@ def _read_plist(file: Path) -> dict[str, Any]:
     """A property list; an empty one where it cannot be read, which is told where all property lists are checked."""
     try:
         found = plistlib.loads(file.read_bytes())
-    except (OSError, plistlib.InvalidFileException, ValueError, ElementTree.ParseError):
+    except (OSError, plistlib.InvalidFileException, ValueError, ExpatError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -6,9 +6,9 @@ import json
 import plistlib
 import re
 import struct
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from ios_demo.tools.project import GROUP
 
@@ -33,7 +33,7 @@ def check_lists(demo: Path) -> list[str]:
         name = file.relative_to(demo).as_posix()
         try:
             found = plistlib.loads(file.read_bytes())
-        except (plistlib.InvalidFileException, ValueError, ElementTree.ParseError) as error:
+        except (plistlib.InvalidFileException, ValueError, ExpatError) as error:
             problems.append(f"{name} is no property list: {error or 'unknown format'}")
             continue
         if not isinstance(found, dict):

@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-NO_RUNNER = -1  # what TextRunner says where it could not be created
+# What TextRunner says where the binding's constructor fails.
+NO_RUNNER = {"error": -1, "message": "Failed to create runner"}
 UNKNOWN = 1
 
 
@@ -39,10 +40,12 @@ class Server:
             with _captured_log() as log:
                 try:
                     getattr(self, f"_{request['call']}")(request)
-                    reply: dict[str, Any] = {}
-                except RuntimeError as error:
-                    created = request["call"] != "load"
-                    reply = {"error": _code(log()) if created else NO_RUNNER, "message": str(error)}
+                    reply: Mapping[str, Any] = {}
+                except (RuntimeError, UnicodeDecodeError) as error:
+                    reply = {"error": _code(log()), "message": str(error)}
+                    if request["call"] == "load":
+                        print(error, file=sys.stderr)
+                        reply = NO_RUNNER
             self._send(reply)
 
     def _load(self, request: Mapping[str, Any]) -> None:

@@ -1,4 +1,9 @@
-"""Write random texts with the ids of `tokenizers`, for TokenizerComparisonTests: tokenizer_texts.py TOKENIZER FOLDER."""
+"""Write random texts with the ids of `tokenizers`, for the Swift test TokenizerComparisonTests.
+
+    python tokenizer_texts.py TOKENIZER_JSON FOLDER
+
+TOKENIZER_TEXTS=FOLDER then makes that test run.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 _WORDS = (
-    "the river rises It's they'LL don't HTTPServer camelCase snake_case Grüße café cafe\u0301 naïve 世界 你好 日本語 한국어 "
-    "كتاب Привет ελληνικά हिन्दी ไทย 1 12 1234567 3.14 ½ Ⅷ x² -- ... !? def return == += // <| |> \U0001f642 "
+    "the river rises It's they'LL don't HTTPServer camelCase snake_case Grüße café cafe\u0301 naïve 世界 你好 日本語 "
+    "한국어 كتاب Привет ελληνικά हिन्दी ไทย 1 12 1234567 3.14 ½ Ⅷ x² -- ... !? def return == += // <| |> \U0001f642 "
     "\U0001f44b\U0001f3fd \ufb01 \u212b \u017f"
 ).split()
 _GAPS = [" "] * 12 + ["", "", "  ", "   ", "\n", "\n\n", "\r\n", "\t", " \n ", "\u00a0", "\u3000", "\u0085", "\u2028"]
@@ -48,7 +53,9 @@ def _text(draw: random.Random, added: list[str]) -> str:
 
 def _character(draw: random.Random) -> str:
     """Any scalar, most of them of the first planes' scripts."""
-    code = draw.choice([draw.randrange(0x80), draw.randrange(0x3000), draw.randrange(0xD800), draw.randrange(0x1F000, 0x1FB00)])
+    code = draw.choice(
+        [draw.randrange(0x80), draw.randrange(0x3000), draw.randrange(0xD800), draw.randrange(0x1F000, 0x1FB00)]
+    )
     return chr(code)
 
 

@@ -29,7 +29,7 @@ def write_swift(folder: Path, version: str = "6.0.3", script: str = "") -> None:
     folder.mkdir(exist_ok=True)
     program = folder / "swift"
     program.write_text(
-        f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Swift version {version} (swift-RELEASE)"; exit 0; fi\n{script}\n'
+        f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Swift version {version} (RELEASE)"; exit; fi\n{script}\n'
     )
     program.chmod(0o755)
 
@@ -62,10 +62,10 @@ def test_old_swift_of_the_machine_is_none(
         find(tmp_path / "cache")
 
 
-def test_machine_that_refuses_mounts_is_told(
-    no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (no_swift / "unshare").write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+def test_machine_that_refuses_mounts_is_told(no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (no_swift / "unshare").write_text(
+        "#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n"
+    )
     (no_swift / "unshare").chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(MissingError, match="Operation not permitted"):
@@ -78,12 +78,13 @@ def test_machine_without_unshare_is_told(no_swift: Path, tmp_path: Path, monkeyp
         find(tmp_path / "cache")
 
 
-def test_debootstrap_that_fails_leaves_no_tree(
-    no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debootstrap_that_fails_leaves_no_tree(no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain, "_need_namespaces", lambda: None)
     for name, script in (
-        ("unshare", 'while [ "$1" != debootstrap ]; do case "$1" in */debootstrap) break;; esac; shift; done; exec "$@"'),
+        (
+            "unshare",
+            'while [ "$1" != debootstrap ]; do case "$1" in */debootstrap) break;; esac; shift; done; exec "$@"',
+        ),
         ("debootstrap", 'for last; do :; done; mkdir -p "$last/usr"; echo "E: Failed getting release file"; exit 1'),
     ):
         (no_swift / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -99,7 +100,9 @@ def test_tree_without_swift_is_refused(tmp_path: Path) -> None:
         find(tmp_path, tree=tmp_path)
 
 
-def test_no_room_is_told_before_anything_is_fetched(no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_is_told_before_anything_is_fetched(
+    no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(toolchain, "_need_namespaces", lambda: None)
     monkeypatch.setattr(toolchain, "NEEDED_BYTES", 1 << 60)
     (no_swift / "debootstrap").write_text("#!/bin/sh\nexit 0\n")

@@ -35,6 +35,12 @@ extension View {
     let views: [any View] = [Text(title), message(), actions()]
     return ModifiedContent(self) { isPresented.wrappedValue ? views : [] }
   }
+  @_disfavoredOverload public func alert<S: StringProtocol, A: View, T>(
+    _ title: S, isPresented: Binding<Bool>, presenting data: T?, @ViewBuilder actions: (T) -> A
+  ) -> some View {
+    let views: [any View] = data.map { [Text(title), actions($0)] } ?? []
+    return ModifiedContent(self) { isPresented.wrappedValue ? views : [] }
+  }
   @_disfavoredOverload public func alert<S: StringProtocol, A: View, M: View, T>(
     _ title: S, isPresented: Binding<Bool>, presenting data: T?, @ViewBuilder actions: (T) -> A,
     @ViewBuilder message: (T) -> M

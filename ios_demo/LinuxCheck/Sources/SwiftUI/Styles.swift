@@ -1,4 +1,7 @@
 public protocol ShapeStyle: Sendable {}
+extension ShapeStyle {
+  public func opacity(_ opacity: Double) -> some ShapeStyle { self }
+}
 
 public struct Color: View, Element, ShapeStyle, Hashable, Sendable {
   public nonisolated init(_ name: String, bundle: Bundle? = nil) {}

@@ -23,7 +23,7 @@ final class EngineTests: XCTestCase {
 
   private func engine(_ runner: ScriptedRunner, clock: @escaping @Sendable () -> Double = { 0 }) -> TextRunnerEngine {
     TextRunner.native = { _, _ in runner }
-    return TextRunnerEngine(ModelBundle(folder: folder, manifest: testManifest()), clock: clock)
+    return TextRunnerEngine(ModelBundle(folder: folder, manifest: MlpFixtures.manifest()), clock: clock)
   }
 
   func testRunnerGetsTheBundlesFiles() throws {
@@ -32,7 +32,7 @@ final class EngineTests: XCTestCase {
       paths = [model, tokenizer]
       return ScriptedRunner()
     }
-    try TextRunnerEngine(ModelBundle(folder: folder, manifest: testManifest())).load()
+    try TextRunnerEngine(ModelBundle(folder: folder, manifest: MlpFixtures.manifest())).load()
     XCTAssertEqual(paths, [folder.path + "/model.pte", folder.path + "/tokenizer.json"])
   }
 
@@ -152,13 +152,19 @@ final class EngineTests: XCTestCase {
       (35, .notAProgram), (99, .unknown),
     ]
     for (code, kind) in cases {
-      let engine = engine(ScriptedRunner(loadError: NSError(domain: ErrorDomain, code: code)))
+      let engine = engine(ScriptedRunner(loadError: error(code)))
       XCTAssertThrowsError(try engine.load()) { error in
         let failure = (error as? EngineError)?.failure
         XCTAssertEqual(failure?.kind, kind, "\(code)")
         XCTAssertEqual(failure?.code, code)
       }
     }
+  }
+
+  /// As ExecuTorchLLMTextRunner.mm makes it.
+  private func error(_ code: Int) -> NSError {
+    let told = code == -1 ? [NSLocalizedDescriptionKey: "Failed to create runner"] : [:]
+    return NSError(domain: ErrorDomain, code: code, userInfo: told)
   }
 
   func testFullContextIsToldWithThePiecesBeforeIt() throws {

@@ -155,7 +155,9 @@ final class RealRuntimeTests: XCTestCase {
   }
 
   func testDamagedAndMissingFilesAreToldApart() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    // Beside the bundles, where the runner's process sees it.
+    let folder = real.folder.deletingLastPathComponent().appendingPathComponent("damaged")
+    try? FileManager.default.removeItem(at: folder)
     try FileManager.default.copyItem(at: real.folder, to: folder)
     defer { try? FileManager.default.removeItem(at: folder) }
     let bundle = ModelBundle(folder: folder, manifest: real.manifest)

@@ -19,8 +19,8 @@ public func manifest(
       id: "HuggingFaceTB/SmolLM2-135M-Instruct", revision: "1", license: license, parameters: 134_515_008,
       vocabSize: 49_152),
     backend: .init(name: backend, target: target, compiledWith: ["executorch": "1.5.1"], minRuntime: minRuntime),
-    context: context, prefillChunk: prefillChunk ?? max(min(16, context - 1), 1), quantizationScheme: "int4-g32", kvCacheBytes: 23_592_960,
-    kvScaleBytes: 1_474_560, deviceRamBytes: deviceRamBytes,
+    context: context, prefillChunk: prefillChunk ?? max(min(16, context - 1), 1), quantizationScheme: "int4-g32",
+    kvCacheBytes: 23_592_960, kvScaleBytes: 1_474_560, deviceRamBytes: deviceRamBytes,
     tokenizer: .init(files: ["tokenizer.json"], bosId: 1, eosIds: [2], addBos: addBos), chat: chat,
     verification: .init(
       passed: true, tokens: 57, checks: [.init(name: "weights", passed: true, detail: "bit-equal")]),

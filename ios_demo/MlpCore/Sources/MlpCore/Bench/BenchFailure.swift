@@ -19,7 +19,8 @@ struct BenchFailure: Error, Equatable, Sendable {
     case let failure as BenchFailure: self = failure
     case let error as EngineError:
       self.init(kind: error.failure.kind.rawValue, code: error.failure.code, message: error.failure.detail)
-    default: self.init(kind: EngineFailure.Kind.unknown.rawValue, message: error.localizedDescription)
+    case let error as BundleError: self.init(kind: error.problem.rawValue, message: sentence(error))
+    default: self.init(kind: EngineFailure.Kind.unknown.rawValue, message: sentence(error))
     }
   }
 }

@@ -1,16 +1,16 @@
 /// Holds back text that may be the beginning of a stop string, and cuts at the first one that is complete. Compares
 /// bytes: characters that are canonically equivalent are other tokens, and so other text.
-public struct StopStrings {
+struct StopStrings {
   private let stops: [[UInt8]]
   private var held: [UInt8] = []
 
   /// Whether a stop string was complete: nothing more is visible.
-  public private(set) var isFound = false
+  private(set) var isFound = false
 
-  public init(_ stops: [String]) { self.stops = stops.filter { !$0.isEmpty }.map { Array($0.utf8) } }
+  init(_ stops: [String]) { self.stops = stops.filter { !$0.isEmpty }.map { Array($0.utf8) } }
 
   /// The text that is certain once `piece` is there.
-  public mutating func push(_ piece: String) -> String {
+  mutating func push(_ piece: String) -> String {
     if isFound { return "" }
     let text = held + piece.utf8
     if let cut = stops.compactMap({ Self.place(of: $0, in: text) }).min() {
@@ -24,7 +24,7 @@ public struct StopStrings {
   }
 
   /// What is held back, when no more text comes.
-  public mutating func flush() -> String {
+  mutating func flush() -> String {
     defer { held = [] }
     return String(decoding: held, as: UTF8.self)
   }

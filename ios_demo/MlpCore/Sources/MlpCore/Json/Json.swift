@@ -8,12 +8,6 @@ public enum Json: Equatable, Sendable {
   case array([Json])
   case object(JsonObject)
 
-  /// The value of a JSON text. Throws `JsonError` for what RFC 8259 does not allow, and for a key that is there twice.
-  public static func parse(_ text: String) throws -> Json {
-    var parser = JsonParser(text)
-    return try parser.parse()
-  }
-
   public var asBool: Bool? { if case .bool(let value) = self { value } else { nil } }
   public var asInteger: Int64? { if case .integer(let value) = self { value } else { nil } }
   public var asString: String? { if case .string(let value) = self { value } else { nil } }
@@ -82,14 +76,14 @@ extension Dictionary {
 }
 
 /// A text that equals only one of the same bytes: `String` takes composed and decomposed characters for the same.
-public struct ExactString: Hashable, Sendable {
-  public var text: String
+struct ExactString: Hashable, Sendable {
+  var text: String
 
-  public init(_ text: String) { self.text = text }
+  init(_ text: String) { self.text = text }
 
-  public static func == (one: ExactString, other: ExactString) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
+  static func == (one: ExactString, other: ExactString) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
 
-  public func hash(into hasher: inout Hasher) {
+  func hash(into hasher: inout Hasher) {
     var text = text
     text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
   }

@@ -3,10 +3,10 @@
 struct JsonScanner {
   enum Kind { case object, array, string, number, bool, null }
 
-  private static let deepest = 64
+  private static let deepest = 64  // of our files, the deepest has six levels
 
-  private let bytes: UnsafeBufferPointer<UInt8>
-  private var at = 0
+  let bytes: UnsafeBufferPointer<UInt8>
+  var at = 0
   private var depth = 0
 
   init(_ bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
@@ -80,14 +80,6 @@ struct JsonScanner {
     return value
   }
 
-  /// The value that is next, as its text.
-  mutating func source() throws -> String {
-    skipSpace()
-    let start = at
-    try skip()
-    return String(decoding: bytes[start..<at], as: UTF8.self)
-  }
-
   /// Leaves the next value out. Numbers and words are not looked at closely.
   mutating func skip() throws {
     switch try kind() {
@@ -102,7 +94,7 @@ struct JsonScanner {
   /// Throws where more follows.
   mutating func end() throws {
     skipSpace()
-    guard at == bytes.count else { throw notJson("the end") }
+    if at < bytes.count { throw JsonError("", "there is more after the JSON value") }
   }
 }
 
@@ -122,7 +114,10 @@ extension JsonScanner {
   private mutating func skipString() throws {
     at += 1
     while at < bytes.count, bytes[at] != UInt8(ascii: "\"") { at += bytes[at] == UInt8(ascii: "\\") ? 2 : 1 }
-    guard at < bytes.count else { throw notJson("the quote that ends a text") }
+    guard at < bytes.count else {
+      at = bytes.count  // an escape may have led beyond
+      throw notJson("the quote that ends a text")
+    }
     at += 1
   }
 
@@ -191,8 +186,11 @@ extension JsonScanner {
     return value
   }
 
-  private func notJson(_ expected: String) -> JsonError {
+  func notJson(_ expected: String) -> JsonError {
+    let before = bytes[..<at]
+    let line = before.count { $0 == 0x0A } + 1
+    let column = at - (before.lastIndex(of: 0x0A) ?? -1)
     let found = at < bytes.count ? "another character" : "the end"
-    return JsonError("", "this is no JSON: byte \(at) has \(found), expected \(expected)")
+    return JsonError("", "this is no JSON: line \(line), column \(column) has \(found), expected \(expected)")
   }
 }

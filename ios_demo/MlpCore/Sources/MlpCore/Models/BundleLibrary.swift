@@ -53,6 +53,9 @@ public final class BundleLibrary {
   public private(set) var importing: Progress?
   public private(set) var imported: Imported?
 
+  /// Whether an outcome waits to be told.
+  public var isImportOver: Bool { imported != nil }
+
   @ObservationIgnored public let repository: BundleRepository
   @ObservationIgnored private let ledger: HashLedger
   @ObservationIgnored private let importer: BundleImporter

@@ -100,10 +100,12 @@ public final class BundlesModel {
     proceed()
   }
 
-  /// Declined, or closed after it was read again.
+  /// The license is not shown any more: accepted, declined, read again or swiped away.
   public func closeLicense() {
     license = nil
-    wanted = nil
+    guard let name = wanted?.name else { return }
+    let isAccepted = library.item(name)?.entry.bundle.map(services.licenses.isAccepted)
+    if isAccepted != true { wanted = nil }
   }
 
   public func showLicense(_ item: BundleLibrary.Item) {
@@ -155,9 +157,10 @@ public final class BundlesModel {
       explanation: text("bundles.deleteExplained", bytes))
   }
 
-  public func confirmDeletion() async {
-    guard let entry = deletion?.entry else { return }
-    deletion = nil
+  /// A person said yes. The dialog forgets `deletion` before its button does this.
+  public func delete(_ deletion: Deletion) async {
+    let entry = deletion.entry
+    self.deletion = nil
     if let bundle = entry.bundle { await unload(bundle) }
     if await library.delete(entry) {
       deleted(entry.name)

@@ -49,6 +49,9 @@ public final class ModelHost {
     }
   }
 
+  /// Whether `submit` would take a request.
+  public var isFree: Bool { !isBusy && reservations == 0 }
+
   /// The request that is being worked on, or the last one.
   public var request: Request? { state.request }
 
@@ -58,8 +61,9 @@ public final class ModelHost {
     set { worker.recorder = newValue }
   }
 
-  private let worker: ModelWorker
-  private var reservations = 0
+  @ObservationIgnored private let worker: ModelWorker
+  @ObservationIgnored private var reservations = 0
+  @ObservationIgnored private var listeners: [WeakListener] = []
 
   public init(
     engines: @escaping EngineFactory, tokenizers: @escaping @Sendable (ModelBundle) -> Tokenizer,
@@ -70,10 +74,10 @@ public final class ModelHost {
 
   /// False while another request runs, so that a second tap does nothing, and while this is reserved.
   public func submit(_ request: Request) -> Bool {
-    if isBusy || reservations > 0 { return false }
+    guard isFree else { return false }
     stopCause = nil
-    state = .loading(request)
-    worker.start(request) { [weak self] state in self?.state = state }
+    show(.loading(request))
+    worker.start(request) { [weak self] state in self?.show(state) }
     return true
   }
 
@@ -96,6 +100,30 @@ public final class ModelHost {
   public func reserve() -> Reservation {
     reservations += 1
     return Reservation { [weak self] in self?.reservations -= 1 }
+  }
+
+  /// Calls `hear` with each new state for as long as the result is kept; views observe `state` instead.
+  func listen(_ hear: @escaping @MainActor (State) -> Void) -> Listener {
+    let listener = Listener(hear)
+    listeners.append(WeakListener(listener: listener))
+    return listener
+  }
+
+  private func show(_ state: State) {
+    self.state = state
+    listeners.removeAll { $0.listener == nil }
+    for listener in listeners { listener.listener?.hear(state) }
+  }
+
+  @MainActor
+  final class Listener {
+    fileprivate let hear: @MainActor (State) -> Void
+
+    fileprivate init(_ hear: @escaping @MainActor (State) -> Void) { self.hear = hear }
+  }
+
+  private struct WeakListener {
+    weak var listener: Listener?
   }
 
   @MainActor

@@ -80,7 +80,8 @@ struct PatternSplit: PreTokenizer {
       throw UnknownTokenizer("the behavior \(name) of Split is not known")
     }
     let source = try fields.fields("pattern")
-    let pattern = source.has("Regex") ? try Pattern(source.string("Regex")) : Pattern(literal: try source.string("String"))
+    let pattern =
+      source.has("Regex") ? try Pattern(source.string("Regex")) : Pattern(literal: try source.string("String"))
     self.init(pattern, behavior, isInverted: try fields.flag("invert", or: false))
   }
 

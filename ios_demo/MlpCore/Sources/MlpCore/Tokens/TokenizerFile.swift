@@ -20,7 +20,7 @@ struct TokenizerFile {
     var scanner = JsonScanner(bytes)
     try scanner.object { scanner, key in
       switch String(decoding: key, as: UTF8.self) {
-      case "added_tokens": added = try Self.addedTokens(try scanner.value())
+      case "added_tokens": added = try Self.addedTokens(scanner.value())
       case "normalizer": normalizer = try scanner.value()
       case "pre_tokenizer": preTokenizer = try scanner.value()
       case "model": try readModel(&scanner)
@@ -86,14 +86,11 @@ struct TokenizerFile {
     guard let left = vocabulary.id(pair[..<middle]), let right = vocabulary.id(pair[middle...]),
       let merged = vocabulary.id(pair)
     else {
-      let (left, right) = (String(decoding: pair[..<middle], as: UTF8.self), String(decoding: pair[middle...], as: UTF8.self))
+      let (left, right) = (
+        String(decoding: pair[..<middle], as: UTF8.self), String(decoding: pair[middle...], as: UTF8.self)
+      )
       throw UnknownTokenizer("merge \(left) \(right) is not in the vocabulary")
     }
     merges.add(left, right, merged)
   }
-}
-
-extension JsonScanner {
-  /// The value that is next, as a tree.
-  fileprivate mutating func value() throws -> Json { try Json.parse(try source()) }
 }

@@ -25,6 +25,17 @@ final class ChatVectorsTests: XCTestCase {
     }
   }
 
+  func testAnAnswerKeepsTheWhiteSpaceThatTheModelWrote() throws {
+    var format = chatml
+    format.trim = true
+    let turns = [user(" Hi "), assistant(" \u{E9} ")]
+    let trimmed = try format.compose([user("Hi"), assistant("\u{E9}")])
+    assertBytes(try format.compose(turns), trimmed)
+    assertBytes(try format.compose(turns, asAnswered: [1: " e\u{301} ", 2: " \u{E9} "]), trimmed, "not its text")
+    let kept = trimmed.replacingOccurrences(of: "\u{E9}", with: " \u{E9} ")
+    assertBytes(try format.compose(turns, asAnswered: [1: " \u{E9} "]), kept)
+  }
+
   func testStopStrings() throws {
     let cases = try vectorCases("stop_strings.json")
     XCTAssertGreaterThan(cases.count, 10)
@@ -77,6 +88,18 @@ final class ChatVectorsTests: XCTestCase {
           assertBytes(text, whole, "\(bytes) cut at \(first) and \(second)")
         }
       }
+    }
+  }
+
+  func testOnlyWhatCanBecomeACharacterIsHeldBack() {
+    for hopeless: [UInt8] in [[0xE0, 0x80], [0xED, 0xA0], [0xF0, 0x80], [0xF4, 0x90], [0xF5, 0x80], [0xC1, 0x80]] {
+      var assembler = Utf8Assembler()
+      XCTAssertEqual(assembler.push(hopeless), "\u{FFFD}\u{FFFD}", "\(hopeless)")
+    }
+    for start: [UInt8] in [[0xE0, 0xA0], [0xED, 0x9F], [0xF0, 0x90], [0xF4, 0x8F], [0xC2], [0xF0, 0x90, 0x80]] {
+      var assembler = Utf8Assembler()
+      XCTAssertEqual(assembler.push(start), "", "\(start)")
+      XCTAssertEqual(assembler.finish(), "\u{FFFD}")
     }
   }
 

@@ -87,7 +87,9 @@ final class LongPromptTests: ChatSessionTestCase {
     session.cancel()
     engine.resume()
     wait(for: [ended], timeout: 10)
-    session.cancel()  // nothing runs: the next answer is whole
+    engine.calls = []
+    session.cancel()
+    XCTAssertEqual(engine.calls, [], "nothing runs")
     engine.script("x", "<|im_end|>")
     XCTAssertEqual(try session.ask(user("Hi")).end, .complete)
   }

@@ -26,7 +26,8 @@ final class AddedTokensTests: XCTestCase {
 
   func testSingleWord() {
     let cat = token("cat") { $0.isSingleWord = true }
-    XCTAssertEqual(["a ", "[cat]", ", cats, ²", "[cat]", " cat_ cat\u{301} cat\u{200D}"],
+    XCTAssertEqual(
+      ["a ", "[cat]", ", cats, ²", "[cat]", " cat_ cat\u{301} cat\u{200D}"],
       split([cat], "a cat, cats, ²cat cat_ cat\u{301} cat\u{200D}"))
   }
 

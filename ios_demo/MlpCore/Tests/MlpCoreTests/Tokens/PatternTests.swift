@@ -52,10 +52,11 @@ final class PatternTests: XCTestCase {
 
   func testWhatIsNotKnownIsRefused() {
     let unknown = [
-      "(", ")", "a)", "a\\", "[", "[]", "[]a]", "[a", "[b-a]", "[a-\\d]", "[a[b]]", "[a&&b]", "[\\d-a]", "(?<=a)", "(?<a>b)",
-      "(?>a)", "(?i)a", "^a", "a$", "\\b", "\\A", "\\1", "\\h", "\\x41", "\\p{Han}", "\\p{^L}", "\\pL", "\\p{L", "*a", "a**",
-      "a{", "a{,}", "a{3,2}", "a{2000}", "a{2}+", "a{2}?", "a+*", "(?:a?)*", "(?:a*|b)+", "(?=a)*",
-      "(?:(?:(?:a{1000}b){1000}c){1000}d){1000}", String(repeating: "(", count: 100_000),
+      "(", ")", "a)", "a\\", "[", "[]", "[]a]", "[a", "[b-a]", "[a-\\d]", "[a[b]]", "[a&&b]", "[\\d-a]",
+      "(?<=a)", "(?<a>b)", "(?>a)", "(?i)a", "^a", "a$", "\\b", "\\A", "\\1", "\\h", "\\x41",
+      "\\p{Han}", "\\p{^L}", "\\pL", "\\p{L", "*a", "a**", "a{", "a{,}", "a{3,2}", "a{2000}", "a{2}+", "a{2}?", "a+*",
+      "(?:a?)*", "(?:a*|b)+", "(?=a)*", "(?:(?:(?:a{1000}b){1000}c){1000}d){1000}",
+      String(repeating: "(", count: 100_000),
     ]
     for source in unknown {
       XCTAssertThrowsError(try Pattern(source), String(source.prefix(60))) { XCTAssertTrue($0 is UnknownTokenizer) }

@@ -21,5 +21,7 @@ final class TokenizerFiles {
   }
 
   /// The tokenizer `name` of tests/vectors/tokenizers.json, as its text.
-  static func known(_ name: String) throws -> String { try vectors("tokenizers.json").fields("tokenizers").string(name) }
+  static func known(_ name: String) throws -> String {
+    try vectors("tokenizers.json").fields("tokenizers").string(name)
+  }
 }

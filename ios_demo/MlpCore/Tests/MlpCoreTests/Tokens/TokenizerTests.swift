@@ -80,7 +80,9 @@ final class TokenizerTests: XCTestCase {
 
   func testDamagedFilesGiveEstimates() throws {
     let text = known.encoded()
-    let cut = ["", "{", "[]", "null", "\u{0}", String(text.dropLast()), String(text.prefix(text.count / 2)), text + "{"]
+    let cut = [
+      "", "{", "[]", "null", "\u{0}", String(text.dropLast()), String(text.prefix(text.count / 2)), text + "{",
+    ]
     let wrong = [
       "{}", #"{"added_tokens": 1}"#, #"{"added_tokens": [{"id": "x"}]}"#, #"{"model": {"vocab": {"a": 1.5}}}"#,
       #"{"model": {"vocab": {"a": -1}}}"#, #"{"model": {"vocab": {"a": 99999999999}}}"#,

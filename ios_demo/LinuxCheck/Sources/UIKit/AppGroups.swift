@@ -1,0 +1,4 @@
+// What Apple's Foundation has and Linux's has not.
+extension FileManager {
+  public func containerURL(forSecurityApplicationGroupIdentifier groupIdentifier: String) -> URL? { nil }
+}

@@ -1,0 +1,161 @@
+import MlpFixtures
+import XCTest
+
+@testable import MlpCore
+
+final class AppModelTests: ChatTestCase {
+  private func working() async throws -> ChatModel {
+    try await start()
+    let chat = chat()
+    engine.script(Array(repeating: " a", count: 40))
+    engine.pause()
+    chat.draft = "Hello"
+    chat.pressSend()
+    engine.step(3)
+    await until("text") { chat.rows.last?.text == " a a" }
+    return chat
+  }
+
+  func testAnAnswerGoesOnInTheBackgroundWithTimeFromTheSystem() async throws {
+    _ = try await working()
+    XCTAssertEqual(time.begun, 0)
+    app.enteredBackground()
+    app.enteredBackground()
+    XCTAssertEqual([time.begun, time.ended], [1, 0])
+    engine.resume()
+    await ended()
+    XCTAssertEqual([time.begun, time.ended], [1, 1])
+    XCTAssertEqual(app.host.answer?.end, .complete)
+  }
+
+  func testTheEndOfTheTimeStopsTheAnswerAndMarksItInterrupted() async throws {
+    let chat = try await working()
+    app.enteredBackground()
+    let expire = try XCTUnwrap(time.expire)
+    expire()
+    engine.resume()
+    await ended()
+    XCTAssertEqual([time.begun, time.ended], [1, 1])
+    let message = try XCTUnwrap(chat.id.flatMap(app.conversations.read)?.messages.last)
+    XCTAssertEqual(message.end, .interrupted)
+    XCTAssertTrue(message.text.hasPrefix(" a a"))
+    XCTAssertTrue(chat.rows.last?.canGoOn ?? false)
+  }
+
+  func testTimeIsGivenBackEvenWhereTheRuntimeDoesNotStop() async throws {
+    try await start()
+    let slow = FakeBackgroundTime()
+    let work = BackgroundWork(app.host, time: slow, patience: .zero)
+    engine.pause()
+    _ = chat()
+    let bundle = try XCTUnwrap(app.bundles.library.item("smol")?.entry.bundle)
+    XCTAssertTrue(
+      app.host.submit(.init(bundle: bundle, turns: [Turn(.user, "Hi")], settings: .init(), tag: "t")))
+    work.enteredBackground()
+    slow.expire?()
+    await until("end") { slow.ended == 1 }
+    XCTAssertTrue(app.host.isBusy)
+    engine.resume()
+    await ended()
+    XCTAssertEqual([slow.begun, slow.ended], [1, 1])
+  }
+
+  func testComingBackGivesTheTimeBack() async throws {
+    _ = try await working()
+    app.enteredBackground()
+    app.enteredForeground()
+    XCTAssertEqual([time.begun, time.ended], [1, 1])
+    XCTAssertNil(app.host.stopCause)
+    engine.resume()
+    await ended()
+  }
+
+  func testAnIdleModelIsNoReasonForTime() async throws {
+    try await start()
+    app.enteredBackground()
+    XCTAssertEqual(time.begun, 0)
+  }
+
+  func testAMemoryWarningFreesAnIdleModel() async throws {
+    try await start()
+    let chat = chat()
+    await ask(chat, "Hello")
+    XCTAssertFalse(engine.calls.contains(.close))
+    await app.memoryWarning()
+    XCTAssertEqual(engine.calls.last, .close)
+    XCTAssertNil(chat.banner)
+    XCTAssertNil(chat.rows.last?.end)
+  }
+
+  func testAMemoryWarningStopsAnAnswerAndSaysSo() async throws {
+    let chat = try await working()
+    let warned = Task { await app.memoryWarning() }
+    await until("stop") { app.host.stopCause == .memory }
+    engine.resume()
+    await warned.value
+    await ended()
+    XCTAssertEqual(engine.calls.last, .close)
+    XCTAssertEqual(chat.id.flatMap(app.conversations.read)?.messages.last?.end, .interrupted)
+    XCTAssertEqual(chat.banner?.text, text("chat.stoppedForMemory"))
+    chat.perform(.close)
+    XCTAssertNil(chat.banner)
+  }
+
+  func testTheStoreHasThePartialAnswerEachSecond() async throws {
+    try await start()
+    let clock = Clock()
+    let chats = Chats(
+      store: app.conversations, host: app.host, settings: app.settings, windows: app.windows, clock: clock.read)
+    engine.script(" a", " b", " c", "<|im_end|>")
+    engine.pause()
+    let bundle = try XCTUnwrap(app.bundles.library.item("smol")?.entry.bundle)
+    let id = try XCTUnwrap(try chats.send(nil, bundle, "Hello"))
+    func text() -> String? { app.conversations.read(id)?.messages.last?.text }
+    engine.step(2)
+    await until("text") { app.host.text == " a" }
+    XCTAssertEqual(text(), "")
+    clock.now = 1
+    engine.step()
+    await until("text") { app.host.text == " a b" }
+    XCTAssertEqual(text(), " a b")
+    engine.resume()
+    await ended()
+    XCTAssertEqual(text(), " a b c")
+  }
+
+  func testDeletingTheConversationThatIsAnsweredStopsIt() async throws {
+    let chat = try await working()
+    let id = try XCTUnwrap(chat.id)
+    try app.chats.delete(id)
+    engine.resume()
+    await ended()
+    XCTAssertEqual(app.conversations.list(), [])
+    XCTAssertNil(chat.id)
+  }
+
+  func testAFullDiskIsSaidAndTheTextKept() async throws {
+    try await start()
+    let chat = chat()
+    let folder = app.folders.support.appendingPathComponent("conversations")
+    try? FileManager.default.removeItem(at: folder)
+    try Data().write(to: folder)  // a file where the folder should be
+    await ask(chat, "Hello")
+    XCTAssertEqual(chat.draft, "Hello")
+    XCTAssertEqual(chat.banner?.actions, [.close])
+    XCTAssertFalse(app.host.isBusy)
+    chat.perform(.close)
+    XCTAssertNil(chat.banner)
+  }
+}
+
+private final class Clock: @unchecked Sendable {
+  private let lock = NSLock()
+  private var time = 0.0
+
+  var now: Double {
+    get { lock.withLock { time } }
+    set { lock.withLock { time = newValue } }
+  }
+
+  var read: @Sendable () -> Double { { self.now } }
+}
