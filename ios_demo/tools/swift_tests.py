@@ -16,6 +16,8 @@ from ios_demo.tools.toolchain import Toolchain
 
 # Name -> folder of the package
 PACKAGES = {"core": "MlpCore", "app": "LinuxCheck"}
+BUILD_SECONDS = 2400.0  # all of it on two cores: some minutes
+TEST_SECONDS = 900.0  # about a minute
 RUNNER = Path(__file__).with_name("text_runner.py")
 _STATE = re.compile(r"^Test Case '(?P<test>.+)' (?P<state>started|passed|failed|skipped)\b", re.M)
 
@@ -43,13 +45,15 @@ class Outcome:
     @property
     def succeeded(self) -> bool:
         """Whether tests ran, and none failed."""
-        return self.compiled and self.exit_code == 0 and self.counts.passed > 0 and not self.counts.failed
+        ended = self.compiled and self.exit_code == 0 and not self.timed_out
+        return ended and self.counts.passed > 0 and not self.counts.failed
 
     def __str__(self) -> str:
         if not self.compiled:
-            return f"{self.name}: does not compile"
+            return f"{self.name}: {'not built in time' if self.timed_out else 'does not compile'}"
         skipped = f", {self.counts.skipped} skipped" if self.counts.skipped else ""
         broken = "" if self.succeeded or self.counts.failed else f", exit code {self.exit_code}"
+        broken = ", not ended in time" if self.timed_out else broken
         return f"{self.name}: {self.counts.passed} passed, {len(self.counts.failed)} failed{skipped}{broken}"
 
 
@@ -63,18 +67,18 @@ class Package:
     scratch: Path = BUILD
     variables: Mapping[str, str] = field(default_factory=dict)  # for the tests
 
-    def build(self, timeout: float | None = None, quiet: bool = False) -> Outcome | None:
+    def build(self, timeout: float = BUILD_SECONDS, quiet: bool = False) -> Outcome | None:
         """Compile sources and tests; None where that succeeds."""
         ended = run(self._swift("build", "--build-tests"), None if quiet else _show_build, timeout)
-        if ended.exit_code:
+        if ended.exit_code or ended.timed_out:
             return Outcome(self.name, Counts(), ended.exit_code, False, ended.output, ended.timed_out)
         return None
 
     def test(
         self,
         only: Sequence[str] = (),
-        timeout: float | None = None,
-        build_timeout: float | None = None,
+        timeout: float = TEST_SECONDS,
+        build_timeout: float = BUILD_SECONDS,
         quiet: bool = False,
     ) -> Outcome:
         """Compile and run the tests, or those of `only` (Class, or Class/test). Both are killed after their timeout."""
