@@ -55,7 +55,11 @@ struct BundleRow: View {
     Menu {
       if item.entry.bundle != nil {
         Button(action: showDetails) { Label(text("bundles.details"), systemImage: "info.circle") }
-        Button { model.showLicense(item) } label: { Label(text("bundles.license"), systemImage: "doc.text") }
+        Button {
+          model.showLicense(item)
+        } label: {
+          Label(text("bundles.license"), systemImage: "doc.text")
+        }
       }
       Button(role: .destructive) {
         model.askToDelete(item)

@@ -67,7 +67,9 @@ public struct BundleImporter: Sendable {
     for (file, entry) in files {
       try progress(before, total)  // before a provider downloads
       let target = partial.appendingPathComponent(file.name)
-      try access.read(file.url) { try copy(from: $0, to: target, file.name, entry) { try progress(before + $0, total) } }
+      try access.read(file.url) {
+        try copy(from: $0, to: target, file.name, entry) { try progress(before + $0, total) }
+      }
       before += entry.bytes
     }
     try Data(text.utf8).write(to: partial.appendingPathComponent(BundleRepository.manifest))

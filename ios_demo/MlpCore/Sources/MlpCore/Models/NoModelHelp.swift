@@ -11,7 +11,8 @@ public struct NoModelHelp: Sendable {
   public let title = text("help.title")
   public let intro = text("help.intro")
   public let ways = [
-    Way(id: "push", symbol: "terminal", title: text("help.push"), text: text("help.pushText"),
+    Way(
+      id: "push", symbol: "terminal", title: text("help.push"), text: text("help.pushText"),
       command: "mlp-export push BUNDLE --device ios"),
     Way(id: "finder", symbol: "macwindow", title: text("help.finder"), text: text("help.finderText"), command: nil),
     Way(id: "files", symbol: "folder", title: text("help.files"), text: text("help.filesText"), command: nil),

@@ -14,7 +14,8 @@ enum SystemProblem {
     case (NSCocoaErrorDomain, 4353), (NSCocoaErrorDomain, 4355): self = .offline  // ubiquitous file, ubiquity server
     case (NSURLErrorDomain, -1009), (NSURLErrorDomain, -1001), (NSURLErrorDomain, -1004), (NSURLErrorDomain, -1005):
       self = .offline
-    case ("NSFileProviderErrorDomain", -1000), ("NSFileProviderErrorDomain", -1004): self = .offline  // signed out, too
+    // Not signed in counts, too.
+    case ("NSFileProviderErrorDomain", -1000), ("NSFileProviderErrorDomain", -1004): self = .offline
     case (NSCocoaErrorDomain, 257), (NSCocoaErrorDomain, 513), (NSPOSIXErrorDomain, 1), (NSPOSIXErrorDomain, 13):
       self = .notAllowed
     case (NSCocoaErrorDomain, 4), (NSCocoaErrorDomain, 260), (NSPOSIXErrorDomain, 2),

@@ -69,8 +69,10 @@ final class BundleImporterTests: XCTestCase {
     let files = names(in: source.folder).map { source.folder.appendingPathComponent($0) }
     XCTAssertEqual("SmolLM2-135M-Instruct", try copy(files).name)
     XCTAssertEqual("SmolLM2-135M-Instruct-2", try copy(files).name)
-    assertNames(["../..": "bundle", "My model (2)": "My-model-2-", ".hidden": "hidden", "x.partial": "x",
-      "bench": "bench-2", "Documents": "Documents-2"])
+    assertNames([
+      "../..": "bundle", "My model (2)": "My-model-2-", ".hidden": "hidden", "x.partial": "x",
+      "bench": "bench-2", "Documents": "Documents-2",
+    ])
   }
 
   private func assertNames(_ expected: [String: String], line: UInt = #line) {

@@ -99,8 +99,10 @@ final class BundleRepositoryTests: XCTestCase {
     let entries = try repository(folders).list()
     let problems = Dictionary(uniqueKeysWithValues: entries.map { ($0.name, problem($0)) })
     XCTAssertEqual(
-      ["half": .wrongSize, "missing": .missingFile, "linked": .symbolicLink, "link": .symbolicLink,
-        "newer": .newerFormat], problems)
+      [
+        "half": .wrongSize, "missing": .missingFile, "linked": .symbolicLink, "link": .symbolicLink,
+        "newer": .newerFormat,
+      ], problems)
   }
 
   func testDeletingFollowsNoLink() throws {
@@ -124,7 +126,8 @@ final class BundleRepositoryTests: XCTestCase {
     try FileManager.default.moveItem(at: folders.documents, to: moved)
     let after = try ModelBundle.open(moved.appendingPathComponent("smol"))
     XCTAssertEqual(.checked, ledger(folders).state(after), "an update moves the app's folders")
-    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: after.pte.path)
+    try FileManager.default.setAttributes(
+      [.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: after.pte.path)
     XCTAssertEqual(.unchecked, ledger(folders).state(after))
     ledger(folders).record(after, wrong: "model.pte")
     XCTAssertEqual(.wrong(file: "model.pte"), ledger(folders).state(after))

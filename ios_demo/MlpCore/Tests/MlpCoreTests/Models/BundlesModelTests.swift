@@ -14,7 +14,8 @@ final class BundlesModelTests: XCTestCase {
     let caches = try temporaryFolder(of: self)
     let services = BundleServices(folders: folders, device: device, caches: caches)
     let model = BundlesModel(services) { self.unloaded.append($0.name) }
-    model.open = { (bundle: ModelBundle, target: BundlesModel.Target) in self.opened.append("\(bundle.name) \(target)") }
+    model.open = { (bundle: ModelBundle, target: BundlesModel.Target) in self.opened.append("\(bundle.name) \(target)")
+    }
     return model
   }
 
@@ -177,7 +178,7 @@ final class BundlesModelTests: XCTestCase {
     XCTAssertTrue(license.text.hasPrefix("The bundle’s LICENSE file cannot be read."))
   }
 
-  func testAnotherLicenseTextIsAskedForAgain() throws {
+  func testAnotherLicenseTextIsAskedForAgain() async throws {
     let licenses = AcceptedLicenses(file: folders.support.appendingPathComponent("licenses.json"))
     licenses.accept(try writeBundle(in: folders.documents))
     XCTAssertTrue(licenses.isAccepted(try writeBundle(in: folders.documents)))

@@ -22,7 +22,8 @@ final class TaskWorld {
     self.engine = engine
     let url = folder.url
     let folders = AppFolders(
-      documents: url.appendingPathComponent("Documents"), support: url.appendingPathComponent("support"), inbox: nil)
+      documents: url.appendingPathComponent("Documents"), support: url.appendingPathComponent("support"), inbox: nil,
+      caches: url.appendingPathComponent("caches"))
     for folder in [folders.documents, folders.support] {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     }
