@@ -11,7 +11,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,10 +36,6 @@ class AppleFacts:
     model: str
     ios: str | None
     is_simulator: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """The facts as JSON has them."""
-        return asdict(self)
 
     def fit(self, manifest: Manifest) -> DeviceFit:
         """`ios_device_fit`; neither memory nor the app's runtimes are known on this machine."""

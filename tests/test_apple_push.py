@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 from mlp_export.apple_device import AppleFacts, find_apple_device, is_apple
 from mlp_export.apple_doctor import connected_doctor
 from mlp_export.apple_push import apple_push, check_apple_fit
-from mlp_export.bundle import BackendInfo, Bundle
+from mlp_export.bundle import BackendInfo, Bundle, BundleError, BundleProblem
 from mlp_export.cli import app
 from mlp_export.device_command import NoAnswerError
 from mlp_export.errors import MissingError, MlpExportError, ResourceError, UsageError
@@ -134,6 +136,28 @@ def test_a_simulator_whose_copy_is_damaged(bundle: Bundle, xcode: FakeXcode, mon
     with pytest.raises(MissingError, match="arrived damaged"):
         send(newer, "simulator")
     assert Bundle.open(xcode.documents("SIM-1") / "my bundle").pte.read_bytes() == PROGRAM
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "hint"), [(errno.ENOSPC, ResourceError, "disk"), (errno.EACCES, MissingError, "permissions")]
+)
+def test_a_simulator_whose_folder_cannot_be_written(
+    bundle: Bundle,
+    xcode: FakeXcode,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[MlpExportError],
+    hint: str,
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    xcode.boot()
+    xcode.install("SIM-1")
+    monkeypatch.setattr("shutil.copyfile", failing)
+    with pytest.raises(kind, match=os.strerror(number)) as caught:
+        send(bundle, "simulator")
+    assert hint in caught.value.hint and not (xcode.documents("SIM-1") / "my bundle").exists()
 
 
 # Checks before anything is copied
@@ -297,6 +321,21 @@ def test_a_push_that_breaks_off_leaves_no_manifest(bundle: Bundle, xcode: FakeXc
     assert not (xcode.documents() / "my bundle" / "manifest.json").exists()
     xcode.set(fails={})
     send(bundle)
+    Bundle.open(xcode.documents() / "my bundle")
+
+
+def test_a_push_that_breaks_off_over_an_older_bundle_is_not_taken_for_whole(bundle: Bundle, xcode: FakeXcode) -> None:
+    xcode.install()
+    send(bundle)
+    newer = write_bundle(bundle.path, PROGRAM + b"another", overwrite=True)
+    xcode.set(fails={"/manifest.json": "ERROR: The device disconnected"})
+    with pytest.raises(MissingError, match="disconnected"):
+        send(newer)
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(xcode.documents() / "my bundle")
+    assert caught.value.problem == BundleProblem.WRONG_SIZE
+    xcode.set(fails={})
+    send(newer)
     Bundle.open(xcode.documents() / "my bundle")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ios_demo.tools import toolchain
 from ios_demo.tools.checks import check_all, lint
 from ios_demo.tools.common import BUILD, CACHE, DEMO, ROOT
-from ios_demo.tools.mutants import MUTANTS, Verdict, read_mutants, run_mutants
+from ios_demo.tools.mutants import MUTANTS, Verdict, copy_sources, read_mutants, run_mutants
 from ios_demo.tools.swift_tests import PACKAGES, Outcome, Package, real_runtime
 from ios_demo.tools.toolchain import Toolchain
 from mlp_export.errors import MissingError, MlpExportError, UsageError
@@ -65,7 +65,9 @@ def _all(options: argparse.Namespace) -> int:
         print(f"checks: {len(problems)} problems; SKIPPED all that needs Swift: {error.message}")
         return 1 if problems else 0
     findings = _shown("format", lint(swift))
-    outcomes = _tested(PACKAGES, swift, options, [])
+    # In the copy that the mutants are put into: all is compiled once.
+    copy = copy_sources(DEMO, options.build.resolve())
+    outcomes = _tested(PACKAGES, swift, options, [], copy, copy.parent)
     failed = [outcome for outcome in outcomes if not outcome.succeeded]
     # Tests that fail anyway would kill each mutant.
     verdicts = [] if failed else _tried(swift, options, [])
@@ -80,7 +82,7 @@ def _test(options: argparse.Namespace) -> int:
     if unknown := set(options.packages) - set(PACKAGES):
         raise UsageError(f"there is no package {', '.join(sorted(unknown))}", f"known are {', '.join(PACKAGES)}")
     swift = _toolchain(options)
-    outcomes = _tested(options.packages or PACKAGES, swift, options, options.only)
+    outcomes = _tested(options.packages or PACKAGES, swift, options, options.only, DEMO, options.build.resolve())
     print(*outcomes, sep="\n")
     return 0 if all(outcome.succeeded for outcome in outcomes) else 1
 
@@ -116,12 +118,18 @@ def _toolchain(options: argparse.Namespace) -> Toolchain:
     return toolchain.find(options.cache, options.tree, [ROOT, *outside])
 
 
-def _tested(names: Iterable[str], swift: Toolchain, options: argparse.Namespace, only: Sequence[str]) -> list[Outcome]:
-    build = options.build.resolve()
+def _tested(
+    names: Iterable[str],
+    swift: Toolchain,
+    options: argparse.Namespace,
+    only: Sequence[str],
+    demo: Path,
+    scratch: Path,
+) -> list[Outcome]:
     if not options.bundles:
-        return [Package(name, swift, DEMO, build).test(only) for name in names]
-    with real_runtime(options.bundles.resolve(), build / "runner") as variables:
-        return [Package(name, swift, DEMO, build, variables).test(only) for name in names]
+        return [Package(name, swift, demo, scratch).test(only) for name in names]
+    with real_runtime(options.bundles.resolve(), options.build.resolve() / "runner") as variables:
+        return [Package(name, swift, demo, scratch, variables).test(only) for name in names]
 
 
 def _tried(swift: Toolchain, options: argparse.Namespace, names: Sequence[str]) -> list[Verdict]:

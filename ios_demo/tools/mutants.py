@@ -85,14 +85,13 @@ def run_mutants(
 
     Raises CheckError where the copy fails without any mutant: then a failure says nothing.
     """
-    copy = build / "mutants/ios_demo"
-    mirror(demo, copy)
+    copy = copy_sources(demo, build)
     verdicts = []
     for name in PACKAGES:
         of_package = [mutant for mutant in mutants if mutant.package == name]
         if not of_package:
             continue
-        package = Package(name, toolchain, copy, build / "mutants")
+        package = Package(name, toolchain, copy, copy.parent)
         tests = sorted({test for mutant in of_package for test in mutant.tests})
         healthy = _try(package, tests)
         if not healthy.succeeded:
@@ -140,6 +139,13 @@ def judge(outcome: Outcome) -> tuple[bool, str]:
 
 def _try(package: Package, tests: Sequence[str]) -> Outcome:
     return package.test(tests, timeout=TEST_SECONDS, build_timeout=BUILD_SECONDS, quiet=True)
+
+
+def copy_sources(demo: Path, build: Path) -> Path:
+    """The folder of a copy of the app's sources, made or brought up to date. They are built beside it."""
+    copy = build / "copy/ios_demo"
+    mirror(demo, copy)
+    return copy
 
 
 def mirror(source: Path, target: Path) -> None:

@@ -65,7 +65,7 @@ def test_verdict_on_a_mutant(demo: Path, tmp_path: Path, made: Mutant, killed: b
     assert shown == [verdict]
     assert str(verdict).startswith("killed one" if killed else "NOT KILLED one")
     assert (demo / "MlpCore/a.swift").read_text() == "right\n"
-    assert (tmp_path / "build/mutants/ios_demo/MlpCore/a.swift").read_text() == "right\n"
+    assert (tmp_path / "build/copy/ios_demo/MlpCore/a.swift").read_text() == "right\n"
 
 
 def test_tests_that_fail_without_a_mutant_show_nothing(demo: Path, tmp_path: Path) -> None:

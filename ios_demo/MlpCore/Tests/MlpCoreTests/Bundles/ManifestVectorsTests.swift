@@ -57,6 +57,31 @@ final class ManifestVectorsTests: XCTestCase {
     XCTAssertEqual(manifest.files.count, 3)
   }
 
+  func testKeysThatAreNotKnown() throws {
+    let text = try vectorCases("manifests.json")[0].string("manifest")
+    func withExtraKey(in path: String) throws -> String {
+      let keys = path.split(separator: "/").map(String.init)
+      func extended(_ json: Json, _ keys: ArraySlice<String>) throws -> Json {
+        var object = try XCTUnwrap(json.asObject)
+        if let key = keys.first {
+          object[key] = try extended(try XCTUnwrap(object[key]), keys.dropFirst())
+        } else {
+          object["extra"] = 1
+        }
+        return .object(object)
+      }
+      return try extended(try Json.parse(text), keys[...]).encoded()
+    }
+    for path in ["", "exporter", "model", "backend", "tokenizer", "chat", "files/model.pte"] {
+      let error = thrown(BundleError.self) { try Manifest.parse(try withExtraKey(in: path)) }
+      let key = (path.split(separator: "/") + ["extra"]).joined(separator: ".")
+      XCTAssertEqual(error, BundleError(.damagedManifest, "\(key): the key is not known"))
+    }
+    for path in ["model/shape", "quantization", "verification"] {
+      XCTAssertNoThrow(try Manifest.parse(try withExtraKey(in: path)), path)
+    }
+  }
+
   func testProgressOfTheHashesAndItsEndByTheCaller() throws {
     let temporary = try TemporaryFolder()
     let bundle = try writeBundle(
