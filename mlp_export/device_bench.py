@@ -307,7 +307,8 @@ def _old_runtime_hint(manifest: Manifest) -> str:
     needed = " and ".join(f"{name} {version}" for name, version in sorted(manifest.backend.min_runtime.items()))
     if manifest.backend.name == "qnn":
         return f"build and install an app with {needed} or later, see docs/guides/galaxy.md"
-    return f"install an app with {needed} or later, or export with --runtime 1.3"
+    older = ", or export with --runtime 1.3" if manifest.backend.name == "xnnpack" else ""
+    return f"install an app with {needed} or later{older}"
 
 
 def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest) -> None:

@@ -49,8 +49,8 @@ class DevicectlError(MissingError):
     """devicectl failed."""
 
 
-class DeviceGoneError(DevicectlError):
-    """The device went away, or was not there."""
+class DeviceRefusedError(DevicectlError):
+    """The device went away, was not there, or takes no commands: nothing is known of what was asked for."""
 
 
 class SimctlError(MissingError):
@@ -104,8 +104,10 @@ def _devicectl_error(text: str) -> MissingError | ResourceError:
         return ResourceError(f"the device is full: {said}", "free some space on it, and run the command again")
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, text)), None)
     if hint is None and _GONE.search(text):
-        return DeviceGoneError(f"devicectl failed: {said}", "connect the device again, and run the command again")
-    return DevicectlError(f"devicectl failed: {said}", hint or "see that the device is connected and unlocked")
+        hint = "connect the device again, and run the command again"
+    if hint is not None:
+        return DeviceRefusedError(f"devicectl failed: {said}", hint)
+    return DevicectlError(f"devicectl failed: {said}", "see that the device is connected and unlocked")
 
 
 def _xcrun() -> str:

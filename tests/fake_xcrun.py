@@ -82,7 +82,8 @@ def devicectl():
     if what == ["info", "processes"]:
         processes = [{"executable": "file:///usr/libexec/lockdownd", "processIdentifier": 60}]
         if (root / device / "running").exists():
-            processes.append({"executable": f"file://{app_folder(device)}/MlpDemo", "processIdentifier": 4711})
+            name = (root / device / "running").read_text() or "MlpDemo"
+            processes.append({"executable": f"file://{app_folder(device)}/{name}", "processIdentifier": 4711})
         return {"runningProcesses": processes}
     if what == ["process", "launch"]:
         at = words.index("org.mlpexport.demo")
