@@ -321,6 +321,10 @@ def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest
         "OUT_OF_MEMORY": (ResourceError, "close other apps, or measure shorter prompts"),
         "TOO_LITTLE_MEMORY": (ResourceError, "export with a smaller --context, or a smaller model"),
         "CONTEXT_FULL": (InputError, "measure shorter prompts"),
+        "INEXACT_TOKENS": (
+            InputError,
+            "the app does not read this tokenizer exactly; bench without --device measures here",
+        ),
         "OLD_SYSTEM": (MissingError, "update the device"),
         "OLD_RUNTIME": (MissingError, _old_runtime_hint(manifest)),
         "MISSING_BACKEND": (MissingError, f"install an app with this backend's runtime: {phone.guide}"),

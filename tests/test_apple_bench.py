@@ -144,6 +144,7 @@ def test_the_phone_goes_away_for_good(bundle: Bundle, xcode: FakeXcode) -> None:
     ("kind", "hint"),
     [
         ("OLD_SYSTEM", "update the device"),
+        ("INEXACT_TOKENS", "bench without --device"),
         ("MISSING_BACKEND", "docs/guides/iphone.md"),
         ("BAD_PLAN", "push BUNDLE --device ios --install APP"),
         ("UNKNOWN", "Console.app"),
