@@ -323,7 +323,7 @@ def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest
         "CONTEXT_FULL": (InputError, "measure shorter prompts"),
         "INEXACT_TOKENS": (
             InputError,
-            "the app does not read this tokenizer exactly; bench without --device measures here",
+            "the app only estimates these tokens: bench without --device counts them",
         ),
         "OLD_SYSTEM": (MissingError, "update the device"),
         "OLD_RUNTIME": (MissingError, _old_runtime_hint(manifest)),
