@@ -19,6 +19,8 @@ PACKAGES = {"core": "MlpCore", "app": "LinuxCheck"}
 BUILD_SECONDS = 2400.0  # all of it on two cores: some minutes
 TEST_SECONDS = 900.0  # about a minute
 RUNNER = Path(__file__).with_name("text_runner.py")
+TEXTS = Path(__file__).with_name("tokenizer_texts.py")
+TEXT_COUNT = 200
 _STATE = re.compile(r"^Test Case '(?P<test>.+)' (?P<state>started|passed|failed|skipped)\b", re.M)
 
 
@@ -101,11 +103,16 @@ class Package:
 
 @contextmanager
 def real_runtime(bundles: Path, folder: Path) -> Iterator[dict[str, str]]:
-    """Serves ExecuTorch's own text runner; yields the variables by which tests find it and the `bundles`.
+    """Serves ExecuTorch's own text runner; yields the variables by which tests find it, the `bundles` and texts whose
+    tokens `tokenizers` has counted.
 
     Raises CheckError where the server does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    texts = folder / "texts"
+    made = run([sys.executable, str(TEXTS), str(bundles / "real/tokenizer.json"), str(texts), str(TEXT_COUNT)])
+    if made.exit_code:
+        raise CheckError(f"{TEXTS.name} ended with exit code {made.exit_code}: {made.output[-2000:].strip()}")
     replies = folder / "replies"
     replies.unlink(missing_ok=True)
     server = subprocess.Popen([sys.executable, str(RUNNER), str(folder)])
@@ -114,7 +121,7 @@ def real_runtime(bundles: Path, folder: Path) -> Iterator[dict[str, str]]:
             if server.poll() is not None:
                 raise CheckError(f"{RUNNER.name} ended with exit code {server.returncode}", "see above")
             time.sleep(0.05)
-        yield {"RUNNER": str(folder), "BUNDLES": str(bundles)}
+        yield {"RUNNER": str(folder), "BUNDLES": str(bundles), "TOKENIZER_TEXTS": str(texts)}
     finally:
         server.kill()
         server.wait()
