@@ -39,6 +39,8 @@ _HINTS = (
     ),
     (r"disk image|device support", "open Xcode, and wait until it has prepared the device"),
 )
+# On stderr before whatever a command says, be it well or not.
+_NOISE = re.compile(r"^(Failed to load provisioning paramter list|`devicectl manage create` may support).*\n?", re.M)
 _GONE = re.compile(
     r"connection .*(could not be established|interrupted|invalidated|lost|closed)|disconnected"
     r"|unable to locate a device|CoreDeviceError error (1|4000)\b|ControlChannelConnectionError|timed out"
@@ -98,6 +100,7 @@ def simctl(*words: str, seconds: float | None = None) -> str:
 
 
 def _devicectl_error(text: str) -> MissingError | ResourceError:
+    text = _NOISE.sub("", text).strip() or "it printed no error"
     errors = [line.strip().removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
     said = "; ".join(errors) or text.splitlines()[-1].strip()
     if _FULL.search(text):

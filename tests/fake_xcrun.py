@@ -32,6 +32,13 @@ def fail(text, code=1):
     raise SystemExit(code)
 
 
+if tool == "devicectl":
+    print(
+        "Failed to load provisioning paramter list due to error: Error Domain=com.apple.dt.CoreDeviceError Code=1002 "
+        '"No provider was found." UserInfo={NSLocalizedDescription=No provider was found.}.\n'
+        "`devicectl manage create` may support a reduced set of arguments.",
+        file=sys.stderr,
+    )
 for part, text in state["fails"].items():
     if part in line:
         fail(text)

@@ -299,6 +299,7 @@ def test_off_macos(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("ERROR: failed (CoreDeviceError error 10002.)", MissingError, "connected and unlocked"),
         ("ERROR: write failed\nERROR: No space left on device", ResourceError, "free some space"),
         ("something else", MissingError, "connected and unlocked"),
+        ("", MissingError, "connected and unlocked"),
     ],
 )
 def test_what_devicectl_says(
