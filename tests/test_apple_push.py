@@ -463,6 +463,15 @@ def test_doctor_on_a_mac_without_adb_does_not_speak_of_it(
         connected_doctor()
 
 
+def test_doctor_of_devices_of_one_name(xcode: FakeXcode) -> None:
+    xcode.set(phones=[iphone(name="")])
+    xcode.boot("SIM-1", "iPhone 16", "iOS-18-5")
+    xcode.boot("SIM-2", "iPhone 16", "iOS-26-0")
+    summary = connected_doctor("coreml").summary()
+    assert list(summary) == [f"({IPHONE})", "iPhone 16 (SIM-1)", "iPhone 16 (SIM-2)"]
+    assert "iOS 26.0" in summary["iPhone 16 (SIM-2)"][0]
+
+
 def test_doctor_of_bundles_on_an_old_system(tmp_path: Path, xcode: FakeXcode) -> None:
     xcode.install()
     send(with_backend(tmp_path / "ne", CORE_ML))
