@@ -81,9 +81,9 @@ class ConnectedReport:
     def summary(self) -> dict[str, Any]:
         """The same for reading."""
         android = {} if self.android is None else self.android.summary()
-        names = [report.device.name for report in self.apple]
+        names = [report.device.name or "unnamed" for report in self.apple]
         titles = [  # Simulators of several systems have one name
-            name if name and names.count(name) == 1 else f"{name} ({report.device.id})".lstrip()
+            name if names.count(name) == 1 else f"{name} ({report.device.id})"
             for name, report in zip(names, self.apple, strict=True)
         ]
         return {**android, **{title: report.summary() for title, report in zip(titles, self.apple, strict=True)}}

@@ -468,7 +468,7 @@ def test_doctor_of_devices_of_one_name(xcode: FakeXcode) -> None:
     xcode.boot("SIM-1", "iPhone 16", "iOS-18-5")
     xcode.boot("SIM-2", "iPhone 16", "iOS-26-0")
     summary = connected_doctor("coreml").summary()
-    assert list(summary) == [f"({IPHONE})", "iPhone 16 (SIM-1)", "iPhone 16 (SIM-2)"]
+    assert list(summary) == ["unnamed", "iPhone 16 (SIM-1)", "iPhone 16 (SIM-2)"]
     assert "iOS 26.0" in summary["iPhone 16 (SIM-2)"][0]
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from ios_demo.tools import __main__ as command_line
 from ios_demo.tools import toolchain
-from ios_demo.tools.common import ROOT, run
+from ios_demo.tools.common import ROOT, CheckError, run
 from ios_demo.tools.mutants import Verdict
-from ios_demo.tools.swift_tests import Counts, Outcome, Package, counts
+from ios_demo.tools.swift_tests import Counts, Outcome, Package, counts, real_runtime
 from ios_demo.tools.toolchain import Toolchain, find
 from mlp_export.errors import InputError, MissingError
 
@@ -228,6 +228,14 @@ def test_failed_test_and_one_that_did_not_end_are_failures() -> None:
 )
 def test_outcome_needs_tests_that_passed(outcome: Outcome, succeeded: bool, shown: str) -> None:
     assert (outcome.succeeded, str(outcome)) == (succeeded, shown)
+
+
+def test_real_runtime_without_its_bundle_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CheckError, match=r"(?s)tokenizer_texts\.py ended with exit code 1: .*No such file"),
+        real_runtime(tmp_path, tmp_path / "runner"),
+    ):
+        pytest.fail("nothing can be run")
 
 
 def test_package_is_built_and_then_tested(no_swift: Path, tmp_path: Path) -> None:
