@@ -170,8 +170,8 @@ def test_process_whose_children_left_its_group_is_not_waited_for() -> None:
         "time.sleep(60)\n"
     )
     start = time.monotonic()
-    ended = run([sys.executable, "-c", script], timeout=3)
-    assert time.monotonic() - start < 20 and ended.timed_out
+    ended = run([sys.executable, "-c", script], timeout=6)
+    assert time.monotonic() - start < 30 and ended.timed_out
     with pytest.raises(ProcessLookupError):
         os.kill(int(ended.output), 0)
 
@@ -179,8 +179,8 @@ def test_process_whose_children_left_its_group_is_not_waited_for() -> None:
 def test_pipe_that_a_survivor_holds_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ios_demo.tools.common._GRACE_SECONDS", 1.0)
     start = time.monotonic()
-    ended = run(["sh", "-c", "setsid sleep 5 & echo é; printf half; wait"], timeout=1)
-    assert time.monotonic() - start < 4
+    ended = run(["sh", "-c", "setsid sleep 12 & echo é; printf half; wait"], timeout=3)
+    assert time.monotonic() - start < 10
     assert (ended.timed_out, ended.output) == (True, "é\n")
 
 
