@@ -186,12 +186,11 @@ public final class ConversationStore: @unchecked Sendable {
 
   @discardableResult
   private func write(_ id: String, _ kinds: [ConversationChange.Kind]) throws -> Conversation {
-    var conversation: Conversation?
-    if case .start? = kinds.first {} else { conversation = try existing(id) }
+    let isNew = if case .start? = kinds.first { true } else { false }
+    let before = isNew ? nil : try existing(id)
     let time = milliseconds()
     let changes = kinds.map { ConversationChange(time, $0) }
-    conversation = changes.reduce(conversation) { $1.applied(to: $0) }
-    guard let conversation else { throw Self.missing(id) }
+    guard let conversation = changes.reduce(before, { $1.applied(to: $0) }) else { throw Self.missing(id) }
     if batch == nil { try log(id).append(changes) } else { batch?.append(contentsOf: changes.map { (id, $0) }) }
     known[id] = conversation
     return conversation
