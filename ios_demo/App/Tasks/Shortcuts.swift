@@ -101,7 +101,8 @@ private struct ShortcutFailure: Error, CustomLocalizedStringResourceConvertible 
 }
 
 @MainActor
-private func answer(_ tasks: TaskModel, _ task: TextTask, _ text: String, question: String = "") async throws -> String {
+private func answer(_ tasks: TaskModel, _ task: TextTask, _ text: String, question: String = "") async throws -> String
+{
   do {
     return try await tasks.answer(task, text: text, question: question)
   } catch let refusal as Refusal {

@@ -21,7 +21,9 @@ public struct AccessibilityTraits: SetAlgebra, Sendable {
   public func contains(_ member: AccessibilityTraits) -> Bool { bits & member.bits == member.bits }
   public func union(_ other: AccessibilityTraits) -> AccessibilityTraits { .init(bits: bits | other.bits) }
   public func intersection(_ other: AccessibilityTraits) -> AccessibilityTraits { .init(bits: bits & other.bits) }
-  public func symmetricDifference(_ other: AccessibilityTraits) -> AccessibilityTraits { .init(bits: bits ^ other.bits) }
+  public func symmetricDifference(_ other: AccessibilityTraits) -> AccessibilityTraits {
+    .init(bits: bits ^ other.bits)
+  }
   public mutating func insert(_ new: AccessibilityTraits) -> (inserted: Bool, memberAfterInsert: AccessibilityTraits) {
     defer { bits |= new.bits }
     return (!contains(new), new)

@@ -54,7 +54,9 @@ extension Section where Parent: View, Content: View, Footer == EmptyView {
   public init(@ViewBuilder content: () -> Content, @ViewBuilder header: () -> Parent) { all = [header(), content()] }
 }
 extension Section where Parent == Text, Content: View, Footer == EmptyView {
-  public init(_ titleKey: LocalizedStringKey, @ViewBuilder content: () -> Content) { all = [Text(titleKey), content()] }
+  public init(_ titleKey: LocalizedStringKey, @ViewBuilder content: () -> Content) {
+    all = [Text(titleKey), content()]
+  }
   @_disfavoredOverload public init<S: StringProtocol>(_ title: S, @ViewBuilder content: () -> Content) {
     all = [Text(title), content()]
   }
@@ -105,7 +107,9 @@ extension View {
   public func listSectionSpacing(_ spacing: CGFloat) -> some View { ModifiedContent(self) }
   public func headerProminence(_ prominence: Prominence) -> some View { ModifiedContent(self) }
   public func badge(_ count: Int) -> some View { ModifiedContent(self) }
-  public func refreshable(@_inheritActorContext action: @escaping @Sendable () async -> Void) -> some View { ModifiedContent(self) }
+  public func refreshable(@_inheritActorContext action: @escaping @Sendable () async -> Void) -> some View {
+    ModifiedContent(self)
+  }
   public func swipeActions<T: View>(
     edge: HorizontalEdge = .trailing, allowsFullSwipe: Bool = true, @ViewBuilder content: () -> T
   ) -> some View {

@@ -16,7 +16,8 @@ public struct Text: View, Element, Equatable {
   public init(_ attributedContent: AttributedString) { words = String(attributedContent.characters) }
   public init(_ image: Image) { words = nil }
   public init(_ date: Date, style: DateStyle) { words = "\(date)" }
-  public init<F: FormatStyle>(_ input: F.FormatInput, format: F) where F.FormatInput: Equatable, F.FormatOutput == String {
+  public init<F: FormatStyle>(_ input: F.FormatInput, format: F)
+  where F.FormatInput: Equatable, F.FormatOutput == String {
     words = format.format(input)
   }
 

@@ -15,7 +15,9 @@ public struct BenchHost: Equatable, Sendable {
 
 extension BenchHost {
   /// This process on this device, of which `device` knows the rest.
-  public init(_ device: Device, app: Bundle = .main, environment: [String: String] = ProcessInfo.processInfo.environment) {
+  public init(
+    _ device: Device, app: Bundle = .main, environment: [String: String] = ProcessInfo.processInfo.environment
+  ) {
     self.init(
       appId: app.bundleIdentifier ?? "org.mlpexport.demo",
       appVersion: app.object(forInfoDictionaryKey: "CFBundleShortVersionString") as? String ?? "",

@@ -19,6 +19,7 @@ public final class BenchModel {
   private var result: BenchResult?
   private var writeProblem: StorageError?
   private var hasStarted = false
+  private var hasEnded = false
 
   @ObservationIgnored private let plan: String?
   @ObservationIgnored private let job: BenchJob
@@ -59,6 +60,7 @@ public final class BenchModel {
         writeProblem = problem
       }
       reservation.release()
+      hasEnded = true
     }
   }
 
@@ -66,8 +68,8 @@ public final class BenchModel {
   /// suspended app's seconds are no measurement.
   public func cancel() { cancellation.cancel() }
 
-  /// The display is to stay on: the system suspends the app once it is off.
-  public var isRunning: Bool { hasStarted && (result == nil || result?.status == .running) }
+  /// Until the engine is closed. The display is to stay on: the system suspends the app once it is off.
+  public var isRunning: Bool { hasStarted && !hasEnded }
 
   /// The model's name, or that of its folder where it could not be opened.
   public var name: String { result?.bundle.map { modelName($0.manifest) } ?? result?.plan?.bundle ?? "" }

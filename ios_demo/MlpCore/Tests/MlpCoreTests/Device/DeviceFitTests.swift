@@ -37,14 +37,16 @@ final class DeviceFitTests: XCTestCase {
   }
 
   func testOrderOfVersions() {
-    for (one, other) in [
+    let ordered = [
       ("1.3.1", "1.5"), ("1.5", "1.5.1"), ("1.9", "1.10"), ("17.7.2", "18"), ("1.5.0a0+cpu", "1.5.1"), ("", "1"),
       ("v2.44.9.260810104044", "2.45"), ("1.5", "1.99999999999999999999"), ("x3", "0.1"), ("1.", "1.1"),
-    ] {
+    ]
+    for (one, other) in ordered {
       XCTAssertTrue(isOlder(one, than: other), "\(one) before \(other)")
       XCTAssertFalse(isOlder(other, than: one), "\(other) after \(one)")
     }
-    for (one, other) in [("18", "18.0.0"), ("1.5.1+cpu", "1.5.1"), ("v2.49.40.1", "2.49.40.2"), ("", "x"), ("1..2", "1")] {
+    let same = [("18", "18.0.0"), ("1.5.1+cpu", "1.5.1"), ("v2.49.40.1", "2.49.40.2"), ("", "x"), ("1..2", "1")]
+    for (one, other) in same {
       XCTAssertFalse(isOlder(one, than: other), "\(one) as \(other)")
       XCTAssertFalse(isOlder(other, than: one), "\(one) as \(other)")
     }

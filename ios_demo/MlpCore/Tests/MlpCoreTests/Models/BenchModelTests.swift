@@ -168,7 +168,7 @@ final class BenchModelTests: XCTestCase {
   func testAMissingBundleIsAResultWithTheReason() async throws {
     let model = try await assertFails(plan(bundle: "nothing"), "NOT_A_BUNDLE")
     XCTAssertEqual(model.name, "nothing")
-    XCTAssertTrue(model.stage.contains("nothing"), model.stage)
+    XCTAssertEqual(model.stage, text("bench.failed", sentence(BundleError(.notABundle, "nothing"))))
   }
 
   func testAHalfCopiedBundleIsAResultWithTheReason() async throws {

@@ -237,7 +237,10 @@ final class DocumentModelTests: XCTestCase {
 
   func testRefusedFilesSayWhy() async throws {
     let cases: [(Data, String)] = [
-      (Data(String(repeating: "word ", count: 3000).utf8), "has 3,001 tokens and the model’s context holds 2,048: it is too long by 954"),
+      (
+        Data(String(repeating: "word ", count: 3000).utf8),
+        "has 3,001 tokens and the model’s context holds 2,048: it is too long by 954"
+      ),
       (Data(repeating: 97, count: 64 * 2048 + 1), "is larger than 131.1\u{A0}kB"),
       (Data([0x50, 0x4B, 3, 4, 0, 1, 2, 0, 9]), "is no text: there is a control character at byte 2"),
       (Data([0xFF, 0xFE, 72, 0]), "is text in UTF-16, and UTF-8 was expected"),

@@ -48,9 +48,11 @@ final class TaskModelTests: XCTestCase {
     world.maxNewTokens = 7
     model.start(.formal)
     await end(model)
-    guard case .generate(_, let tokens, let temperature)? = world.engine.calls.last(where: {
-      if case .generate = $0 { true } else { false }
-    }) else { return XCTFail("nothing was generated") }
+    guard
+      case .generate(_, let tokens, let temperature)? = world.engine.calls.last(where: {
+        if case .generate = $0 { true } else { false }
+      })
+    else { return XCTFail("nothing was generated") }
     XCTAssertEqual(tokens, 7)
     XCTAssertEqual(temperature, 0)
   }
