@@ -377,7 +377,8 @@ final class ConversationStoreTests: XCTestCase {
     let id = try store.create(bundle: "demo", systemPrompt: "Be kind.").id
     try store.addUser(id, "Hi")
     let answer = try store.startAnswer(id)
-    try store.endAnswer(id, message: answer.id, answer: Answer(text: "Hello!\n", end: .complete, statistics: statistics))
+    let whole = Answer(text: "Hello!\n", end: .complete, statistics: statistics)
+    try store.endAnswer(id, message: answer.id, answer: whole)
     let text = ConversationStore.export(try XCTUnwrap(store.read(id))) { $0.rawValue }
     XCTAssertEqual(text, "Hi\n\nsystem:\nBe kind.\n\nuser:\nHi\n\nassistant:\nHello!\n")
   }
