@@ -137,10 +137,12 @@ class ApplePhone(AppleDevice):
         app = self._app(seconds)
         if app is None:
             return False
-        place = _path_of(app.get("url"))
+        place = _parts(app.get("url"))[-2:]
+        if not place:
+            return True  # nobody knows
         result = self._run("device", "info", "processes", seconds=seconds)
-        # In the app's own folder: those of its extensions lie further down.
-        return any(_path_of(entry.get("executable")).parent == place for entry in result.get("runningProcesses", []))
+        # In the app's own folder: those of its extensions lie further down. /var may be written as /private/var.
+        return any(_parts(entry.get("executable"))[-3:-1] == place for entry in result.get("runningProcesses", []))
 
     def _app(self, seconds: float | None = None) -> dict[str, Any] | None:
         result = self._run("device", "info", "apps", "--bundle-id", APP, seconds=seconds)
@@ -310,8 +312,8 @@ def _only(found: list[_T], wanted: str, kind: str, names: Callable[[_T], Sequenc
     return found[0]
 
 
-def _path_of(url: object) -> PurePosixPath:
-    return PurePosixPath(str(url).removeprefix("file://"))
+def _parts(url: str | None) -> tuple[str, ...]:
+    return PurePosixPath((url or "").removeprefix("file://")).parts
 
 
 def _copy_seconds(size: int) -> float:

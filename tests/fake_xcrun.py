@@ -85,12 +85,12 @@ def devicectl():
         info = plistlib.loads((app_folder(device) / "Info.plist").read_bytes())
         url = "file://" + str(app_folder(device)) + "/"
         app = {"bundleIdentifier": "org.mlpexport.demo", "version": info["CFBundleShortVersionString"], "url": url}
-        return {"apps": [app]}
+        return {"apps": [app if state.get("url", True) else {**app, "url": None}]}
     if what == ["info", "processes"]:
         processes = [{"executable": "file:///usr/libexec/lockdownd", "processIdentifier": 60}]
         if (root / device / "running").exists():
             name = (root / device / "running").read_text() or "MlpDemo"
-            processes.append({"executable": f"file://{app_folder(device)}/{name}", "processIdentifier": 4711})
+            processes.append({"executable": f"file:///private{app_folder(device)}/{name}", "processIdentifier": 4711})
         return {"runningProcesses": processes}
     if what == ["process", "launch"]:
         at = words.index("org.mlpexport.demo")
@@ -191,7 +191,14 @@ class FakeXcode:
         (root / "bin" / "xcrun").write_text(script, encoding="utf-8")
         (root / "bin" / "xcrun").chmod(0o755)
         monkeypatch.setenv("PATH", f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}")
-        self._state: dict[str, Any] = {"fails": {}, "hang": "", "damage": "", "json": True, "simulators": {}}
+        self._state: dict[str, Any] = {
+            "fails": {},
+            "hang": "",
+            "damage": "",
+            "json": True,
+            "url": True,
+            "simulators": {},
+        }
         self.set(phones=[iphone()])
 
     def set(self, **values: Any) -> None:

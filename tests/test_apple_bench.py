@@ -201,6 +201,11 @@ def test_the_share_extension_is_not_the_app(bundle: Bundle, xcode: FakeXcode) ->
         measure(bundle, xcode, writes("running"), ends_but_for_its_extension)
 
 
+def test_an_app_whose_folder_is_not_told_is_not_said_to_have_ended(bundle: Bundle, xcode: FakeXcode) -> None:
+    xcode.set(url=False)
+    assert measure(bundle, xcode, writes("running"), *[nothing] * 5, writes("done")).thermal == "severe"
+
+
 def test_a_device_that_stops_answering_is_a_time_out(
     bundle: Bundle, xcode: FakeXcode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
