@@ -20,7 +20,7 @@ BUILD_SECONDS = 2400.0  # all of it on two cores: some minutes
 TEST_SECONDS = 900.0  # about a minute
 RUNNER = Path(__file__).with_name("text_runner.py")
 TEXTS = Path(__file__).with_name("tokenizer_texts.py")
-TEXT_COUNT = 1000
+TEXT_COUNT = 500
 _STATE = re.compile(r"^Test Case '(?P<test>.+)' (?P<state>started|passed|failed|skipped)\b", re.M)
 
 
