@@ -29,6 +29,8 @@ public final class ConversationsModel {
   @ObservationIgnored public var deleted: (String) -> Void = { _ in }
 
   private let app: AppModel
+  // One after the other: an older answer must not come last.
+  @ObservationIgnored private let reader = DispatchQueue(label: "conversations", qos: .userInitiated)
   @ObservationIgnored private var refreshing: Task<Void, Never>?
 
   public init(_ app: AppModel) { self.app = app }
@@ -43,9 +45,9 @@ public final class ConversationsModel {
   public func refresh() async {
     let store = app.conversations
     let wanted = query.trimmed(\.isPythonSpace)
-    let found = await Task.detached { wanted.isEmpty ? store.list() : store.search(wanted) }.value
+    let found = await run(on: reader) { (wanted.isEmpty ? store.list() : store.search(wanted)).map(Self.row) }
     if Task.isCancelled || wanted != query.trimmed(\.isPythonSpace) { return }
-    rows = found.map(row)
+    rows = found
   }
 
   public func refreshSoon() {
@@ -104,7 +106,7 @@ public final class ConversationsModel {
     }
   }
 
-  private func row(_ conversation: Conversation) -> Row {
+  private nonisolated static func row(_ conversation: Conversation) -> Row {
     let last = conversation.messages.last { !$0.text.isBlank }?.text ?? ""
     let day = conversation.changed.formatted(
       .dateTime.day().month(.abbreviated).hour().minute().locale(Locale(identifier: text("locale"))))
