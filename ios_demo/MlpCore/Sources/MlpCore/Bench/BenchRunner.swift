@@ -146,8 +146,8 @@ final class BenchRunner {
     }
     try checkCancelled()
     let before = sensors.clock() - start
-    let stats = try engine.generate(prompt.last ?? "", maxNewTokens: mostTokens, temperature: 0) { [engine, cancelled] _ in
-      if cancelled() { engine.stop() }
+    let stats = try engine.generate(prompt.last ?? "", maxNewTokens: mostTokens, temperature: 0) { _ in
+      if self.cancelled() { self.engine.stop() }
     }
     try checkCancelled()
     return BenchRun(

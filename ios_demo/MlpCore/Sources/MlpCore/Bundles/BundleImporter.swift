@@ -166,7 +166,7 @@ public struct BundleImporter: Sendable {
 
 /// Runs one step of a loop. What Apple's Foundation autoreleases in it would else stay until the loop ends: of a file
 /// that is read, all of it.
-private func releasing<T>(_ step: () throws -> T) rethrows -> T {
+private func releasing<T>(_ step: () throws -> T) throws -> T {
   #if canImport(ObjectiveC)
     return try autoreleasepool(invoking: step)
   #else
