@@ -46,9 +46,9 @@ public enum AnswerTexts {
     return lines.compactMap { $0 }.joined(separator: "\n")
   }
 
-  /// End, statistics and what was lost, a line each.
-  static func about(_ answer: Answer) -> String {
-    let lines = [end(answer.end, text: answer.text), line(answer.statistics), lost(answer.statistics)]
+  /// How an answer of `text` ended, statistics and what was lost, a line each; empty where nothing is to be said.
+  static func about(_ end: AnswerEnd?, text: String, _ statistics: AnswerStatistics?) -> String {
+    let lines = [self.end(end, text: text), statistics.flatMap(line), statistics.flatMap(lost)]
     return lines.compactMap { $0 }.joined(separator: "\n")
   }
 

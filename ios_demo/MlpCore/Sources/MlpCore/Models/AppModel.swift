@@ -34,6 +34,7 @@ public final class AppModel {
   public let engines: EngineFactory
 
   let windows: ContextWindows
+  let drafts: Drafts
   let counter: ContextCounter
   private let work: BackgroundWork
 
@@ -44,14 +45,16 @@ public final class AppModel {
   ) {
     self.folders = folders
     self.device = device
-    self.engines = engines
+    bundles = BundleServices(folders: folders, device: device, caches: folders.caches)
+    let watched = bundles.loads.watch(engines)
+    self.engines = watched
     let cache = TokenizerCache(tokenizers)
     self.tokenizers = { cache.tokenizer($0) }
-    host = ModelHost(engines: engines, tokenizers: { cache.tokenizer($0) }, memory: { device.residentBytes() })
+    host = ModelHost(engines: watched, tokenizers: { cache.tokenizer($0) }, memory: { device.residentBytes() })
     conversations = ConversationStore(folder: folders.support.appendingPathComponent("conversations"))
-    bundles = BundleServices(folders: folders, device: device, caches: folders.caches)
     settings = BundleSettings(file: folders.support.appendingPathComponent("settings.json"))
     windows = ContextWindows(file: folders.support.appendingPathComponent("windows.json"))
+    drafts = Drafts(file: folders.support.appendingPathComponent("drafts.json"))
     chats = Chats(store: conversations, host: host, settings: settings, windows: windows)
     counter = ContextCounter { cache.tokenizer($0) }
     work = BackgroundWork(host, time: backgroundTime)
@@ -70,9 +73,16 @@ public final class AppModel {
   public var inbox: ShareInbox? { folders.inbox.map { ShareInbox(folder: $0) } }
 
   /// The app is no longer on the screen.
-  public func enteredBackground() { work.enteredBackground() }
+  public func enteredBackground() {
+    work.enteredBackground()
+    drafts.save()
+  }
 
-  public func enteredForeground() { work.enteredForeground() }
+  /// The app is on the screen again: bundles may have come or gone with Finder, Files or a computer.
+  public func enteredForeground() {
+    work.enteredForeground()
+    if bundles.library.items != nil { Task { await bundles.library.refresh() } }
+  }
 
   /// The system is short of memory: an idle model is the most memory for the least use, and one that works would get
   /// the app killed.

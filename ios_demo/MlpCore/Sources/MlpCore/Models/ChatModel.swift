@@ -14,7 +14,11 @@ public final class ChatModel {
 
   /// What is being written.
   public var draft = "" {
-    didSet { if draft != oldValue { countSoon() } }
+    didSet {
+      if draft.utf8.elementsEqual(oldValue.utf8) { return }
+      if editing == nil { app.drafts[bundleName, id] = draft }
+      countSoon()
+    }
   }
 
   /// Said in passing: shown for a moment, and read by VoiceOver.
@@ -55,6 +59,7 @@ public final class ChatModel {
     self.clock = clock
     bundleName = bundle
     self.conversation = conversation.flatMap(app.conversations.read)
+    draft = app.drafts[bundleName, id]
     shownFrom = max(0, messages.count - Self.page)
     listener = app.host.listen { [weak self] in self?.heard($0) }
   }
@@ -166,19 +171,19 @@ public final class ChatModel {
   }
 
   public func send() {
-    let text = trimmed(draft)
+    let text = draft.trimmed(\.isPythonSpace)
     if text.isEmpty { return }
     asking { [weak self] bundle in
       guard let self else { return true }
       if let message = editing, let id {
         if try !app.chats.resend(id, bundle, message: message, text) { return false }
+        stopEditing()
       } else {
         guard let sent = try app.chats.send(id, bundle, text) else { return false }
+        draft = ""
         conversation = app.conversations.read(sent)
       }
       app.bundles.choice.used(bundleName)
-      editing = nil
-      draft = ""
       sentAt = clock()
       return true
     }
@@ -235,7 +240,10 @@ public final class ChatModel {
 
   public func startNew() {
     stopEditing()
+    let text = draft
+    draft = ""  // it goes along
     conversation = nil
+    draft = text.isEmpty ? app.drafts[bundleName, nil] : text
     used = nil
     shownFrom = 0
     countSoon()
@@ -259,7 +267,7 @@ public final class ChatModel {
   private func stopEditing() {
     if editing == nil { return }
     editing = nil
-    draft = ""
+    draft = app.drafts[bundleName, id]  // what was written before
   }
 
   /// Runs `ask` with the bundle, and says so where the model is busy or the disk full. Not with a bundle against which
@@ -325,9 +333,9 @@ public final class ChatModel {
   private func heard(_ state: ModelHost.State) {
     guard isMine else { return }
     switch state {
-    case .done:
+    case .done(_, let answer):
       ended()
-      notice = text("chat.done")
+      notice = AnswerTexts.end(answer.end, text: answer.text) ?? text("chat.done")
     case .failed: ended()
     default: break
     }
@@ -355,7 +363,7 @@ public final class ChatModel {
 
   private func count() async {
     guard let bundle else { return }
-    let draft = trimmed(draft)
+    let draft = draft.trimmed(\.isPythonSpace)
     let turns = (conversation.map(app.chats.turns) ?? []) + (draft.isEmpty ? [] : [Turn(.user, draft)])
     if turns.isEmpty {
       used = nil
@@ -366,5 +374,3 @@ public final class ChatModel {
     if let tokens, !Task.isCancelled { used = tokens }
   }
 }
-
-func trimmed(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines) }

@@ -12,7 +12,7 @@ final class ContextCounter: Sendable {
   func count(_ bundle: ModelBundle, system: String?, _ turns: [Turn]) async -> TokenCount? {
     let cancellation = Cancellation()
     return await withTaskCancellationHandler {
-      await onQueue { cancellation.isCancelled ? nil : self.tokens(bundle, system, turns) }
+      await run(on: queue) { cancellation.isCancelled ? nil : self.tokens(bundle, system, turns) }
     } onCancel: {
       cancellation.cancel()
     }
@@ -21,7 +21,7 @@ final class ContextCounter: Sendable {
   /// The oldest of `messages` with which a conversation may go on so that half of the context is free again: a user's,
   /// and at least the last one is kept. nil where that one alone does not fit.
   func cut(_ bundle: ModelBundle, system: String?, _ messages: [ChatMessage]) async -> ChatMessage? {
-    await onQueue {
+    await run(on: queue) {
       let starts = messages.indices.filter { messages[$0].role == .user }
       func tokens(from start: Int) -> Int { self.tokens(bundle, system, turns(messages[start...])).tokens }
       let context = bundle.manifest.context
@@ -36,10 +36,6 @@ final class ContextCounter: Sendable {
     let settings = GenerationSettings(systemPrompt: system)
     // What is refused is refused for another reason than its length.
     return (try? usedTokens(bundle.manifest, tokenizers(bundle), turns, settings)) ?? TokenCount(0, isExact: false)
-  }
-
-  private func onQueue<T: Sendable>(_ work: @escaping @Sendable () -> T) async -> T {
-    await withCheckedContinuation { result in queue.async { result.resume(returning: work()) } }
   }
 }
 

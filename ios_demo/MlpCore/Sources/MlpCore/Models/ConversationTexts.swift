@@ -1,6 +1,6 @@
 import Foundation
 
-// What is said of answers and conversations, in the user's language.
+// What is said of conversations; of answers see AnswerTexts.
 
 /// `conversation` as text to share.
 func exportText(_ conversation: Conversation) -> String {

@@ -29,23 +29,25 @@ public final class ConversationsModel {
   @ObservationIgnored public var deleted: (String) -> Void = { _ in }
 
   private let app: AppModel
+  // One after the other: an older answer must not come last.
+  @ObservationIgnored private let reader = DispatchQueue(label: "conversations", qos: .userInitiated)
   @ObservationIgnored private var refreshing: Task<Void, Never>?
 
   public init(_ app: AppModel) { self.app = app }
 
   /// What to say where there is no row.
   public var emptyText: String {
-    let wanted = trimmed(query)
+    let wanted = query.trimmed(\.isPythonSpace)
     return wanted.isEmpty ? text("conversations.none") : text("conversations.nothingFound", wanted)
   }
 
   /// Reads away from the main thread; only the newest question's answer is shown.
   public func refresh() async {
     let store = app.conversations
-    let wanted = trimmed(query)
-    let found = await Task.detached { wanted.isEmpty ? store.list() : store.search(wanted) }.value
-    if Task.isCancelled || wanted != trimmed(query) { return }
-    rows = found.map(row)
+    let wanted = query.trimmed(\.isPythonSpace)
+    let found = await run(on: reader) { (wanted.isEmpty ? store.list() : store.search(wanted)).map(Self.row) }
+    if Task.isCancelled || wanted != query.trimmed(\.isPythonSpace) { return }
+    rows = found
   }
 
   public func refreshSoon() {
@@ -60,7 +62,7 @@ public final class ConversationsModel {
 
   public func rename(_ row: Row) {
     renaming = nil
-    let title = trimmed(newTitle)
+    let title = newTitle.trimmed(\.isPythonSpace)
     if title.isEmpty { return }
     changing { try app.conversations.rename(row.id, title: title) }
   }
@@ -104,7 +106,7 @@ public final class ConversationsModel {
     }
   }
 
-  private func row(_ conversation: Conversation) -> Row {
+  private nonisolated static func row(_ conversation: Conversation) -> Row {
     let last = conversation.messages.last { !$0.text.isBlank }?.text ?? ""
     let day = conversation.changed.formatted(
       .dateTime.day().month(.abbreviated).hour().minute().locale(Locale(identifier: text("locale"))))

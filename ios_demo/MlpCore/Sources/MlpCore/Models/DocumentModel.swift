@@ -19,7 +19,7 @@ public final class DocumentModel {
 
   /// Whether the screen is shown. Setting it to false stops the answer, of which nobody would see the rest.
   public var isPresented = false {
-    didSet { if oldValue, !isPresented { stop() } }
+    didSet { if oldValue, !isPresented { stopAnswer() } }
   }
 
   public var question = ""
@@ -30,6 +30,7 @@ public final class DocumentModel {
 
   private var document: Document?
   private var opening: String?  // name of the file
+  private var access: (any FileAccess)?  // to the file that is read
   private var wish: Wish?
   private var running: ModelHost.Request?
 
@@ -38,7 +39,7 @@ public final class DocumentModel {
   @ObservationIgnored private let status: WorkStatus
   @ObservationIgnored private let disk = DispatchQueue(label: "document", qos: .userInitiated)
   @ObservationIgnored private var followers: [AnyObject] = []
-  @ObservationIgnored private var isRestored = false
+  @ObservationIgnored private var restoring: Task<Void, Never>?
 
   /// `folder` keeps the open document.
   public init(_ services: TaskServices, folder: URL) {
@@ -47,7 +48,7 @@ public final class DocumentModel {
     gate = ModelGate(services.bundles)
     status = services.status()
     followers = [
-      StateFollower(services.host) { [weak self] in self?.follow($0) },
+      services.host.listen { [weak self] in self?.follow($0) },
       gate.follow { [weak self] in self?.advance() },
     ]
   }
@@ -56,9 +57,14 @@ public final class DocumentModel {
 
   /// The screen appears: what was open when the system ended the app is opened again.
   public func appear() async {
+    let restoring = restoring ?? Task { await restore() }
+    self.restoring = restoring
+    await restoring.value
+  }
+
+  private func restore() async {
     await gate.list()
-    if isRestored || document != nil || opening != nil { return }
-    isRestored = true
+    if document != nil || opening != nil { return }
     let store = store
     guard let (text, kept) = await run(on: disk, { store.read() }), document == nil, opening == nil else { return }
     gate.choose(kept.bundle)
@@ -68,14 +74,23 @@ public final class DocumentModel {
   /// The system's picker or another app gave the file at `url`.
   public func open(_ url: URL, access: any FileAccess) async {
     isPresented = true
-    isRestored = true
-    guard !isBusy else { return }
+    guard !isBusy else {
+      problem = text("task.busy")
+      return
+    }
     opening = url.lastPathComponent
     problem = nil
+    self.access = access
     await gate.list()
     guard let bundle = gate.bundle else { return refuse(text("task.noModel")) }
     let context = bundle.manifest.context
-    switch await run(on: disk, { TextFileReader(access: access).read(url, context: context) }) {
+    let file = await run(on: disk) { TextFileReader(access: access).read(url, context: context) }
+    if self.access == nil {  // stopped
+      opening = nil
+      return
+    }
+    self.access = nil
+    switch file {
     case .failure(let refusal): refuse(refusal.sentence)
     case .success(let file): await open(file, talk: nil)
     }
@@ -88,6 +103,7 @@ public final class DocumentModel {
   public func choose(_ bundle: String) async {
     guard !isBusy else { return }
     gate.choose(bundle)
+    if document?.bundle.name == bundle { return }
     if let file = document?.file { await open(file, talk: nil) }
   }
 
@@ -117,6 +133,7 @@ public final class DocumentModel {
 
   private func refuse(_ sentence: String) {
     opening = nil
+    access = nil
     wish = nil
     problem = sentence
   }
@@ -129,7 +146,8 @@ public final class DocumentModel {
 
   public var isBusy: Bool { opening != nil || wish != nil || running != nil }
 
-  public var canStop: Bool { wish != nil || running != nil }
+  /// A provider may take its time to download a file.
+  public var canStop: Bool { wish != nil || running != nil || access != nil }
 
   public var canOpen: Bool { !isBusy && gate.item != nil }
 
@@ -167,11 +185,8 @@ public final class DocumentModel {
 
   /// How an answer ended, and statistics; nil where there is nothing to say.
   public func about(_ message: ChatMessage) -> String? {
-    let lines = [
-      AnswerTexts.end(message.end, text: message.text), message.statistics.flatMap(AnswerTexts.line),
-      message.statistics.flatMap(AnswerTexts.lost),
-    ]
-    return lines.contains { $0 != nil } ? lines.compactMap { $0 }.joined(separator: "\n") : nil
+    let about = AnswerTexts.about(message.end, text: message.text, message.statistics)
+    return about.isEmpty ? nil : about
   }
 
   // MARK: Questions
@@ -186,6 +201,12 @@ public final class DocumentModel {
 
   /// Really stops: the prompt is fed in slices.
   public func stop() {
+    access?.cancel()
+    access = nil
+    stopAnswer()
+  }
+
+  private func stopAnswer() {
     wish = nil
     if running != nil { services.host.stop() }
     if opening == nil { _ = gate.closeLicense() }
@@ -202,6 +223,7 @@ public final class DocumentModel {
     wish = Wish(question: question, task: task)
     problem = nil
     advance()
+    Task { await gate.list() }
   }
 
   /// Submits what is wished as soon as nothing stands in its way.
@@ -238,7 +260,6 @@ public final class DocumentModel {
     case .failed(let failure, _):
       takeBack()
       problem = sentence(failure)
-    case .lost: takeBack()
     }
     self.running = nil
   }

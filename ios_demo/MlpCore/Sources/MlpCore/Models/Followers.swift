@@ -2,7 +2,7 @@ import Foundation
 import Observation
 
 /// Calls `changed` after each change of what `read` reads, until it is freed; for models that have to know also while
-/// no screen is shown.
+/// no screen is shown. Several changes in one turn of the main actor are one: states of `ModelHost` need its `listen`.
 @MainActor
 final class Follower {
   private let read: @MainActor () -> Void
@@ -24,15 +24,5 @@ final class Follower {
   private func next() {
     watch()
     changed()
-  }
-}
-
-/// Calls `changed` with the states of `host`, until it is freed.
-@MainActor
-final class StateFollower {
-  private let follower: Follower
-
-  init(_ host: ModelHost, changed: @escaping @MainActor (ModelHost.State) -> Void) {
-    follower = Follower({ _ = host.state }, changed: { changed(host.state) })
   }
 }

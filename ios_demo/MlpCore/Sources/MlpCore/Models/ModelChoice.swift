@@ -4,15 +4,22 @@ import Foundation
 @MainActor
 public final class ModelChoice {
   private let file: URL
+  private var last: String?  // views ask at each change: not read from the disk each time
 
-  public init(file: URL) { self.file = file }
+  public init(file: URL) {
+    self.file = file
+    last = (try? Data(contentsOf: file)).map { String(decoding: $0, as: UTF8.self) }
+  }
 
   /// Where it cannot be stored, as on a full device, the next start chooses the one before.
-  public func used(_ bundle: String) { try? Data(bundle.utf8).write(to: file, options: .atomic) }
+  public func used(_ bundle: String) {
+    if bundle == last { return }
+    last = bundle
+    try? Data(bundle.utf8).write(to: file, options: .atomic)
+  }
 
   /// nil where no bundle can be opened.
   public func choose(_ library: BundleLibrary) -> BundleLibrary.Item? {
-    let last = (try? Data(contentsOf: file)).map { String(decoding: $0, as: UTF8.self) }
-    return library.candidates.first { $0.entry.name == last } ?? library.candidates.first
+    library.candidates.first { $0.entry.name == last } ?? library.candidates.first
   }
 }

@@ -34,9 +34,9 @@ public final class ModelGate {
 
   public func choose(_ name: String) { chosen = name }
 
-  /// Looks at the disk where that was not done yet.
+  /// Looks at the disk where that was not done yet, or where the check of the files may have ended without a result.
   func list() async {
-    if services.library.items == nil { await services.library.refresh() }
+    if services.library.items == nil || item?.isChecked == false { await services.library.refresh() }
   }
 
   /// Whether the chosen model may be asked, after what is to be done first was begun.

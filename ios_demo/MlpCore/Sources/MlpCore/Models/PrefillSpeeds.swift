@@ -8,7 +8,7 @@ public final class PrefillSpeeds {
 
   private let file: URL
   private var speeds: [String: Double]
-  private var follower: StateFollower?
+  private var listener: ModelHost.Listener?
 
   public init(file: URL) {
     self.file = file
@@ -20,7 +20,7 @@ public final class PrefillSpeeds {
 
   /// Learns from each answer of `host`.
   public func follow(_ host: ModelHost) {
-    follower = StateFollower(host) { [weak self] state in
+    listener = host.listen { [weak self] state in
       if case .done(let request, let answer) = state { self?.learn(request.bundle.name, answer.statistics) }
     }
   }

@@ -1,11 +1,10 @@
 extension ModelHost.State {
   /// How it stands with `request`, whose tag is its own.
   func progress(of request: ModelHost.Request) -> RequestProgress {
-    guard self.request?.tag == request.tag else { return .lost }
     switch self {
-    case .idle, .loading, .working: return .running
-    case .done(_, let answer): return .done(answer)
-    case .failed(_, let problem, let text): return .failed(problem, text: text)
+    case .done(let other, let answer) where other.tag == request.tag: .done(answer)
+    case .failed(let other, let problem, let text) where other.tag == request.tag: .failed(problem, text: text)
+    default: .running
     }
   }
 
@@ -19,5 +18,4 @@ enum RequestProgress {
   case running
   case done(Answer)
   case failed(any Error, text: String)
-  case lost  // another request came before its end was seen
 }

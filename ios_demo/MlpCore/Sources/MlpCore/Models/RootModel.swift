@@ -42,7 +42,8 @@ public final class RootModel {
       tokenizers: app.tokenizers)
     conversations = ConversationsModel(app)
     bundles = BundlesModel(app.bundles, unload: { [host = app.host] in await host.unload($0) })
-    task = TaskModel(app.tasks, inbox: app.inbox)
+    // What was shared would be opened over a measurement, and end it.
+    task = TaskModel(app.tasks, inbox: bench.isWanted ? nil : app.inbox)
     document = DocumentModel(app.tasks, folder: app.folders.support.appendingPathComponent("document"))
     conversations.deleted = { [weak self] in self?.forget($0) }
     bundles.open = { [weak self] in self?.open($0.name, $1) }
@@ -61,9 +62,16 @@ public final class RootModel {
 
   /// Opens a new conversation, or a document, with the bundle in the folder of that name.
   public func open(_ bundle: String, _ target: BundlesModel.Target = .chat) {
-    app.bundles.choice.used(bundle)
     place = nil
-    place = target == .chat ? .chat(bundle: bundle, conversation: nil) : .document
+    switch target {
+    case .chat: place = .chat(bundle: bundle, conversation: nil)
+    case .document:
+      place = .document
+      Task {
+        await document.appear()  // what was open the last time chooses its own model
+        await document.choose(bundle)
+      }
+    }
   }
 
   /// The first look at the disk. Without a model there is nothing to do but get one.
@@ -109,6 +117,7 @@ public final class RootModel {
   }
 
   private func forget(_ conversation: String) {
+    app.drafts["", conversation] = ""
     if case .chat(_, conversation) = place { place = nil }
   }
 }

@@ -37,6 +37,7 @@ public final class TaskModel {
   private var wanted: TextTask?
   private var running: ModelHost.Request?
   private var opened: ShareInbox.Item?
+  private var access: (any FileAccess)?  // to the file that is read
 
   @ObservationIgnored private let services: TaskServices
   @ObservationIgnored private let inbox: ShareInbox?
@@ -50,7 +51,7 @@ public final class TaskModel {
     gate = ModelGate(services.bundles)
     status = services.status()
     followers = [
-      StateFollower(services.host) { [weak self] in self?.follow($0) },
+      services.host.listen { [weak self] in self?.follow($0) },
       gate.follow { [weak self] in self?.advance() },
     ]
   }
@@ -93,10 +94,13 @@ public final class TaskModel {
     guard !isBusy, !isReading else { return }
     isPresented = true
     isReading = true
+    self.access = access
     let file = await run(on: DispatchQueue.global(qos: .userInitiated)) {
       TextFileReader(access: access).read(url, context: .max)
     }
     isReading = false
+    if self.access == nil { return }  // stopped
+    self.access = nil
     switch file {
     case .success(let file): replace(file.text, from: nil)
     case .failure(let refusal): problem = refusal.sentence
@@ -149,6 +153,9 @@ public final class TaskModel {
 
   public var isBusy: Bool { wanted != nil || running != nil }
 
+  /// A provider may take its time to download a file.
+  public var canStop: Bool { isBusy || access != nil }
+
   public var canStart: Bool { !isBusy && !isReading && !source.isBlank }
 
   public var canAsk: Bool { canStart && !question.isBlank }
@@ -169,6 +176,8 @@ public final class TaskModel {
   }
 
   public func stop() {
+    access?.cancel()
+    access = nil
     wanted = nil
     if running != nil { services.host.stop() }
     settle()
@@ -243,7 +252,6 @@ public final class TaskModel {
     case .failed(let failure, let words):
       if !words.isEmpty { result = Result(text: words, about: text("end.failed")) }
       problem = sentence(failure)
-    case .lost: break
     }
     self.running = nil
     settle()
@@ -251,10 +259,12 @@ public final class TaskModel {
 
   private func finish(_ answer: Answer) {
     let words = answer.text.trimmed(\.isPythonSpace)
-    result = Result(text: words, about: AnswerTexts.about(answer), isWhole: answer.end != .stopped)
+    // A person or the system ended it: what was shared is to be worked on once more, and a shortcut gets no half text.
+    let isWhole = answer.end != .stopped && answer.end != .interrupted
+    result = Result(text: words, about: AnswerTexts.about(answer.end, text: words, answer.statistics), isWhole: isWhole)
     if words.isEmpty {
-      if answer.end != .stopped { problem = text("task.noAnswer") }
-    } else if let opened, let inbox {
+      if answer.end != .stopped { problem = text(isWhole ? "task.noAnswer" : "end.interruptedEmpty") }
+    } else if isWhole, let opened, let inbox {
       inbox.remove(opened)
       shared.removeAll { $0.id == opened.id }
       self.opened = nil
