@@ -115,6 +115,17 @@ def test_what_github_would_refuse_is_found(change: Any, problem: str) -> None:
     assert any(problem in found for found in problems(document)), problems(document)
 
 
+def test_the_ios_workflow_sets_the_variables_that_the_apps_test_reads() -> None:
+    """One that the test does not know would leave it skipped, or asking something else."""
+    workflow = (ROOT / ".github/workflows/ios.yml").read_text()
+    test = (ROOT / "ios_demo/MlpDemoTests/RealBundleTests.swift").read_text()
+    read = set(re.findall(r'environment\["(\w+)"\]', test))
+    assert read == {"MLP_BUNDLE", "MLP_PROMPT", "MLP_ANSWER"}
+    assert set(re.findall(r"\bTEST_RUNNER_(\w+)(?:=|:)", workflow)) == read
+    tokens = re.search(r"GenerationSettings\(maxNewTokens: (\d+)\)", test)
+    assert tokens and f"--max-new-tokens {tokens[1]}" in workflow
+
+
 def test_our_own_workflow_uses_the_action_with_inputs_and_outputs_that_it_has() -> None:
     document, workflow = action(), (ROOT / ".github/workflows/android.yml").read_text()
     steps = [step for job in yaml.safe_load(workflow)["jobs"].values() for step in job["steps"]]

@@ -16,7 +16,7 @@ struct RootView: View {
     // A shortcut, or text that another app shared.
     .onChange(of: root.task.isPresented, initial: true) { _, isPresented in if isPresented { root.place = .tasks } }
     .onChange(of: phase, initial: true) { _, phase in
-      if phase == .active { Task { await root.task.receive() } }
+      if phase == .active { Task { await root.becameActive() } }
     }
     .onOpenURL { url in
       root.place = .document

@@ -7,13 +7,16 @@ struct ShareView: View {
   let close: () -> Void
 
   var body: some View {
-    VStack(spacing: 16) {
-      if model.state == .reading { ProgressView() }
-      Text(model.title).font(.headline).multilineTextAlignment(.center)
-      Text(model.message).multilineTextAlignment(.center)
-      Button(text("share.done"), action: close).buttonStyle(.borderedProminent)
+    ScrollView {  // large text is higher than the screen
+      VStack(spacing: 16) {
+        if model.state == .reading { ProgressView() }
+        Text(model.title).font(.headline).multilineTextAlignment(.center)
+        Text(model.message).multilineTextAlignment(.center)
+        Button(text("share.done"), action: close).buttonStyle(.borderedProminent)
+      }
+      .padding()
+      .frame(maxWidth: .infinity)
     }
-    .padding()
-    .frame(maxWidth: .infinity, maxHeight: .infinity)
+    .defaultScrollAnchor(.center)
   }
 }

@@ -6,6 +6,7 @@ import UniformTypeIdentifiers
 struct BundlesView: View {
   @Bindable var model: BundlesModel
   @State private var details: DetailsOfBundle?
+  @Environment(\.scenePhase) private var phase
 
   var body: some View {
     List {
@@ -32,6 +33,10 @@ struct BundlesView: View {
     }
     .refreshable { await model.library.refresh() }
     .task { await model.library.refresh() }
+    // Finder or a cable may have brought a model meanwhile.
+    .onChange(of: phase) { _, phase in
+      if phase == .active { Task { await model.library.refresh() } }
+    }
     .onChange(of: model.library.items) { _, _ in model.proceed() }
     .onChange(of: model.library.isImportOver) { _, _ in model.tellImport() }
     .fileImporter(

@@ -9,6 +9,7 @@ final class ApplicationTime: BackgroundTime {
   func begin(expired: @escaping @MainActor () -> Void) {
     end()
     task = UIApplication.shared.beginBackgroundTask(withName: "answer") { expired() }
+    if task == .invalid { expired() }  // the system gives none: the app is suspended at once
   }
 
   func end() {

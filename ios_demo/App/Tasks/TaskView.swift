@@ -35,7 +35,7 @@ struct TaskView: View {
         .disabled(!model.isEditable)
         .accessibilityLabel(text("task.text"))
       if model.isReading { Text(text("task.reading")).foregroundStyle(.secondary) }
-      Button(text("task.paste"), systemImage: "doc.on.clipboard") { model.open(UIPasteboard.general.string ?? "") }
+      Button(text("task.paste"), systemImage: "doc.on.clipboard") { model.paste(UIPasteboard.general.string) }
         .disabled(model.isBusy)
       Button(text("task.openFile"), systemImage: "doc.text") { picks = true }.disabled(model.isBusy)
     }

@@ -90,6 +90,11 @@ public final class RootModel {
     }
   }
 
+  /// Text that another app shared waits, but not during a benchmark, which its screen would end.
+  public func becameActive() async {
+    if !bench.isWanted { await task.receive() }
+  }
+
   private func show() {
     guard case .chat(let bundle, let id) = place else {
       chat = nil

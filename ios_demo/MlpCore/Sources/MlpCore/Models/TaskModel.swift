@@ -79,6 +79,17 @@ public final class TaskModel {
     if let text, !isBusy { replace(text, from: nil) }
   }
 
+  /// Opens the clipboard's text; nil where there is none, or where the system was told not to give it. What is on the
+  /// screen stays then.
+  public func paste(_ text: String?) {
+    guard !isBusy, !isReading else { return }
+    guard let text, !text.isBlank else {
+      problem = MlpCore.text("task.nothingToPaste")
+      return
+    }
+    open(text)
+  }
+
   public func openFile(_ url: URL, access: any FileAccess) async {
     guard !isBusy, !isReading else { return }
     isPresented = true

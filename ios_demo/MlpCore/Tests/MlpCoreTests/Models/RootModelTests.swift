@@ -88,6 +88,13 @@ final class RootModelTests: ChatTestCase {
     await root.start()
     XCTAssertEqual(root.place, .bench)
     XCTAssertTrue(root.showsPlace, "its screen starts it")
+    try XCTUnwrap(again.inbox).add("Shared", name: nil)
+    await root.becameActive()
+    XCTAssertFalse(root.task.isPresented, "its screen would end the benchmark")
+    let other = RootModel(again)
+    await other.becameActive()
+    XCTAssertTrue(other.task.isPresented)
+    XCTAssertEqual(other.task.source, "Shared")
     XCTAssertNil(again.bundles.library.items, "no hashes are read meanwhile")
   }
 }

@@ -57,6 +57,18 @@ final class TaskModelTests: XCTestCase {
     XCTAssertEqual(temperature, 0)
   }
 
+  func testAnEmptyClipboardTakesNothingAway() async throws {
+    let (_, model) = try await started()
+    for nothing in [nil, "", " \n"] {
+      model.paste(nothing)
+      XCTAssertEqual(model.source, "Good morning to you")
+      XCTAssertEqual(model.problem, text("task.nothingToPaste"))
+    }
+    model.paste("Other words")
+    XCTAssertEqual(model.source, "Other words")
+    XCTAssertNil(model.problem)
+  }
+
   func testTwoTapsAskOnce() async throws {
     let (world, model) = try await started()
     model.start(.shorter)
