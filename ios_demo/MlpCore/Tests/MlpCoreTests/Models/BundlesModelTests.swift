@@ -23,7 +23,7 @@ final class BundlesModelTests: XCTestCase {
 
   private func settle(_ model: BundlesModel) async {
     await model.library.refresh()
-    await eventually("hashes") { !(model.library.items ?? []).contains { $0.entry.hashes == .unchecked } }
+    await until("hashes") { !(model.library.items ?? []).contains { $0.entry.hashes == .unchecked } }
   }
 
   private func texts(_ model: BundlesModel) -> String {
@@ -231,7 +231,7 @@ final class BundlesModelTests: XCTestCase {
     XCTAssertFalse(model.canImport)
     XCTAssertEqual("Importing smol", model.importTitle)
     XCTAssertEqual("Waiting for the files, which may have to be downloaded first…", model.importText)
-    await eventually("import") { model.library.isImportOver && model.library.item("smol") != nil }
+    await until("import") { model.library.isImportOver && model.library.item("smol") != nil }
     XCTAssertTrue(try item(model).isChecked, "hashed on the way")
     XCTAssertEqual(["smol"], access.scopes)
     model.tellImport()
@@ -260,7 +260,7 @@ final class BundlesModelTests: XCTestCase {
     await Task.detached { access.isWaiting.wait() }.value
     XCTAssertFalse(model.library.startImport([source.folder], access: FakeAccess()), "one at a time")
     model.library.cancelImport()
-    await eventually("the end") { model.library.isImportOver }
+    await until("the end") { model.library.isImportOver }
     model.tellImport()
     XCTAssertEqual(BundlesModel.Notice(title: "Import Cancelled", text: "Nothing was kept."), model.notice)
     XCTAssertEqual([], names(in: folders.documents))
@@ -272,7 +272,7 @@ final class BundlesModelTests: XCTestCase {
     let model = try start()
     model.picked(
       .success([source.folder]), access: FakeAccess(problem: NSError(domain: NSURLErrorDomain, code: -1009)))
-    await eventually("the end") { model.library.isImportOver }
+    await until("the end") { model.library.isImportOver }
     model.tellImport()
     XCTAssertEqual("Import Failed", model.notice?.title)
     XCTAssertTrue(try XCTUnwrap(model.notice).text.contains("its provider cannot be reached"))

@@ -326,6 +326,38 @@ final class ChatModelTests: ChatTestCase {
     XCTAssertFalse(engine.fed.contains("Be long."), "a conversation keeps its own")
   }
 
+  func testASentMessageIsNoDraftAnyMore() async throws {
+    try await start()
+    let one = chat()
+    await ask(one, "Hello")
+    XCTAssertEqual(chat().draft, "", "of the new conversation")
+    XCTAssertEqual(chat(one.id).draft, "")
+    one.draft = "Later"
+    one.edit(one.rows[0].id)
+    XCTAssertEqual(one.draft, "Hello")
+    one.perform(.stopEditing)
+    XCTAssertEqual(one.draft, "Later", "written before")
+    one.perform(.newConversation)
+    XCTAssertEqual(one.draft, "Later", "it goes along")
+    XCTAssertEqual(app.conversations.list().map { chat($0.id).draft }, [""])
+  }
+
+  func testAStoppedAnswerIsNotCalledComplete() async throws {
+    try await start()
+    let chat = chat()
+    engine.script(Array(repeating: " a", count: 40))
+    engine.pause()
+    chat.draft = "Hello"
+    chat.pressSend()
+    engine.step(3)
+    await until("text") { chat.rows.last?.text == " a a" }
+    now += 1
+    chat.pressSend()
+    engine.resume()
+    await ended()
+    XCTAssertEqual(chat.notice, "Stopped")
+  }
+
   private var temperatures: [Double] {
     engine.calls.compactMap { if case .generate(_, let tokens, let value) = $0, tokens > 1 { value } else { nil } }
   }
