@@ -56,7 +56,7 @@ final class BundlesModelTests: XCTestCase {
     await model.library.refresh()
     XCTAssertEqual("Its files will be checked before the first use.", BundleSummary.check(try item(model), nil))
     let half = BundleLibrary.Progress(name: "smol", done: 1, total: 2)
-    XCTAssertEqual("Checking the files: 50 %", BundleSummary.check(try item(model), half))
+    XCTAssertEqual("Checking the files: 50%", BundleSummary.check(try item(model), half))
     await settle(model)
     let summary = model.summary(try item(model))
     XCTAssertEqual("SmolLM2-135M-Instruct", summary.title)
@@ -214,7 +214,7 @@ final class BundlesModelTests: XCTestCase {
     model.askToDelete(try item(model))
     let deletion = try XCTUnwrap(model.deletion)
     XCTAssertEqual("Delete SmolLM2-135M-Instruct?", deletion.question)
-    XCTAssertTrue(deletion.explanation.contains("kB will be free"), deletion.explanation)
+    XCTAssertTrue(deletion.explanation.contains("kB will be freed"), deletion.explanation)
     XCTAssertEqual(["smol"], names(in: folders.documents))
     await model.delete(deletion)
     XCTAssertEqual([], names(in: folders.documents))
@@ -249,7 +249,7 @@ final class BundlesModelTests: XCTestCase {
     XCTAssertNil(model.notice)
     XCTAssertNil(model.library.importing)
     model.picked(.failure(CocoaError(.fileReadNoPermission)), access: FakeAccess())
-    XCTAssertTrue(try XCTUnwrap(model.notice).text.contains("was not allowed to read"))
+    XCTAssertTrue(try XCTUnwrap(model.notice).text.contains("is not allowed to read"))
   }
 
   func testCancelEndsTheWaitForAProvider() async throws {
