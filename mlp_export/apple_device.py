@@ -12,14 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from mlp_export.adb import APP
 from mlp_export.bundle import Manifest, file_sha256
 from mlp_export.device_fit import DeviceFit, IosDevice, at_least, ios_device_fit
 from mlp_export.errors import MissingError, ResourceError, UsageError
-from mlp_export.xcode import DevicectlError, DeviceGoneError, SimctlError, devicectl, simctl
+from mlp_export.xcode import DevicectlError, DeviceRefusedError, SimctlError, devicectl, simctl
 
 MIN_IOS = "18"  # of the app
 DOCUMENTS = "Documents"  # of the app's container: where it looks for bundles
@@ -124,7 +124,7 @@ class ApplePhone(AppleDevice):
             words = ["--source", path, "--destination", str(target), "--user", "mobile"]
             try:
                 self._run("device", "copy", "from", *_CONTAINER, *words, seconds=seconds)
-            except DeviceGoneError:
+            except DeviceRefusedError:
                 raise
             except DevicectlError:
                 return None
@@ -134,16 +134,16 @@ class ApplePhone(AppleDevice):
         self._run("device", "process", "launch", "--terminate-existing", app=[APP, "--", *arguments])
 
     def is_running(self, seconds: float | None = None) -> bool:
-        app = self._app()
-        place = str((app or {}).get("url", "")).removeprefix("file://").rstrip("/")
+        app = self._app(seconds)
+        if app is None:
+            return False
+        place = _path_of(app.get("url"))
         result = self._run("device", "info", "processes", seconds=seconds)
-        found = [
-            str(entry.get("executable", "")).removeprefix("file://") for entry in result.get("runningProcesses", [])
-        ]
-        return bool(place) and any(executable.startswith(f"{place}/") for executable in found)
+        # In the app's own folder: those of its extensions lie further down.
+        return any(_path_of(entry.get("executable")).parent == place for entry in result.get("runningProcesses", []))
 
-    def _app(self) -> dict[str, Any] | None:
-        result = self._run("device", "info", "apps", "--bundle-id", APP)
+    def _app(self, seconds: float | None = None) -> dict[str, Any] | None:
+        result = self._run("device", "info", "apps", "--bundle-id", APP, seconds=seconds)
         return next((app for app in result.get("apps", []) if app.get("bundleIdentifier") == APP), None)
 
     def _run(self, *words: str, app: Sequence[str] = (), seconds: float | None = None) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Simulator(AppleDevice):
 
     def read(self, path: str, seconds: float | None = None) -> bytes | None:
         try:
-            return self._path(path).read_bytes()
+            return self._path(path, seconds).read_bytes()
         except OSError:
             return None
 
@@ -199,16 +199,16 @@ class Simulator(AppleDevice):
         lines = simctl("spawn", self.id, "launchctl", "list", seconds=seconds).splitlines()
         return any(re.match(rf"\d+\s.*UIKitApplication:{re.escape(APP)}\[", line) for line in lines)
 
-    def _path(self, path: str) -> Path:
-        container = self._container("data")
+    def _path(self, path: str, seconds: float | None = None) -> Path:
+        container = self._container("data", seconds)
         if container is None:
             raise MissingError(f"{APP} is not installed on {self.facts}", "install it: --install APP")
         return container / path
 
-    def _container(self, kind: str) -> Path | None:
+    def _container(self, kind: str, seconds: float | None = None) -> Path | None:
         """A folder of the app; None where it is not installed."""
         try:
-            return Path(simctl("get_app_container", self.id, APP, kind).strip())
+            return Path(simctl("get_app_container", self.id, APP, kind, seconds=seconds).strip())
         except SimctlError:
             return None
 
@@ -308,6 +308,10 @@ def _only(found: list[_T], wanted: str, kind: str, names: Callable[[_T], Sequenc
     if len(found) > 1:
         raise UsageError(f"{len(found)} devices: {listed}", f"choose one with --device {kind}:ID")
     return found[0]
+
+
+def _path_of(url: object) -> PurePosixPath:
+    return PurePosixPath(str(url).removeprefix("file://"))
 
 
 def _copy_seconds(size: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
@@ -19,9 +18,15 @@ from mlp_export.apple_device import (
     booted_simulators,
     listed_phones,
 )
-from mlp_export.bundle import MANIFEST, Manifest
-from mlp_export.device_doctor import BackendOnDevice, BundleOnDevice, DeviceDoctorReport, device_doctor
-from mlp_export.errors import InputError, MissingError
+from mlp_export.bundle import MANIFEST
+from mlp_export.device_doctor import (
+    BackendOnDevice,
+    BundleOnDevice,
+    DeviceDoctorReport,
+    bundle_on_device,
+    device_doctor,
+)
+from mlp_export.errors import MissingError
 
 BACKENDS = ("coreml", "xnnpack")  # of the iOS app
 
@@ -76,16 +81,24 @@ class ConnectedReport:
     def summary(self) -> dict[str, Any]:
         """The same for reading."""
         android = {} if self.android is None else self.android.summary()
-        return {**android, **{report.device.name or report.device.id: report.summary() for report in self.apple}}
+        names = [report.device.name or "unnamed" for report in self.apple]
+        titles = [  # Simulators of several systems have one name
+            name if names.count(name) == 1 else f"{name} ({report.device.id})"
+            for name, report in zip(names, self.apple, strict=True)
+        ]
+        return {**android, **{title: report.summary() for title, report in zip(titles, self.apple, strict=True)}}
 
 
 def connected_doctor(backend: str | None = None) -> ConnectedReport:
     """Look at the Android phone that adb sees, and at all devices that Xcode knows; with `backend` only for that one.
 
-    Raises what `device_doctor` raises where Xcode knows no device; MissingError for Core ML without Xcode.
+    Raises what `device_doctor` raises where Xcode knows no device; what Xcode says, without adb and for Core ML.
     """
-    apple = _apple(backend)
-    if backend == "coreml" or (apple and shutil.which("adb") is None):
+    if backend not in (None, *BACKENDS):
+        return ConnectedReport(device_doctor(backend=backend), [])
+    alone = backend == "coreml" or (shutil.which("adb") is None and shutil.which("xcrun") is not None)
+    apple = _apple(backend, required=alone)
+    if alone:
         return ConnectedReport(None, apple)
     try:
         return ConnectedReport(device_doctor(backend=backend), apple)
@@ -95,14 +108,12 @@ def connected_doctor(backend: str | None = None) -> ConnectedReport:
         return ConnectedReport(None, apple)
 
 
-def _apple(backend: str | None) -> list[AppleDeviceReport]:
-    """The devices that Xcode knows; none without Xcode, unless the backend is for them alone."""
-    if backend not in (None, *BACKENDS):
-        return []
+def _apple(backend: str | None, required: bool) -> list[AppleDeviceReport]:
+    """The devices that Xcode knows. Raises MissingError where they are required, and there are none, or no Xcode."""
     try:
         phones, simulators = listed_phones(), booted_simulators()
     except MissingError:
-        if backend == "coreml":
+        if required:
             raise
         return []
     found = [
@@ -112,7 +123,7 @@ def _apple(backend: str | None) -> list[AppleDeviceReport]:
         for phone in phones
     ]
     found += [_look(Simulator(facts), backend) for facts in simulators]
-    if backend == "coreml" and not found:
+    if required and not found:
         raise MissingError(
             "Xcode sees no iPhone and no booted Simulator", "connect one, unlock it, and choose Trust on it"
         )
@@ -145,20 +156,5 @@ def _bundles(device: AppleDevice, backend: str | None) -> list[BundleOnDevice]:
             continue
         data = device.read(f"{DOCUMENTS}/{listed}")
         if data is not None:
-            found += _bundle(str(PurePosixPath(DOCUMENTS, folder)), data, device.facts, backend)
+            found += bundle_on_device(str(PurePosixPath(DOCUMENTS, folder)), data, device.facts, backend)
     return found
-
-
-def _bundle(path: str, data: bytes, facts: AppleFacts, backend: str | None) -> list[BundleOnDevice]:
-    try:
-        values = json.loads(data)
-        if not isinstance(values, dict):
-            raise InputError(f"{MANIFEST} holds no object", "push it again")
-        manifest = Manifest.from_json(values)
-    except (ValueError, InputError) as error:
-        return [BundleOnDevice(path, "", False, [str(error)])]
-    if backend not in (None, manifest.backend.name):
-        return []
-    fit = facts.fit(manifest)
-    sentences = [reason.sentence() for reason in (*fit.reasons, *fit.warnings)]
-    return [BundleOnDevice(path, manifest.model.id, fit.runs and facts.system_issue() is None, sentences)]

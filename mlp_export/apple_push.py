@@ -11,7 +11,7 @@ from mlp_export.device_fit import DeviceFit, FitKind
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.progress import Progress
 from mlp_export.push import PushReport, check_program
-from mlp_export.xcode import DevicectlError, DeviceGoneError
+from mlp_export.xcode import DevicectlError, DeviceRefusedError
 
 _HINTS = {
     FitKind.OTHER_SYSTEM: "export for the iPhone with --backend coreml or xnnpack",
@@ -35,6 +35,8 @@ def apple_push(
         raise UsageError(f"{install} is not there, expected an app that Xcode built", "build it: docs/guides/iphone.md")
     phone = find_apple_device(device)
     warnings = [warning.sentence() for warning in check_apple_fit(bundle.manifest, phone.facts).warnings]
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
     if install is not None:
         with progress.stage("install the app"):
             phone.install(install)
@@ -45,9 +47,10 @@ def apple_push(
     with progress.stage("push", total=len(files)) as stage:
         phone.copy_to(files, folder, stage.advance)
     with progress.stage("check on the device"):
-        warnings += _check_sizes(phone, files, folder)
-    for warning in warnings:
-        progress.note(f"warning: {warning}")
+        unchecked = _check_sizes(phone, files, folder)
+    if unchecked:
+        progress.note(f"warning: {unchecked}")
+        warnings.append(unchecked)
     if start:
         phone.start(["--bundle", bundle.path.resolve().name])
     size = sum(file.stat().st_size for file in files)
@@ -71,14 +74,14 @@ def check_apple_fit(manifest: Manifest, facts: AppleFacts) -> DeviceFit:
     return fit
 
 
-def _check_sizes(phone: AppleDevice, files: list[Path], folder: str) -> list[str]:
+def _check_sizes(phone: AppleDevice, files: list[Path], folder: str) -> str:
     """A warning where the device does not list its files. Raises MissingError for one of another size."""
     try:
         found = phone.sizes(folder)
-    except DeviceGoneError:
+    except DeviceRefusedError:
         raise
     except DevicectlError as error:
-        return [f"sizes on the device were not compared: {error.message}"]
+        return f"sizes on the device were not compared: {error.message}"
     for file in files:
         if found.get(file.name) != file.stat().st_size:
             size = f"{found[file.name]:,} bytes" if file.name in found else "no such file"
@@ -86,4 +89,4 @@ def _check_sizes(phone: AppleDevice, files: list[Path], folder: str) -> list[str
                 f"{file.name} arrived damaged on {phone.facts}: {size}, expected {file.stat().st_size:,}",
                 "try again, with another cable or port",
             )
-    return []
+    return ""

@@ -307,7 +307,8 @@ def _old_runtime_hint(manifest: Manifest) -> str:
     needed = " and ".join(f"{name} {version}" for name, version in sorted(manifest.backend.min_runtime.items()))
     if manifest.backend.name == "qnn":
         return f"build and install an app with {needed} or later, see docs/guides/galaxy.md"
-    return f"install an app with {needed} or later, or export with --runtime 1.3"
+    older = ", or export with --runtime 1.3" if manifest.backend.name == "xnnpack" else ""
+    return f"install an app with {needed} or later{older}"
 
 
 def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest) -> None:
@@ -320,6 +321,10 @@ def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest
         "OUT_OF_MEMORY": (ResourceError, "close other apps, or measure shorter prompts"),
         "TOO_LITTLE_MEMORY": (ResourceError, "export with a smaller --context, or a smaller model"),
         "CONTEXT_FULL": (InputError, "measure shorter prompts"),
+        "INEXACT_TOKENS": (
+            InputError,
+            "the app only estimates these tokens: bench without --device counts them",
+        ),
         "OLD_SYSTEM": (MissingError, "update the device"),
         "OLD_RUNTIME": (MissingError, _old_runtime_hint(manifest)),
         "MISSING_BACKEND": (MissingError, f"install an app with this backend's runtime: {phone.guide}"),

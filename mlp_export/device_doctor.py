@@ -6,14 +6,24 @@ import json
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from mlp_export.adb import APP, APP_BUNDLES, DEVICE_FOLDER, MIN_SDK, Phone, PhoneFacts
 from mlp_export.backends.base import get_backend
 from mlp_export.bundle import MANIFEST, Manifest
-from mlp_export.device_fit import ABIS, is_soc
+from mlp_export.device_fit import ABIS, DeviceFit, is_soc
 from mlp_export.errors import InputError, UsageError
 from mlp_export.resources import human_bytes
+
+
+class Facts(Protocol):
+    """What a phone states of itself, as far as bundles go."""
+
+    def fit(self, manifest: Manifest) -> DeviceFit:
+        """What speaks against a bundle, of what is known."""
+
+    def system_issue(self) -> str | None:
+        """Why the app cannot be installed on the phone's system; None where it can."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +141,11 @@ def _bundles(phone: Phone, facts: PhoneFacts, folder: str, backend: str | None) 
             )
             found.append(BundleOnDevice(path, "", False, [issue]))
         elif text is not None:
-            found += _bundle(path, text, facts, backend)
+            found += bundle_on_device(path, text, facts, backend)
     return found
 
 
-def _bundle(path: str, text: str, facts: PhoneFacts, backend: str | None) -> list[BundleOnDevice]:
+def bundle_on_device(path: str, text: str | bytes, facts: Facts, backend: str | None) -> list[BundleOnDevice]:
     """The bundle of that manifest; none where it is of another backend than the one that was asked for."""
     try:
         values = json.loads(text)

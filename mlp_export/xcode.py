@@ -39,6 +39,8 @@ _HINTS = (
     ),
     (r"disk image|device support", "open Xcode, and wait until it has prepared the device"),
 )
+# On stderr before whatever a command says, be it well or not.
+_NOISE = re.compile(r"^(Failed to load provisioning paramter list|`devicectl manage create` may support).*\n?", re.M)
 _GONE = re.compile(
     r"connection .*(could not be established|interrupted|invalidated|lost|closed)|disconnected"
     r"|unable to locate a device|CoreDeviceError error (1|4000)\b|ControlChannelConnectionError|timed out"
@@ -49,8 +51,8 @@ class DevicectlError(MissingError):
     """devicectl failed."""
 
 
-class DeviceGoneError(DevicectlError):
-    """The device went away, or was not there."""
+class DeviceRefusedError(DevicectlError):
+    """The device went away, was not there, or takes no commands: nothing is known of what was asked for."""
 
 
 class SimctlError(MissingError):
@@ -98,14 +100,17 @@ def simctl(*words: str, seconds: float | None = None) -> str:
 
 
 def _devicectl_error(text: str) -> MissingError | ResourceError:
+    text = _NOISE.sub("", text).strip() or "it printed no error"
     errors = [line.strip().removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
     said = "; ".join(errors) or text.splitlines()[-1].strip()
     if _FULL.search(text):
         return ResourceError(f"the device is full: {said}", "free some space on it, and run the command again")
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, text)), None)
     if hint is None and _GONE.search(text):
-        return DeviceGoneError(f"devicectl failed: {said}", "connect the device again, and run the command again")
-    return DevicectlError(f"devicectl failed: {said}", hint or "see that the device is connected and unlocked")
+        hint = "connect the device again, and run the command again"
+    if hint is not None:
+        return DeviceRefusedError(f"devicectl failed: {said}", hint)
+    return DevicectlError(f"devicectl failed: {said}", "see that the device is connected and unlocked")
 
 
 def _xcrun() -> str:

@@ -32,6 +32,13 @@ def fail(text, code=1):
     raise SystemExit(code)
 
 
+if tool == "devicectl":
+    print(
+        "Failed to load provisioning paramter list due to error: Error Domain=com.apple.dt.CoreDeviceError Code=1002 "
+        '"No provider was found." UserInfo={NSLocalizedDescription=No provider was found.}.\n'
+        "`devicectl manage create` may support a reduced set of arguments.",
+        file=sys.stderr,
+    )
 for part, text in state["fails"].items():
     if part in line:
         fail(text)
@@ -82,7 +89,8 @@ def devicectl():
     if what == ["info", "processes"]:
         processes = [{"executable": "file:///usr/libexec/lockdownd", "processIdentifier": 60}]
         if (root / device / "running").exists():
-            processes.append({"executable": f"file://{app_folder(device)}/MlpDemo", "processIdentifier": 4711})
+            name = (root / device / "running").read_text() or "MlpDemo"
+            processes.append({"executable": f"file://{app_folder(device)}/{name}", "processIdentifier": 4711})
         return {"runningProcesses": processes}
     if what == ["process", "launch"]:
         at = words.index("org.mlpexport.demo")

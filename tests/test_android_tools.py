@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -68,11 +70,11 @@ def test_every_gradle_property_that_is_read_is_there() -> None:
 
 def test_what_is_missing_is_recorded_as_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "TOOLS", {"no-such-tool": "its-package"})
-    monkeypatch.setattr(fetch.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MissingError, match="no-such-tool is not installed: sudo apt-get install its-package"):
         fetch.require(tmp_path, ["no-such-tool"])
     assert list(json.loads((tmp_path / "missing.json").read_text())) == ["no-such-tool"]
-    monkeypatch.setattr(fetch.shutil, "which", lambda tool: "/bin/true")
+    monkeypatch.setattr(shutil, "which", lambda tool: "/bin/true")
     fetch.require(tmp_path, ["no-such-tool"])
     assert json.loads((tmp_path / "missing.json").read_text()) == {}
 

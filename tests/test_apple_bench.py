@@ -144,6 +144,7 @@ def test_the_phone_goes_away_for_good(bundle: Bundle, xcode: FakeXcode) -> None:
     ("kind", "hint"),
     [
         ("OLD_SYSTEM", "update the device"),
+        ("INEXACT_TOKENS", "bench without --device"),
         ("MISSING_BACKEND", "docs/guides/iphone.md"),
         ("BAD_PLAN", "push BUNDLE --device ios --install APP"),
         ("UNKNOWN", "Console.app"),
@@ -169,6 +170,46 @@ def test_no_app_no_bundle_or_another_one(bundle: Bundle, xcode: FakeXcode) -> No
         device_bench(newer, QUIET, device="ios")
     assert "push BUNDLE --device ios replaces it" in caught.value.hint
     assert xcode.started() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "ERROR: The container could not be found. (ContainerLookupErrorDomain error 7.)",
+            "ContainerLookupErrorDomain",
+        ),
+        ("ERROR: the device was not, or could not be, unlocked.", "unlocked"),
+        ("ERROR: The device disconnected", "disconnected"),
+        ("ERROR: Failed to retrieve the file node. (CoreDeviceError error 7000.)", "has no bundle pro"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_not_taken_for_a_missing_one(
+    bundle: Bundle, xcode: FakeXcode, text: str, said: str
+) -> None:
+    xcode.install()
+    xcode.set(fails={"copy from": text})
+    with pytest.raises(MissingError, match=said):
+        device_bench(bundle, QUIET, device="ios")
+
+
+def test_the_share_extension_is_not_the_app(bundle: Bundle, xcode: FakeXcode) -> None:
+    def ends_but_for_its_extension(app: App) -> None:
+        (app.xcode.root / app.device / "running").write_text("PlugIns/ShareExtension.appex/ShareExtension")
+
+    with pytest.raises(MissingError, match=r"ended \(1 of 7 done.*: it crashed"):
+        measure(bundle, xcode, writes("running"), ends_but_for_its_extension)
+
+
+def test_a_device_that_stops_answering_is_a_time_out(
+    bundle: Bundle, xcode: FakeXcode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(app: App) -> None:
+        app.xcode.set(hang="device info apps")
+        monkeypatch.setattr("mlp_export.device_command.COMMAND_SECONDS", 0.5)
+
+    with pytest.raises(MissingError, match=r"time out: no word .*, and no answer from xcrun"):
+        measure(bundle, xcode, writes("running"), hangs, silence_seconds=40)
 
 
 def test_a_device_that_cannot_run_it(bundle: Bundle, xcode: FakeXcode) -> None:

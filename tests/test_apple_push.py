@@ -299,6 +299,7 @@ def test_off_macos(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("ERROR: failed (CoreDeviceError error 10002.)", MissingError, "connected and unlocked"),
         ("ERROR: write failed\nERROR: No space left on device", ResourceError, "free some space"),
         ("something else", MissingError, "connected and unlocked"),
+        ("", MissingError, "connected and unlocked"),
     ],
 )
 def test_what_devicectl_says(
@@ -311,6 +312,16 @@ def test_what_devicectl_says(
     assert hint in caught.value.hint
     for line in text.splitlines():
         assert line.removeprefix("ERROR: ") in caught.value.message
+
+
+def test_warnings_are_told_before_anything_is_copied(
+    bundle: Bundle, xcode: FakeXcode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xcode.install()
+    xcode.set(fails={"copy to": "ERROR: The device disconnected"})
+    with pytest.raises(MissingError, match="disconnected"):
+        apple_push(bundle, Progress(), "ios")
+    assert "warning: the bundle was not verified" in capsys.readouterr().err
 
 
 def test_a_push_that_breaks_off_leaves_no_manifest(bundle: Bundle, xcode: FakeXcode) -> None:
@@ -433,6 +444,40 @@ def test_doctor_of_both_systems(tmp_path: Path, xcode: FakeXcode, monkeypatch: p
         connected_doctor()
     with pytest.raises(MissingError, match="unable to find utility"):
         connected_doctor("coreml")
+
+
+def test_doctor_on_a_mac_without_adb_does_not_speak_of_it(
+    tmp_path: Path, xcode: FakeXcode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(xcode.root / "bin"))
+    xcode.set(phones=[])
+    with pytest.raises(MissingError, match="Xcode sees no iPhone and no booted Simulator"):
+        connected_doctor()
+    xcode.set(fails={"list devices": "xcrun: error: unable to find utility devicectl"})
+    with pytest.raises(MissingError, match="unable to find utility"):
+        connected_doctor()
+    with pytest.raises(MissingError, match="adb is not installed"):
+        connected_doctor("qnn")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="adb is not installed"):
+        connected_doctor()
+
+
+def test_doctor_of_devices_of_one_name(xcode: FakeXcode) -> None:
+    xcode.set(phones=[iphone(name="")])
+    xcode.boot("SIM-1", "iPhone 16", "iOS-18-5")
+    xcode.boot("SIM-2", "iPhone 16", "iOS-26-0")
+    summary = connected_doctor("coreml").summary()
+    assert list(summary) == ["unnamed", "iPhone 16 (SIM-1)", "iPhone 16 (SIM-2)"]
+    assert "iOS 26.0" in summary["iPhone 16 (SIM-2)"][0]
+
+
+def test_doctor_of_bundles_on_an_old_system(tmp_path: Path, xcode: FakeXcode) -> None:
+    xcode.install()
+    send(with_backend(tmp_path / "ne", CORE_ML))
+    xcode.set(phones=[iphone(ios="17.1")])
+    (bundle,) = connected_doctor().apple[0].bundles
+    assert not bundle.runs and bundle.said[0] == "the phone has iOS 17.1, the app needs iOS 18"
 
 
 def test_doctor_of_a_device_that_fails(xcode: FakeXcode) -> None:

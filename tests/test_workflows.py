@@ -128,3 +128,11 @@ def test_actions_are_pinned_to_one_major_version_each() -> None:
     files = [ROOT / "action.yml", *sorted((ROOT / ".github/workflows").glob("*.yml"))]
     used = {match for file in files for match in re.findall(r"uses: ([\w.-]+/[\w./-]+)@(\S+)", file.read_text())}
     assert len(used) == len({name for name, _ in used}), sorted(used)
+
+
+def test_variables_for_the_ios_tests_are_read_there() -> None:
+    """xcodebuild hands TEST_RUNNER_NAME to the tests as NAME; a test of a bundle that is not named is skipped."""
+    workflow = (ROOT / ".github/workflows/ios.yml").read_text()
+    sources = "".join(file.read_text() for file in (ROOT / "ios_demo").glob("MlpDemo*Tests/*.swift"))
+    given = set(re.findall(r"\bTEST_RUNNER_(\w+)", workflow))
+    assert given == set(re.findall(r'environment\["(\w+)"\]', sources)) != set()

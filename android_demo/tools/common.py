@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlp_export.errors import VerificationError
@@ -15,6 +17,7 @@ from mlp_export.errors import VerificationError
 DEMO = Path(__file__).resolve().parents[1]
 ROOT = DEMO.parent
 CACHE = ROOT / ".cache/android"
+_APT_SECONDS = 900.0
 
 
 class BuildError(VerificationError):
@@ -46,6 +49,32 @@ def run(step: str, command: Sequence[object]) -> str:
         )
     print(f"{time.monotonic() - start:6.1f} s  {step}", file=sys.stderr, flush=True)
     return result.stdout
+
+
+def install_tools(packages: Mapping[str, str]) -> dict[str, str]:
+    """Install the Debian package of each program or file that is not there, as root.
+
+    Returns what is missing still, and why.
+    """
+
+    def is_absent(tool: str) -> bool:
+        return shutil.which(tool) is None and not Path(tool).is_file()
+
+    absent = [tool for tool in packages if is_absent(tool)]
+    names = [packages[tool] for tool in absent]
+    if absent and shutil.which("apt-get") and os.geteuid() == 0:
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", *names]):
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(
+                    ["apt-get", "-qq", *command],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sys.stderr,
+                    timeout=_APT_SECONDS,
+                )
+    install = f"sudo apt-get install {' '.join(names)}"
+    return {tool: f"{tool} is not installed: {install}" for tool in absent if is_absent(tool)}
 
 
 def java_tool(name: str) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from android_demo.tools.common import install_tools
 from mlp_export.errors import MissingError
 
 POM = Path(__file__).with_name("pom.xml")
@@ -67,7 +66,7 @@ def fetch(folder: Path, wanted: Iterable[str]) -> dict[str, str]:
     wanted = dict.fromkeys(wanted)
     folder = folder.resolve()  # Maven would take a relative path from its project on
     folder.mkdir(parents=True, exist_ok=True)
-    missing = _install_tools([name for name in wanted if name in TOOLS])
+    missing = install_tools({name: TOOLS[name] for name in wanted if name in TOOLS})
     for name in wanted:
         if name in TOOLS:
             continue
@@ -101,21 +100,6 @@ def jars(folder: Path, *names: str) -> list[Path]:
         for name in names
         for jar in [*sorted((folder / name).glob("*.jar")), *sorted((folder / name).glob("*/classes.jar"))]
     ]
-
-
-def _install_tools(tools: list[str]) -> dict[str, str]:
-    absent = [tool for tool in tools if shutil.which(tool) is None and not Path(tool).is_file()]
-    packages = [TOOLS[tool] for tool in absent]
-    if absent and shutil.which("apt-get") and os.geteuid() == 0:
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
-            subprocess.run(["apt-get", "-qq", *command], env=environment, stdout=sys.stderr)
-    install = f"sudo apt-get install {' '.join(packages)}"
-    return {
-        tool: f"{tool} is not installed: {install}"
-        for tool in absent
-        if shutil.which(tool) is None and not Path(tool).is_file()
-    }
 
 
 def _key(name: str) -> str:

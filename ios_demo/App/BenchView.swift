@@ -1,8 +1,7 @@
 import MlpCore
 import SwiftUI
-import UIKit
 
-/// What a benchmark measures, as it goes. The display stays on meanwhile.
+/// What a benchmark measures, as it goes.
 struct BenchView: View {
   let model: BenchModel
   @Environment(\.scenePhase) private var scenePhase
@@ -13,7 +12,7 @@ struct BenchView: View {
         if !model.name.isEmpty { Text(model.name).font(.headline) }
         Text(model.stage).accessibilityIdentifier("bench.stage")
         if model.isRunning {
-          ProgressView(value: model.fraction)
+          ProgressView(value: model.fraction).accessibilityLabel(model.stage)
           Button(text("bench.stop"), role: .cancel) { model.cancel() }
         }
       }
@@ -31,9 +30,6 @@ struct BenchView: View {
     .navigationTitle(text("bench.title"))
     .onAppear { model.start() }
     .onDisappear { model.cancel() }
-    .onChange(of: model.isRunning, initial: true) { _, isRunning in
-      UIApplication.shared.isIdleTimerDisabled = isRunning
-    }
     .onChange(of: scenePhase) { _, phase in
       if phase == .background { model.cancel() }
     }

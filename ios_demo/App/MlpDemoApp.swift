@@ -24,7 +24,9 @@ struct MlpDemoApp: App {
           Task { await app.memoryWarning() }
         }
         // A long prompt is read for minutes, and a device that sleeps suspends the app.
-        .onChange(of: app.host.isBusy) { _, isBusy in UIApplication.shared.isIdleTimerDisabled = isBusy }
+        .onChange(of: app.host.isBusy || root.bench.isRunning) { _, isBusy in
+          UIApplication.shared.isIdleTimerDisabled = isBusy
+        }
     }
     .onChange(of: phase) { _, phase in
       switch phase {

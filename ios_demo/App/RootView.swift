@@ -7,7 +7,7 @@ struct RootView: View {
   @Environment(\.scenePhase) private var phase
 
   var body: some View {
-    NavigationSplitView {
+    NavigationSplitView(preferredCompactColumn: column) {
       ConversationsView(root: root, model: root.conversations)
     } detail: {
       NavigationStack { detail }
@@ -24,10 +24,15 @@ struct RootView: View {
     }
   }
 
+  private var column: Binding<NavigationSplitViewColumn> {
+    Binding(get: { root.showsPlace ? .detail : .sidebar }, set: { root.showsPlace = $0 == .detail })
+  }
+
   @ViewBuilder private var detail: some View {
     switch root.place {
     case .models: BundlesView(model: root.bundles)
-    case .chat: if let chat = root.chat { ChatView(model: chat) }
+    // Each chat has its own screen: what is typed in, asked or scrolled belongs to one.
+    case .chat: if let chat = root.chat { ChatView(model: chat).id(ObjectIdentifier(chat)) }
     case .tasks: TaskView(model: root.task)
     case .document: DocumentView(model: root.document)
     case .bench: BenchView(model: root.bench)

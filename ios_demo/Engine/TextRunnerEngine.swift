@@ -35,20 +35,18 @@ final class TextRunnerEngine: Engine, @unchecked Sendable {
   }
 
   func generate(
-    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: (String) -> Void
+    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: @escaping (String) -> Void
   ) throws -> EngineStats {
     let runner = try loaded()
     let start = clock()
     var first: Double?
     var pieces = 0
     // The runner calls back before `generate` returns, and never after.
-    try withoutActuallyEscaping(onPiece) { onPiece in
-      try translating {
-        try runner.generate(text, config(maxNewTokens: maxNewTokens, temperature: temperature)) { piece in
-          if first == nil { first = self.clock() }
-          pieces += 1
-          onPiece(piece)
-        }
+    try translating {
+      try runner.generate(text, config(maxNewTokens: maxNewTokens, temperature: temperature)) { [clock] piece in
+        if first == nil { first = clock() }
+        pieces += 1
+        onPiece(piece)
       }
     }
     let end = clock()

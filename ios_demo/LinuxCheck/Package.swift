@@ -14,7 +14,8 @@ let package = Package(
     .target(name: "UniformTypeIdentifiers", swiftSettings: standIn),
     .target(name: "CoreTransferable", dependencies: ["UniformTypeIdentifiers"], swiftSettings: standIn),
     .target(name: "UIKit", swiftSettings: standIn),
-    .target(name: "SwiftUI", dependencies: ["UIKit", "UniformTypeIdentifiers", "CoreTransferable"], swiftSettings: standIn),
+    .target(
+      name: "SwiftUI", dependencies: ["UIKit", "UniformTypeIdentifiers", "CoreTransferable"], swiftSettings: standIn),
     .target(name: "AppIntents", swiftSettings: standIn),
     .target(
       name: "ShareExtension",

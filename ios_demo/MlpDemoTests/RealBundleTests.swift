@@ -3,11 +3,12 @@ import XCTest
 
 @testable import MlpDemo
 
-/// A bundle on ExecuTorch's own runtime, inside the app on the Simulator or a phone:
+/// A bundle on ExecuTorch's own runtime, inside the app on the Simulator, which sees the Mac's files:
 ///
 ///     TEST_RUNNER_MLP_BUNDLE=FOLDER TEST_RUNNER_MLP_PROMPT=TEXT TEST_RUNNER_MLP_ANSWER=TEXT xcodebuild test ...
 ///
-/// The answer is what `mlp-export run FOLDER --prompt TEXT --max-new-tokens 32` gives; without it any will do.
+/// The answer is what `mlp-export run FOLDER --prompt TEXT --max-new-tokens 32` gives on the Mac. xcodebuild passes the
+/// variables on without `TEST_RUNNER_`. .github/workflows/ios.yml sets them.
 final class RealBundleTests: XCTestCase {
   private struct Listener: AnswerListener {
     let isCancelled = false
@@ -18,19 +19,21 @@ final class RealBundleTests: XCTestCase {
   func testAnswersAsTheHostDoes() throws {
     let environment = ProcessInfo.processInfo.environment
     guard let folder = environment["MLP_BUNDLE"] else {
-      throw XCTSkip("no bundle to ask: set TEST_RUNNER_MLP_BUNDLE to the folder of one")
+      throw XCTSkip("no bundle to ask: set TEST_RUNNER_MLP_BUNDLE, TEST_RUNNER_MLP_PROMPT and TEST_RUNNER_MLP_ANSWER")
     }
+    let prompt = try XCTUnwrap(environment["MLP_PROMPT"], "TEST_RUNNER_MLP_PROMPT is not set")
+    let expected = try XCTUnwrap(environment["MLP_ANSWER"], "TEST_RUNNER_MLP_ANSWER is not set")
+    XCTAssertFalse(expected.isEmpty, "the host answered nothing")
     let bundle = try ModelBundle.open(URL(fileURLWithPath: folder))
     try bundle.checkHashes()
     let engine = TextRunnerEngine(bundle)
     try engine.load()
     defer { engine.close() }
     let session = ChatSession(engine: engine, manifest: bundle.manifest, tokenizer: openTokenizer(bundle.tokenizer))
-    let turns = [Turn(.user, environment["MLP_PROMPT"] ?? "What is the capital of France?")]
+    let turns = [Turn(.user, prompt)]
     let settings = GenerationSettings(maxNewTokens: 32)
     let answer = try session.answer(turns, settings, Listener())
-    XCTAssertFalse(answer.text.isEmpty)
-    if let expected = environment["MLP_ANSWER"] { XCTAssertEqual(answer.text, expected) }
+    XCTAssertEqual(answer.text, expected)
 
     let next = turns + [Turn(.assistant, answer.text), Turn(.user, "Say it again.")]
     let second = try session.answer(next, settings, Listener())

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all(options: argparse.Namespace) -> int:
-    """Everything. The last line says how it ended, or what did not run."""
+    """Everything. The last line counts tests and mutants (one that was killed has passed), or says what did not run."""
     problems = _shown("checks", check_all())
     try:
         swift = _toolchain(options)
@@ -75,7 +75,13 @@ def _all(options: argparse.Namespace) -> int:
     mutants = "not tried, for tests fail" if failed else f"{len(verdicts) - len(alive)} killed, {len(alive)} not"
     counts = [f"checks: {len(problems)} problems", f"format: {len(findings)} findings", *map(str, outcomes)]
     print("; ".join([*counts, f"mutants: {mutants}"]))
-    return 1 if problems or findings or failed or alive else 0
+    passed = sum(outcome.counts.passed for outcome in outcomes) + len(verdicts) - len(alive)
+    # A package that did not compile, or ended otherwise than its tests say, has failed as one.
+    broken = sum(max(len(outcome.counts.failed), 1) for outcome in failed)
+    failures = len(problems) + len(findings) + broken + len(alive)
+    skipped = sum(outcome.counts.skipped for outcome in outcomes)
+    print(f"{passed} passed, {failures} failed, {skipped} skipped")
+    return 1 if failures else 0
 
 
 def _test(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from ios_demo.tools.texts import check_texts
 from ios_demo.tools.toolchain import Toolchain
 
 CONFIGURATION = ".swift-format"
+LINT_SECONDS = 600.0
 
 
 def check_all(demo: Path = DEMO) -> list[str]:
@@ -24,7 +25,7 @@ def check_all(demo: Path = DEMO) -> list[str]:
 def lint(toolchain: Toolchain, demo: Path = DEMO) -> list[str]:
     """Findings of Swift's formatter, a line each. Raises CheckError where it does not run."""
     options = ["--strict", "--recursive", "--parallel", "--configuration", str(demo / CONFIGURATION)]
-    ended = run(toolchain.command(["swift", "format", "lint", *options, "."], demo))
+    ended = run(toolchain.command(["swift", "format", "lint", *options, "."], demo), timeout=LINT_SECONDS)
     lines = ended.output.splitlines()
     findings = [line for line in lines if ": warning: " in line or ": error: " in line]
     if ended.exit_code and not findings:

@@ -19,7 +19,7 @@ from ios_demo.tools.swift_tests import PACKAGES, Outcome, Package
 from ios_demo.tools.toolchain import Toolchain
 
 MUTANTS = Path(__file__).with_name("mutants.toml")
-COPIED = ("MlpCore", "App", "Engine", "ShareExtension", "LinuxCheck")
+COPIED = ("MlpCore", "App", "Engine", "ShareExtension", "MlpDemoTests", "LinuxCheck")
 _KEYS = {"name", "fault", "package", "file", "old", "new", "tests"}
 TEST_SECONDS = 90.0  # a mutant may hang; its tests take a second or two
 BUILD_SECONDS = 900.0

@@ -16,7 +16,11 @@ from ios_demo.tools.toolchain import Toolchain
 
 # Name -> folder of the package
 PACKAGES = {"core": "MlpCore", "app": "LinuxCheck"}
+BUILD_SECONDS = 2400.0  # all of it on two cores: some minutes
+TEST_SECONDS = 900.0  # about a minute
 RUNNER = Path(__file__).with_name("text_runner.py")
+TEXTS = Path(__file__).with_name("tokenizer_texts.py")
+TEXT_COUNT = 1000
 _STATE = re.compile(r"^Test Case '(?P<test>.+)' (?P<state>started|passed|failed|skipped)\b", re.M)
 
 
@@ -43,13 +47,15 @@ class Outcome:
     @property
     def succeeded(self) -> bool:
         """Whether tests ran, and none failed."""
-        return self.compiled and self.exit_code == 0 and self.counts.passed > 0 and not self.counts.failed
+        ended = self.compiled and self.exit_code == 0 and not self.timed_out
+        return ended and self.counts.passed > 0 and not self.counts.failed
 
     def __str__(self) -> str:
         if not self.compiled:
-            return f"{self.name}: does not compile"
+            return f"{self.name}: {'not built in time' if self.timed_out else 'does not compile'}"
         skipped = f", {self.counts.skipped} skipped" if self.counts.skipped else ""
         broken = "" if self.succeeded or self.counts.failed else f", exit code {self.exit_code}"
+        broken = ", not ended in time" if self.timed_out else broken
         return f"{self.name}: {self.counts.passed} passed, {len(self.counts.failed)} failed{skipped}{broken}"
 
 
@@ -63,18 +69,18 @@ class Package:
     scratch: Path = BUILD
     variables: Mapping[str, str] = field(default_factory=dict)  # for the tests
 
-    def build(self, timeout: float | None = None, quiet: bool = False) -> Outcome | None:
+    def build(self, timeout: float = BUILD_SECONDS, quiet: bool = False) -> Outcome | None:
         """Compile sources and tests; None where that succeeds."""
         ended = run(self._swift("build", "--build-tests"), None if quiet else _show_build, timeout)
-        if ended.exit_code:
+        if ended.exit_code or ended.timed_out:
             return Outcome(self.name, Counts(), ended.exit_code, False, ended.output, ended.timed_out)
         return None
 
     def test(
         self,
         only: Sequence[str] = (),
-        timeout: float | None = None,
-        build_timeout: float | None = None,
+        timeout: float = TEST_SECONDS,
+        build_timeout: float = BUILD_SECONDS,
         quiet: bool = False,
     ) -> Outcome:
         """Compile and run the tests, or those of `only` (Class, or Class/test). Both are killed after their timeout."""
@@ -97,11 +103,16 @@ class Package:
 
 @contextmanager
 def real_runtime(bundles: Path, folder: Path) -> Iterator[dict[str, str]]:
-    """Serves ExecuTorch's own text runner; yields the variables by which tests find it and the `bundles`.
+    """Serves ExecuTorch's own text runner; yields the variables by which tests find it, the `bundles` and texts whose
+    tokens `tokenizers` has counted.
 
     Raises CheckError where the server does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    texts = folder / "texts"
+    made = run([sys.executable, str(TEXTS), str(bundles / "real/tokenizer.json"), str(texts), str(TEXT_COUNT)])
+    if made.exit_code:
+        raise CheckError(f"{TEXTS.name} ended with exit code {made.exit_code}: {made.output[-2000:].strip()}")
     replies = folder / "replies"
     replies.unlink(missing_ok=True)
     server = subprocess.Popen([sys.executable, str(RUNNER), str(folder)])
@@ -110,7 +121,7 @@ def real_runtime(bundles: Path, folder: Path) -> Iterator[dict[str, str]]:
             if server.poll() is not None:
                 raise CheckError(f"{RUNNER.name} ended with exit code {server.returncode}", "see above")
             time.sleep(0.05)
-        yield {"RUNNER": str(folder), "BUNDLES": str(bundles)}
+        yield {"RUNNER": str(folder), "BUNDLES": str(bundles), "TOKENIZER_TEXTS": str(texts)}
     finally:
         server.kill()
         server.wait()

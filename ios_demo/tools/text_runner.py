@@ -17,7 +17,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,8 +65,10 @@ class Server:
 
     def _piece(self, piece: str) -> None:
         self._send({"piece": piece})
-        word = json.loads(self._requests.readline())["call"]
-        if word == "stop":
+        line = self._requests.readline()
+        if not line:
+            raise BrokenPipeError  # who asked has gone
+        if json.loads(line)["call"] == "stop":
             self._runner.stop()
 
     def _reset(self, request: Mapping[str, Any]) -> None:
@@ -101,18 +103,24 @@ def _code(log: str) -> int:
     return int(found[-1], 16) if found else UNKNOWN
 
 
-def serve(folder: Path) -> None:
-    """Make the pipes and serve whoever opens them, one after the other, until this process is ended."""
+def make_pipes(folder: Path) -> None:
+    """Make the pipes anew."""
     for name in ("requests", "replies"):
         (folder / name).unlink(missing_ok=True)
         os.mkfifo(folder / name)
-    while True:
-        with (folder / "requests").open() as requests, (folder / "replies").open("w") as replies:
-            try:
-                Server(requests, replies).run()
-            except BrokenPipeError:
-                continue
+
+
+def serve(folder: Path) -> None:
+    """Serve who opens the pipes until they are closed, be it in the middle of an answer."""
+    with (
+        suppress(BrokenPipeError),  # closing a pipe writes what it holds, too
+        (folder / "requests").open() as requests,
+        (folder / "replies").open("w") as replies,
+    ):
+        Server(requests, replies).run()
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    make_pipes(Path(sys.argv[1]))
+    while True:
+        serve(Path(sys.argv[1]))

@@ -1,8 +1,8 @@
 """Write random texts with the ids of `tokenizers`, for the Swift test TokenizerComparisonTests.
 
-    python tokenizer_texts.py TOKENIZER_JSON FOLDER
+    python tokenizer_texts.py TOKENIZER_JSON FOLDER COUNT
 
-TOKENIZER_TEXTS=FOLDER then makes that test run.
+TOKENIZER_TEXTS=FOLDER then makes that test run. `make test-ios` has it run on a few texts, since a debug build is slow.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _GAPS = [" "] * 12 + ["", "", "  ", "   ", "\n", "\n\n", "\r\n", "\t", " \n ", "
 
 
 def main() -> None:
-    source, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    source, folder, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, folder / "tokenizer.json")
     tokenizer = Tokenizer.from_file(str(source))
     added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
     draw = random.Random(15)
     with (folder / "texts.jsonl").open("w", encoding="utf-8") as file:
-        for _ in range(3000):
+        for _ in range(count):
             text = _text(draw, added)
             ids = tokenizer.encode(text, add_special_tokens=False).ids
             file.write(json.dumps({"text": text, "ids": ids}) + "\n")

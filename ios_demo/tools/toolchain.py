@@ -10,18 +10,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ios_demo.tools.common import ROOT
+from android_demo.tools.common import install_tools
+from ios_demo.tools.common import ROOT, run
 from mlp_export.errors import InputError, MissingError
 
 SUITE = "trixie"
 PACKAGES = ("swiftlang", "libc6-dev", "libstdc++-14-dev", "git", "ca-certificates")
 NEEDED_BYTES = 4_000_000_000
+TREE_SECONDS = 1800.0  # to fetch and unpack it: minutes, unless nothing answers
+# Program or file that makes the tree -> its Debian package. Ubuntu lacks the keys, though debootstrap is there.
+HELPERS = {
+    "debootstrap": "debootstrap",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+}
 OLDEST = (6, 0)
 _READY = ".swift-ready"  # in a tree: what it was made of
 # In the namespaces: the repository at its own path, so that both sides name a file alike.
@@ -86,7 +92,7 @@ def _machine() -> Toolchain | None:
     if not shutil.which("swift"):
         return None
     try:
-        shown = subprocess.run(["swift", "--version"], capture_output=True, encoding="utf-8", errors="replace").stdout
+        shown = run(["swift", "--version"], timeout=60).output
     except OSError:
         return None
     found = re.search(r"Swift version (\d+)\.(\d+)(\S*)", shown)
@@ -111,8 +117,8 @@ def _need_namespaces() -> None:
             "install Swift 6, or run this as root",
         )
     try:
-        tried = subprocess.run([*_NAMESPACES, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
-        refusal = _last_line(tried.stderr) if tried.returncode else ""
+        tried = run([*_NAMESPACES, "mount", "-t", "tmpfs", "none", "/mnt"], timeout=60)
+        refusal = _last_line(tried.output) if tried.exit_code else ""
     except OSError as error:
         refusal = str(error)
     if refusal:
@@ -146,11 +152,12 @@ def _make_tree(target: Path) -> None:
     # In a mount namespace: what debootstrap mounts in the tree is gone before anything here is deleted.
     command = ["unshare", "--mount", "--propagation", "private", debootstrap, "--variant=minbase"]
     command += [f"--include={','.join(PACKAGES)}", SUITE, str(partial)]
-    made = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
-    if made.returncode:
+    made = run(command, timeout=TREE_SECONDS)
+    if made.exit_code:
         shutil.rmtree(partial, ignore_errors=True)
+        why = f"not done after {TREE_SECONDS:,.0f} s: " if made.timed_out else ""
         raise MissingError(
-            f"Debian's Swift could not be installed: {_last_line(made.stdout + made.stderr)}",
+            f"Debian's Swift could not be installed: {why}{_last_line(made.output)}",
             "check the network; `debootstrap` tells more",
         )
     for package in (partial / "var/cache/apt/archives").glob("*.deb"):
@@ -160,15 +167,10 @@ def _make_tree(target: Path) -> None:
 
 
 def _debootstrap() -> str:
+    missing = install_tools(HELPERS)
     found = shutil.which("debootstrap")
-    if not found and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        packages = ["debootstrap", "debian-archive-keyring"]
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
-            subprocess.run(["apt-get", "-qq", *command], env=environment, stdout=sys.stderr)
-        found = shutil.which("debootstrap")
     if not found:
-        raise MissingError("debootstrap is not installed, and apt-get could not install it", "install debootstrap")
+        raise MissingError("debootstrap is not installed, and apt-get could not install it", missing["debootstrap"])
     return found
 
 

@@ -122,6 +122,12 @@ def test_every_mutant_of_the_app_has_its_place() -> None:
         assert (DEMO / each.file).read_text().count(each.old) == 1, each.name
 
 
+def test_copy_of_the_app_has_all_that_its_links_lead_to(tmp_path: Path) -> None:
+    mirror(DEMO, tmp_path)
+    links = [path for path in tmp_path.rglob("*") if path.is_symlink()]
+    assert links and [path for path in links if not path.exists()] == []
+
+
 def test_mirror_writes_what_differs_alone(tmp_path: Path) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     for name, text in (("App/same.swift", "s"), ("App/new/other.swift", "o"), ("App/.build/x.swift", "x")):

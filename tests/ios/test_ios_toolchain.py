@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from ios_demo.tools import __main__ as command_line
 from ios_demo.tools import toolchain
-from ios_demo.tools.common import ROOT, run
-from ios_demo.tools.swift_tests import Counts, Outcome, Package, counts
+from ios_demo.tools.common import ROOT, CheckError, run
+from ios_demo.tools.mutants import Verdict
+from ios_demo.tools.swift_tests import Counts, Outcome, Package, counts, real_runtime
 from ios_demo.tools.toolchain import Toolchain, find
 from mlp_export.errors import InputError, MissingError
 
@@ -95,6 +97,34 @@ def test_debootstrap_that_fails_leaves_no_tree(no_swift: Path, tmp_path: Path, m
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_debootstrap_that_hangs_is_given_up(no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "_need_namespaces", lambda: None)
+    monkeypatch.setattr(toolchain, "install_tools", lambda tools: {})
+    monkeypatch.setattr(toolchain, "TREE_SECONDS", 1.0)
+    for name in ("unshare", "debootstrap"):
+        (no_swift / name).write_text("#!/bin/sh\necho I: Retrieving InRelease\nexec sleep 60\n")
+        (no_swift / name).chmod(0o755)
+    with pytest.raises(MissingError, match="not done after 1 s: I: Retrieving InRelease"):
+        find(tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_makes_the_tree_is_installed(no_swift: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "_need_namespaces", lambda: None)
+    monkeypatch.setattr(toolchain, "HELPERS", {**toolchain.HELPERS, "/no/such/keyring.gpg": "its-keyring"})
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    log = tmp_path / "log"
+    (no_swift / "apt-get").write_text(f'#!/bin/sh\necho "$*" >> {log}\n')
+    (no_swift / "apt-get").chmod(0o755)
+    with pytest.raises(MissingError, match="apt-get could not install it") as caught:
+        find(tmp_path / "cache")
+    assert "sudo apt-get install debootstrap" in caught.value.hint
+    updated, installed = log.read_text().splitlines()
+    assert updated == "-qq update"
+    assert installed.startswith("-qq install --yes --no-install-recommends debootstrap")
+    assert installed.endswith("its-keyring")
+
+
 def test_tree_without_swift_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no usr/bin/swift"):
         find(tmp_path, tree=tmp_path)
@@ -130,6 +160,49 @@ def test_process_that_hangs_is_killed_with_its_children() -> None:
     assert ended.timed_out and ended.exit_code != 0 and ended.output == "begun\n"
 
 
+def test_process_whose_children_left_its_group_is_not_waited_for() -> None:
+    # As `swift test` has them; an interrupt ends them, where it can pass it on.
+    script = (
+        "import os, signal, subprocess, sys, time\n"
+        "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        "signal.signal(signal.SIGINT, lambda *_: (child.kill(), child.wait(), sys.exit(1)))\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    start = time.monotonic()
+    ended = run([sys.executable, "-c", script], timeout=3)
+    assert time.monotonic() - start < 20 and ended.timed_out
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(ended.output), 0)
+
+
+def test_pipe_that_a_survivor_holds_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ios_demo.tools.common._GRACE_SECONDS", 1.0)
+    start = time.monotonic()
+    ended = run(["sh", "-c", "setsid sleep 5 & echo é; printf half; wait"], timeout=1)
+    assert time.monotonic() - start < 4
+    assert (ended.timed_out, ended.output) == (True, "é\n")
+
+
+def test_lines_are_given_as_they_come_and_the_last_one_without_its_end() -> None:
+    shown: list[str] = []
+    ended = run(["sh", "-c", "printf 'a\\nb\\303\\nc'; exit 3"], shown.append, timeout=60)
+    assert shown == ["a\n", "b\ufffd\n", "c"]
+    assert (ended.exit_code, ended.output, ended.timed_out) == (3, "a\nb\ufffd\nc", False)
+
+
+def test_caller_that_fails_leaves_nothing_running() -> None:
+    def fail(line: str) -> None:
+        seen.append(int(line))
+        raise ValueError(line)
+
+    seen: list[int] = []
+    with pytest.raises(ValueError, match=r"\d"):
+        run(["sh", "-c", "echo $$; exec sleep 60"], fail)
+    with pytest.raises(ProcessLookupError):
+        os.kill(seen[0], 0)
+
+
 def test_tests_are_counted_by_how_they_ended() -> None:
     assert counts(PASSED) == Counts(passed=1, failed=[], skipped=1)
     assert counts("Test Case '-[Core.TextsTests testOne]' passed (0.1 seconds).") == Counts(passed=1, failed=[])
@@ -149,10 +222,20 @@ def test_failed_test_and_one_that_did_not_end_are_failures() -> None:
         (Outcome("core", Counts(3), 1), False, "core: 3 passed, 0 failed, exit code 1"),
         (Outcome("core", Counts(3, ["A.b"]), 1), False, "core: 3 passed, 1 failed"),
         (Outcome("core", Counts(), 1, compiled=False), False, "core: does not compile"),
+        (Outcome("core", Counts(3), 0, timed_out=True), False, "core: 3 passed, 0 failed, not ended in time"),
+        (Outcome("core", Counts(), -9, compiled=False, timed_out=True), False, "core: not built in time"),
     ],
 )
 def test_outcome_needs_tests_that_passed(outcome: Outcome, succeeded: bool, shown: str) -> None:
     assert (outcome.succeeded, str(outcome)) == (succeeded, shown)
+
+
+def test_real_runtime_without_its_bundle_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CheckError, match=r"(?s)tokenizer_texts\.py ended with exit code 1: .*No such file"),
+        real_runtime(tmp_path, tmp_path / "runner"),
+    ):
+        pytest.fail("nothing can be run")
 
 
 def test_package_is_built_and_then_tested(no_swift: Path, tmp_path: Path) -> None:
@@ -187,6 +270,43 @@ def test_without_swift_all_says_what_did_not_run_and_is_no_failure(
         assert part in shown
     last = shown.splitlines()[-1]
     assert last.startswith("checks: 0 problems; SKIPPED all that needs Swift: no Swift 6")
+
+
+@pytest.mark.parametrize(
+    ("problems", "outcomes", "alive", "code", "last"),
+    [
+        ([], [Counts(30, [], 2), Counts(5)], 0, 0, "37 passed, 0 failed, 2 skipped"),
+        ([], [Counts(30), Counts(5)], 1, 1, "36 passed, 1 failed, 0 skipped"),
+        (["x"], [Counts(30), Counts(5)], 0, 1, "37 passed, 1 failed, 0 skipped"),
+        ([], [Counts(30), Counts(5, ["A.b", "A.c"])], 0, 1, "35 passed, 2 failed, 0 skipped"),
+        ([], [Counts(30), Counts(0)], 0, 1, "30 passed, 1 failed, 0 skipped"),
+    ],
+)
+def test_last_line_of_all_counts_what_ran(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    problems: list[str],
+    outcomes: list[Counts],
+    alive: int,
+    code: int,
+    last: str,
+) -> None:
+    verdicts = [Verdict("a", True, "T", 0.0), Verdict("b", not alive, "T", 0.0)]
+    made = [Outcome("core", each, 1 if each.failed else 0) for each in outcomes]
+    for name, result in (
+        ("check_all", problems),
+        ("_toolchain", Toolchain("own")),
+        ("lint", []),
+        ("copy_sources", tmp_path / "copy"),
+        ("_tested", made),
+        ("_tried", verdicts),
+    ):
+        monkeypatch.setattr(command_line, name, lambda *_, result=result: result)
+    assert command_line.main(["--build", str(tmp_path), "all"]) == code
+    *_, before, shown = capsys.readouterr().out.splitlines()
+    assert shown == last
+    assert before.startswith(f"checks: {len(problems)} problems; format: 0 findings; core: 30 passed, 0 failed")
 
 
 def test_without_swift_a_problem_of_the_checks_is_a_failure_still(

@@ -45,10 +45,15 @@ struct BundleRow: View {
   }
 
   private var buttons: some View {
-    HStack {
-      Button(text("bundles.chat")) { model.open(item.entry.name, .chat) }.buttonStyle(.borderedProminent)
-      Button(text("bundles.document")) { model.open(item.entry.name, .document) }.buttonStyle(.bordered)
+    ViewThatFits(in: .horizontal) {
+      HStack { openers }
+      VStack(alignment: .leading) { openers }  // large text
     }
+  }
+
+  @ViewBuilder private var openers: some View {
+    Button(text("bundles.chat")) { model.open(item.entry.name, .chat) }.buttonStyle(.borderedProminent)
+    Button(text("bundles.document")) { model.open(item.entry.name, .document) }.buttonStyle(.bordered)
   }
 
   private func menu(_ summary: BundleSummary) -> some View {

@@ -5,7 +5,6 @@ import SwiftUI
 struct ChatInput: View {
   @Bindable var model: ChatModel
   @FocusState.Binding var isWriting: Bool
-  let edit: (String) -> Void
 
   var body: some View {
     VStack(alignment: .leading, spacing: 8) {

@@ -21,13 +21,13 @@ struct ChatView: View {
     }
     .defaultScrollAnchor(.bottom)
     .scrollDismissesKeyboard(.interactively)
-    .safeAreaInset(edge: .bottom) { ChatInput(model: model, isWriting: $isWriting, edit: edit) }
+    .safeAreaInset(edge: .bottom) { ChatInput(model: model, isWriting: $isWriting) }
     .navigationTitle(model.title)
     .navigationBarTitleDisplayMode(.inline)
-    .toolbar { ToolbarItem(placement: .primaryAction) { menu } }
+    .toolbar { ToolbarItem(placement: .primaryAction) { ChatMenu(model: model, isSettingUp: $isSettingUp) } }
     .task { await model.appear() }
     .onChange(of: model.notice) { _, notice in
-      if let notice { AccessibilityNotification.Announcement(notice).post() }
+      if let notice { UIAccessibility.post(notification: .announcement, argument: notice) }
     }
     .task(id: model.notice) {
       try? await Task.sleep(for: .seconds(3))
@@ -56,7 +56,18 @@ struct ChatView: View {
     .padding(.vertical)
   }
 
-  private var menu: some View {
+  private func edit(_ message: String) {
+    model.edit(message)
+    isWriting = true
+  }
+}
+
+/// A view of its own: what it shares is put together when the conversation changes, not with each token.
+private struct ChatMenu: View {
+  let model: ChatModel
+  @Binding var isSettingUp: Bool
+
+  var body: some View {
     Menu {
       Button(text("chat.new"), systemImage: "square.and.pencil", action: model.startNew).disabled(model.isEmpty)
       if model.canExport {
@@ -66,10 +77,5 @@ struct ChatView: View {
     } label: {
       Label(text("chat.more"), systemImage: "ellipsis.circle")
     }
-  }
-
-  private func edit(_ message: String) {
-    model.edit(message)
-    isWriting = true
   }
 }

@@ -20,10 +20,11 @@ struct ConversationsView: View {
             ConversationRow(row: row)
           }
           .swipeActions {
-            Button(text("conversations.delete"), role: .destructive) { model.deleting = row }
+            // Without the role, for which the list takes the row away at once: the question comes first.
+            Button(text("conversations.delete")) { model.deleting = row }.tint(.red)
             Button(text("conversations.rename")) { model.askToRename(row) }
           }
-          .contextMenu { actions(row) }
+          .contextMenu { ConversationActions(row: row, model: model) }
         }
       }
     }
@@ -60,8 +61,14 @@ struct ConversationsView: View {
   private func place(_ place: RootModel.Place, _ key: String, _ symbol: String) -> some View {
     NavigationLink(value: place) { Label(text(key), systemImage: symbol) }
   }
+}
 
-  @ViewBuilder private func actions(_ row: ConversationsModel.Row) -> some View {
+/// A view of its own: the conversation is read from the disk when its menu opens, not when its row is shown.
+private struct ConversationActions: View {
+  let row: ConversationsModel.Row
+  let model: ConversationsModel
+
+  var body: some View {
     Button(text("conversations.rename"), systemImage: "pencil") { model.askToRename(row) }
     ShareLink(item: model.export(row)) { Label(text("chat.share"), systemImage: "square.and.arrow.up") }
     Button(text("conversations.delete"), systemImage: "trash", role: .destructive) { model.deleting = row }

@@ -6,8 +6,6 @@ import UIKit
 final class ApplicationTime: BackgroundTime {
   private var task = UIBackgroundTaskIdentifier.invalid
 
-  nonisolated init() {}
-
   func begin(expired: @escaping @MainActor () -> Void) {
     end()
     task = UIApplication.shared.beginBackgroundTask(withName: "answer") { expired() }

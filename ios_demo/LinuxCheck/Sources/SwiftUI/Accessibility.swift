@@ -88,11 +88,3 @@ extension View {
   }
   public func accessibilityShowsLargeContentViewer() -> some View { ModifiedContent(self) }
 }
-
-public enum AccessibilityNotification {
-  public struct Announcement: Sendable {
-    public init(_ announcement: String) {}
-    @_disfavoredOverload public init(_ announcement: AttributedString) {}
-    public func post() {}
-  }
-}

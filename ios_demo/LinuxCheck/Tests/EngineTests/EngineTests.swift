@@ -67,7 +67,7 @@ final class EngineTests: XCTestCase {
   }
 
   func testTimesStartAtTheCallAndTheFirstPiece() throws {
-    let times = LockedTimes([10, 12, 17])
+    let times = Times([10, 12, 17])
     let engine = engine(ScriptedRunner(answers: [["a", "b"]]), clock: times.next)
     try engine.load()
     let stats = try engine.generate("p", maxNewTokens: 2, temperature: 0) { _ in }
@@ -178,7 +178,7 @@ final class EngineTests: XCTestCase {
   }
 }
 
-private final class LockedTimes: @unchecked Sendable {
+private final class Times: @unchecked Sendable {
   private var times: [Double]
 
   init(_ times: [Double]) { self.times = times }

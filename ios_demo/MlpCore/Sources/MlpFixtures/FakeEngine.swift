@@ -121,7 +121,7 @@ public final class FakeEngine: Engine, @unchecked Sendable {
   }
 
   public func generate(
-    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: (String) -> Void
+    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: @escaping (String) -> Void
   ) throws -> EngineStats {
     try enter(.generate(text, maxNewTokens: maxNewTokens, temperature: temperature), waits: false)
     guard !text.isEmpty, maxNewTokens > 0, (0...1).contains(temperature) else {

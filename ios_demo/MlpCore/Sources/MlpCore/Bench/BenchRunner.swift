@@ -31,6 +31,7 @@ final class BenchRunner {
   private let sensors: BenchSensors
   private let publish: (BenchResult) -> Void
   private let cancelled: () -> Bool
+  private let mostTokens: Int  // of an answer
   private let lengths: [Int]
   private let minutes: Int
   private var result: BenchResult
@@ -46,13 +47,14 @@ final class BenchRunner {
     self.sensors = sensors
     self.publish = publish
     self.cancelled = cancelled
-    lengths = plan.promptTokens.filter { $0 <= bundle.manifest.context - plan.newTokens }
+    // One more than the steps that are timed: the first token comes out of the prefill.
+    mostTokens = plan.newTokens + 1
+    lengths = plan.promptTokens.filter { bundle.manifest.room(after: $0) > plan.newTokens }
     minutes = lengths.isEmpty ? 0 : plan.sustainedSeconds / 60 + (plan.sustainedSeconds % 60 > 0 ? 1 : 0)
     result = BenchResult(id: plan.id, status: .running, host: host)
     result.plan = plan
     result.bundle = bundle
-    let (runs, tooMany) = lengths.count.multipliedReportingOverflow(by: plan.repetitions)
-    result.total = 1 + (tooMany ? Int(Int32.max) : runs) + minutes
+    result.total = 1 + lengths.count * plan.repetitions + minutes
     result.skipped = plan.promptTokens.filter { !lengths.contains($0) }
   }
 
@@ -144,8 +146,7 @@ final class BenchRunner {
     }
     try checkCancelled()
     let before = sensors.clock() - start
-    // One more than the steps that are timed: the first token comes out of the prefill.
-    let stats = try engine.generate(prompt.last ?? "", maxNewTokens: plan.newTokens + 1, temperature: 0) { _ in
+    let stats = try engine.generate(prompt.last ?? "", maxNewTokens: mostTokens, temperature: 0) { [engine, cancelled] _ in
       if cancelled() { engine.stop() }
     }
     try checkCancelled()
@@ -183,9 +184,4 @@ private let sentence =
 
 private func words(_ count: Int) -> String {
   (0..<count).map { sentence[$0 % sentence.count] }.joined(separator: " ")
-}
-
-/// nil: too short to tell.
-private func rate(_ tokens: Int, _ seconds: Double) -> Double? {
-  tokens < 1 || seconds <= 0 ? nil : Double(tokens) / seconds
 }

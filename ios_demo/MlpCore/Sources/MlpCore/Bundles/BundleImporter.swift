@@ -122,14 +122,18 @@ public struct BundleImporter: Sendable {
     defer { try? output.close() }
     var hash = Sha256()
     var copied: Int64 = 0
-    while true {
+    var isMore = true
+    while isMore {
       try progress(copied)
-      guard let bytes = try input.read(upToCount: Self.buffer), !bytes.isEmpty else { break }
-      copied += Int64(bytes.count)
-      // More than the manifest says is not written: a provider may give without end.
-      if copied > entry.bytes { break }
-      bytes.withUnsafeBytes { hash.update($0) }
-      try output.write(contentsOf: bytes)
+      isMore = try releasing {
+        guard let bytes = try input.read(upToCount: Self.buffer), !bytes.isEmpty else { return false }
+        copied += Int64(bytes.count)
+        // More than the manifest says is not written: a provider may give without end.
+        if copied > entry.bytes { return false }
+        bytes.withUnsafeBytes { hash.update($0) }
+        try output.write(contentsOf: bytes)
+        return true
+      }
     }
     try output.synchronize()
     guard copied == entry.bytes else { throw BundleError(.wrongSize, "\(name): \(copied) of \(entry.bytes)") }
@@ -140,8 +144,8 @@ public struct BundleImporter: Sendable {
   private func freeName(_ wanted: String) -> URL {
     var plain = wanted.replacingOccurrences(of: "[^A-Za-z0-9_.-]+", with: "-", options: .regularExpression)
     plain = String(plain.drop { $0 == "." || $0 == "-" })
-    if plain.hasSuffix(BundleRepository.partial) { plain.removeLast(BundleRepository.partial.count) }
     plain = String(plain.prefix(Self.maxName))
+    while plain.hasSuffix(BundleRepository.partial) { plain.removeLast(BundleRepository.partial.count) }
     if plain.isEmpty { plain = "bundle" }
     var name = plain
     var number = 1
@@ -158,6 +162,16 @@ public struct BundleImporter: Sendable {
   }
 
   private func lastComponent(_ id: String) -> String { id.split(separator: "/").last.map(String.init) ?? id }
+}
+
+/// Runs one step of a loop. What Apple's Foundation autoreleases in it would else stay until the loop ends: of a file
+/// that is read, all of it.
+private func releasing<T>(_ step: () throws -> T) rethrows -> T {
+  #if canImport(ObjectiveC)
+    return try autoreleasepool(invoking: step)
+  #else
+    return try step()
+  #endif
 }
 
 /// Models can be had again: they would fill a person's backups.

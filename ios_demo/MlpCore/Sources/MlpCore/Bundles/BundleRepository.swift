@@ -42,8 +42,11 @@ public struct BundleRepository: Sendable {
 
   /// Deletes a bundle; false if files of it are still there. Of a flattened one only its own files.
   public func delete(_ entry: BundleEntry) -> Bool {
-    // The manifest goes first: a folder that is half deleted is then no bundle.
-    var gone = remove(entry.folder.appendingPathComponent(Self.manifest))
+    var gone = true
+    // The manifest goes first: a folder that is half deleted is then no bundle. A link's is another folder's.
+    if fileType(entry.folder) != .typeSymbolicLink {
+      gone = remove(entry.folder.appendingPathComponent(Self.manifest))
+    }
     if isDocuments(entry.folder) {
       for name in entry.bundle.map({ Array($0.manifest.files.keys) }) ?? Self.known {
         gone = remove(entry.folder.appendingPathComponent(name)) && gone

@@ -75,7 +75,7 @@ private final class WatchedEngine: Engine {
   func prefill(_ text: String) throws { try engine.prefill(text) }
 
   func generate(
-    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: (String) -> Void
+    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: @escaping (String) -> Void
   ) throws -> EngineStats {
     try engine.generate(text, maxNewTokens: maxNewTokens, temperature: temperature, onPiece: onPiece)
   }

@@ -124,6 +124,10 @@ public struct Manifest: Equatable, Sendable {
     }
   }
 
+  /// Tokens that an answer may have behind `tokens` of a prompt. Its last one needs no place in the KV cache, as it is
+  /// not fed, but the runtime keeps one for it where the context is one chunk.
+  func room(after tokens: Int) -> Int { context - tokens + (prefillChunk < context ? 1 : 0) }
+
   /// The manifest in `text`. Throws `BundleError` with newerFormat, badName or damagedManifest.
   public static func parse(_ text: String) throws -> Manifest { try readManifest(text) }
 }

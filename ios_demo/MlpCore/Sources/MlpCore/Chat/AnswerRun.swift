@@ -84,7 +84,7 @@ final class AnswerRun {
     do {
       stats = try feeding {
         try session.engine.generate(
-          slice.text, maxNewTokens: most, temperature: temperature, onPiece: { took($0) })
+          slice.text, maxNewTokens: most, temperature: temperature, onPiece: { self.took($0) })
       }
     } catch let error as EngineError where error.failure.kind == .contextFull {
       return finish(turns, .contextFull, nil)
@@ -96,11 +96,9 @@ final class AnswerRun {
   }
 
   /// Tokens that the context has room for. Nothing else ends an answer there; an estimate leaves it to the runtime's
-  /// error. The last token needs no place, as it is not fed, but the runtime keeps one for it where the context is one
-  /// chunk.
+  /// error.
   private var room: Int {
-    let (context, chunk) = (session.manifest.context, session.manifest.prefillChunk)
-    return total.isExact ? context - total.tokens + (chunk < context ? 1 : 0) : context
+    total.isExact ? session.manifest.room(after: total.tokens) : session.manifest.context
   }
 
   /// What the runtime takes.
@@ -168,9 +166,4 @@ final class AnswerRun {
   }
 
   private var tooLong: PromptError { PromptError(.tooLong, tokens: total, context: session.manifest.context) }
-}
-
-/// Tokens per second; nil where there was too little to time.
-private func rate(_ tokens: Int, _ seconds: Double) -> Double? {
-  tokens < 1 || seconds <= 0 ? nil : Double(tokens) / seconds
 }

@@ -20,6 +20,9 @@ extension String {
 
 /// Decodes UTF-8 that comes in chunks which may end inside a character. Bytes that are no UTF-8 become U+FFFD, one for
 /// each maximal part that begins a character.
+///
+/// For an engine whose runtime gives bytes: the rule that the three languages share in utf8.json. ExecuTorch's TextRunner
+/// gives strings, in which such bytes are gone already: those are for `LostPieces`, and nothing of the app comes here.
 public struct Utf8Assembler {
   private var held: [UInt8] = []
 
@@ -42,24 +45,13 @@ public struct Utf8Assembler {
   /// Bytes at the end that begin a character and may be continued.
   private func unfinished() -> Int {
     for count in 1...3 where count <= held.count {
-      let tail = held.suffix(count)
+      let tail = held[(held.count - count)...]
       guard let first = tail.first, first & 0xC0 != 0x80 else { continue }
-      let length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC2 ? 2 : 1
       // A part that no byte can complete, such as E0 80, is decoded now.
-      return count < length && Self.canContinue(Array(tail)) ? count : 0
+      guard count < Utf8.length(first), let second = Utf8.secondBytes(after: first) else { return 0 }
+      return tail.dropFirst().first.map(second.contains) ?? true ? count : 0
     }
     return 0
-  }
-
-  private static func canContinue(_ start: [UInt8]) -> Bool {
-    guard start[0] <= 0xF4, start.count > 1 else { return start[0] <= 0xF4 }
-    switch start[0] {
-    case 0xE0: return start[1] >= 0xA0
-    case 0xED: return start[1] < 0xA0
-    case 0xF0: return start[1] >= 0x90
-    case 0xF4: return start[1] < 0x90
-    default: return true
-    }
   }
 }
 

@@ -29,7 +29,7 @@ public final class ConversationStore: @unchecked Sendable {
 
   /// Conversations whose title or messages have `text` in them, in whatever case, the last changed first.
   public func search(_ text: String) -> [Conversation] {
-    let wanted = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    let wanted = text.trimmed(\.isPythonSpace)
     if wanted.isEmpty { return list() }
     return list().filter { conversation in
       ([conversation.title] + conversation.messages.map(\.text)).contains {
@@ -141,7 +141,7 @@ public final class ConversationStore: @unchecked Sendable {
     var parts = [conversation.title + "\n"]
     if let prompt = conversation.systemPrompt { parts.append("\(name(.system)):\n\(prompt)\n") }
     for message in conversation.messages {
-      parts.append("\(name(message.role)):\n\(message.text.trimmingCharacters(in: .whitespacesAndNewlines))\n")
+      parts.append("\(name(message.role)):\n\(message.text.trimmed(\.isPythonSpace))\n")
     }
     return parts.joined(separator: "\n")
   }
@@ -149,10 +149,9 @@ public final class ConversationStore: @unchecked Sendable {
   /// The first line of `text` that says something, cut at a word.
   static func title(of text: String) -> String {
     let most = 60
-    let blank = CharacterSet.whitespacesAndNewlines
-    let start = text.unicodeScalars.drop { blank.contains($0) }
+    let start = text.unicodeScalars.drop(while: \.isPythonSpace)
     let first = String(start.prefix { !CharacterSet.newlines.contains($0) })
-    let line = first.trimmingCharacters(in: .whitespaces)
+    let line = first.trimmed(\.isPythonSpace)
     // Characters here: half an emoji would show as another one.
     if line.prefix(most + 1).count <= most { return line }
     let cut = line.prefix(most - 1)
@@ -186,12 +185,11 @@ public final class ConversationStore: @unchecked Sendable {
 
   @discardableResult
   private func write(_ id: String, _ kinds: [ConversationChange.Kind]) throws -> Conversation {
-    var conversation: Conversation?
-    if case .start? = kinds.first {} else { conversation = try existing(id) }
+    let isNew = if case .start? = kinds.first { true } else { false }
+    let before = isNew ? nil : try existing(id)
     let time = milliseconds()
     let changes = kinds.map { ConversationChange(time, $0) }
-    conversation = changes.reduce(conversation) { $1.applied(to: $0) }
-    guard let conversation else { throw Self.missing(id) }
+    guard let conversation = changes.reduce(before, { $1.applied(to: $0) }) else { throw Self.missing(id) }
     if batch == nil { try log(id).append(changes) } else { batch?.append(contentsOf: changes.map { (id, $0) }) }
     known[id] = conversation
     return conversation

@@ -10,7 +10,7 @@ public protocol Engine: AnyObject, Sendable {
   /// it, one for each token: the spelling of a stop token included, and an empty one for a token that is no whole
   /// characters. Ends early after `stop`.
   func generate(
-    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: (String) -> Void
+    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: @escaping (String) -> Void
   ) throws -> EngineStats
 
   /// Ends a running `generate`; the runtime loses it on a first token, so callers repeat it while pieces come.
@@ -34,6 +34,11 @@ public struct EngineStats: Equatable, Sendable {
     self.prefillSeconds = prefillSeconds
     self.decodeSeconds = decodeSeconds
   }
+}
+
+/// Tokens per second; nil where there was too little to time.
+func rate(_ tokens: Int, _ seconds: Double) -> Double? {
+  tokens < 1 || seconds <= 0 ? nil : Double(tokens) / seconds
 }
 
 public struct EngineError: Error, Equatable {

@@ -16,6 +16,8 @@ extension Json {
 }
 
 extension JsonScanner {
+  private static let longestKey = 200  // scalars: each value within has its own copy
+
   /// The value that is next, as a tree; `key` is where it is. Throws for a key that is there twice.
   mutating func value(_ key: String = "") throws -> Json {
     switch try kind() {
@@ -43,8 +45,8 @@ extension JsonScanner {
     var object = JsonObject()
     try self.object { scanner, bytes in
       let name = String(decoding: bytes, as: UTF8.self)
-      let inner = key.isEmpty ? name : "\(key).\(name)"
-      if object[name] != nil { throw JsonError(inner.scalars(200), "the key is there twice") }
+      let inner = (key.isEmpty ? name : "\(key).\(name)").scalars(Self.longestKey)
+      if object[name] != nil { throw JsonError(inner, "the key is there twice") }
       object[name] = try scanner.value(inner)
     }
     return object
@@ -81,7 +83,7 @@ extension JsonScanner {
     }
     let text = String(decoding: bytes[start..<at], as: UTF8.self)
     guard at - start <= Self.longestNumber, let exponent, (-400...64).contains(exponent), let value = Double(text)
-    else { throw JsonError(key.scalars(200), "\(text.prefix(40)) is no number that is read here") }
+    else { throw JsonError(key, "\(text.prefix(40)) is no number that is read here") }
     let isNegative = bytes[start] == UInt8(ascii: "-")
     return integer(isNegative, whole + fraction, exponent - fraction.count).map(Json.integer) ?? .double(value)
   }

@@ -171,7 +171,7 @@ public final class ChatModel {
   }
 
   public func send() {
-    let text = trimmed(draft)
+    let text = draft.trimmed(\.isPythonSpace)
     if text.isEmpty { return }
     asking { [weak self] bundle in
       guard let self else { return true }
@@ -363,7 +363,7 @@ public final class ChatModel {
 
   private func count() async {
     guard let bundle else { return }
-    let draft = trimmed(draft)
+    let draft = draft.trimmed(\.isPythonSpace)
     let turns = (conversation.map(app.chats.turns) ?? []) + (draft.isEmpty ? [] : [Turn(.user, draft)])
     if turns.isEmpty {
       used = nil
@@ -374,5 +374,3 @@ public final class ChatModel {
     if let tokens, !Task.isCancelled { used = tokens }
   }
 }
-
-func trimmed(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines) }

@@ -37,16 +37,16 @@ public final class ConversationsModel {
 
   /// What to say where there is no row.
   public var emptyText: String {
-    let wanted = trimmed(query)
+    let wanted = query.trimmed(\.isPythonSpace)
     return wanted.isEmpty ? text("conversations.none") : text("conversations.nothingFound", wanted)
   }
 
   /// Reads away from the main thread; only the newest question's answer is shown.
   public func refresh() async {
     let store = app.conversations
-    let wanted = trimmed(query)
+    let wanted = query.trimmed(\.isPythonSpace)
     let found = await run(on: reader) { (wanted.isEmpty ? store.list() : store.search(wanted)).map(Self.row) }
-    if Task.isCancelled || wanted != trimmed(query) { return }
+    if Task.isCancelled || wanted != query.trimmed(\.isPythonSpace) { return }
     rows = found
   }
 
@@ -62,7 +62,7 @@ public final class ConversationsModel {
 
   public func rename(_ row: Row) {
     renaming = nil
-    let title = trimmed(newTitle)
+    let title = newTitle.trimmed(\.isPythonSpace)
     if title.isEmpty { return }
     changing { try app.conversations.rename(row.id, title: title) }
   }

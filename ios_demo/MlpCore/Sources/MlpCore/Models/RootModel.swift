@@ -11,8 +11,15 @@ public final class RootModel {
   }
 
   public var place: Place? {
-    didSet { if place != oldValue { show() } }
+    didSet {
+      showsPlace = place != nil
+      if place != oldValue { show() }
+    }
   }
+
+  /// On an iPhone, which shows one of the two: `place`, or the sidebar, to which people go back. Not every place has a
+  /// row in the sidebar, so that its selection alone would not show a new chat or a benchmark.
+  public var showsPlace = false
 
   /// The chat that is shown.
   public private(set) var chat: ChatModel?
@@ -94,7 +101,11 @@ public final class RootModel {
     model.showModel = { [weak self] in self?.place = .models }
     model.changed = { [weak self, weak model] in
       guard let self, let model else { return }
-      if chat === model { place = .chat(bundle: bundle, conversation: model.id) }
+      if chat === model {
+        let wasShown = showsPlace
+        place = .chat(bundle: bundle, conversation: model.id)
+        showsPlace = wasShown  // an answer ended, and no one asked for its screen
+      }
       conversations.refreshSoon()
     }
     chat = model

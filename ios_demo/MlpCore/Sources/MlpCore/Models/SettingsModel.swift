@@ -37,7 +37,7 @@ public final class SettingsModel {
   public var isMaxTokensWrong: Bool { validTokens == nil }
 
   public func save() {
-    let prompt = trimmed(systemPrompt)
+    let prompt = systemPrompt.trimmed(\.isPythonSpace)
     settings[bundleName] = GenerationSettings(
       systemPrompt: prompt.utf8.elementsEqual((manifest?.chat?.defaultSystem ?? "").utf8) ? nil : prompt,
       temperature: (temperature * 10).rounded() / 10,
@@ -50,7 +50,8 @@ public final class SettingsModel {
   }
 
   private var validTokens: Int? {
-    Int(trimmed(maxTokens)).flatMap { (1...(manifest?.context ?? Int(Int32.max))).contains($0) ? $0 : nil }
+    let most = manifest?.context ?? Int(Int32.max)
+    return Int(maxTokens.trimmed(\.isPythonSpace)).flatMap { (1...most).contains($0) ? $0 : nil }
   }
 
   private func fill() {

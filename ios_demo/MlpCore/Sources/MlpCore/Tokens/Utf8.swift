@@ -47,20 +47,25 @@ enum Utf8 {
     return nil
   }
 
-  /// Bytes of the valid sequence that begins at `at`; nil where there is none. The ranges are Unicode's table 3-7.
-  private static func validLength(_ bytes: UnsafeBufferPointer<UInt8>, _ at: Int) -> Int? {
-    let second: ClosedRange<UInt8>
-    switch bytes[at] {
-    case 0...0x7F: return 1
-    case 0xE0: second = 0xA0...0xBF
-    case 0xED: second = 0x80...0x9F
-    case 0xF0: second = 0x90...0xBF
-    case 0xF4: second = 0x80...0x8F
-    case 0xC2...0xF3: second = 0x80...0xBF
-    default: return nil
+  /// What follows `first` in a sequence of two bytes or more; nil where it begins none. Unicode's table 3-7.
+  static func secondBytes(after first: UInt8) -> ClosedRange<UInt8>? {
+    switch first {
+    case 0xE0: 0xA0...0xBF
+    case 0xED: 0x80...0x9F
+    case 0xF0: 0x90...0xBF
+    case 0xF4: 0x80...0x8F
+    case 0xC2...0xF3: 0x80...0xBF
+    default: nil
     }
+  }
+
+  /// Bytes of the valid sequence that begins at `at`; nil where there is none.
+  private static func validLength(_ bytes: UnsafeBufferPointer<UInt8>, _ at: Int) -> Int? {
+    if bytes[at] < 0x80 { return 1 }
     let length = length(bytes[at])
-    guard at + length <= bytes.count, second.contains(bytes[at + 1]) else { return nil }
+    guard let second = secondBytes(after: bytes[at]), at + length <= bytes.count, second.contains(bytes[at + 1]) else {
+      return nil
+    }
     for next in at + 2..<max(at + length, at + 2) where bytes[next] & 0xC0 != 0x80 { return nil }
     return length
   }

@@ -12,11 +12,12 @@ final class BenchRunnerTests: XCTestCase {
   private let sensors = TestSensors()
   private var plan = BenchPlan(
     id: "id-1", bundle: "demo", promptTokens: [50, 998, 20], newTokens: 3, repetitions: 2, sustainedSeconds: 0)
+  private var prefillChunk: Int?
   private var cancelled: () -> Bool = { false }
   private var published: [BenchResult] = []
 
   private var bundle: ModelBundle {
-    var manifest = manifest(context: 1000)
+    var manifest = manifest(context: 1000, prefillChunk: prefillChunk)
     manifest.files = ["model.pte": .init(bytes: 9, sha256: String(repeating: "0", count: 64))]
     return ModelBundle(folder: URL(fileURLWithPath: "/bundles/demo"), manifest: manifest)
   }
@@ -83,6 +84,18 @@ final class BenchRunnerTests: XCTestCase {
     XCTAssertEqual(result.status, .done)
     XCTAssertEqual(result.runs.map(\.promptTokens), [997])
     XCTAssertEqual(engine.position, 1000, "the whole context")
+  }
+
+  /// Else the runtime would end the answer a token early, unsaid.
+  func testThePromptThatJustFitsWhereTheContextIsOneChunk() {
+    prefillChunk = 1000
+    let result = bench {
+      $0.promptTokens = [996, 997]
+      $0.repetitions = 1
+    }
+    XCTAssertEqual(result.skipped, [997])
+    XCTAssertEqual(result.runs.map(\.promptTokens), [996])
+    XCTAssertEqual(result.runs.map(\.decodeTokens), [3])
   }
 
   func testALongPromptGoesInSlicesAllOfWhichAreTimed() throws {

@@ -71,7 +71,7 @@ final class BundleImporterTests: XCTestCase {
     XCTAssertEqual("SmolLM2-135M-Instruct-2", try copy(files).name)
     assertNames([
       "../..": "bundle", "My model (2)": "My-model-2-", ".hidden": "hidden", "x.partial": "x",
-      "bench": "bench-2", "Documents": "Documents-2",
+      "y.partial.partial": "y", String(repeating: "z", count: 72) + ".partial2": String(repeating: "z", count: 72), "bench": "bench-2", "Documents": "Documents-2",
     ])
   }
 

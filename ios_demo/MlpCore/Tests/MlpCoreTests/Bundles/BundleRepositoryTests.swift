@@ -115,6 +115,11 @@ final class BundleRepositoryTests: XCTestCase {
     XCTAssertTrue(repository.delete(try XCTUnwrap(repository.list().first)))
     XCTAssertEqual([], names(in: folders.documents))
     XCTAssertEqual(4, names(in: outside.folder).count)
+    try FileManager.default.createSymbolicLink(
+      at: folders.documents.appendingPathComponent("link"), withDestinationURL: outside.folder)
+    XCTAssertTrue(repository.delete(try XCTUnwrap(repository.list().first)))
+    XCTAssertEqual([], names(in: folders.documents))
+    XCTAssertEqual(4, names(in: outside.folder).count, "not even the manifest, which goes first")
   }
 
   func testLedgerKnowsABundleUntilItsFilesChange() throws {

@@ -80,7 +80,7 @@ private final class LoadingEngine: Engine, @unchecked Sendable {
   }
   func prefill(_ text: String) throws { calls.append("prefill \(text)") }
   func generate(
-    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: (String) -> Void
+    _ text: String, maxNewTokens: Int, temperature: Double, onPiece: @escaping (String) -> Void
   ) throws -> EngineStats {
     calls.append("generate \(text) \(maxNewTokens) \(temperature)")
     return EngineStats(generatedTokens: 0, prefillSeconds: 0, decodeSeconds: 0)

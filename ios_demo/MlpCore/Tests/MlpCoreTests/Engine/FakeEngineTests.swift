@@ -7,7 +7,7 @@ import XCTest
 final class FakeEngineTests: XCTestCase {
   private let engine = FakeEngine()
 
-  private func pieces(_ most: Int = 100, _ onPiece: (String) -> Void = { _ in }) throws -> [String] {
+  private func pieces(_ most: Int = 100, _ onPiece: @escaping (String) -> Void = { _ in }) throws -> [String] {
     var pieces: [String] = []
     let stats = try engine.generate("a prompt", maxNewTokens: most, temperature: 0) {
       pieces.append($0)

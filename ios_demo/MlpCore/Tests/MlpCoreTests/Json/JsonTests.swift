@@ -79,6 +79,14 @@ final class JsonTests: XCTestCase {
     XCTAssertNotNil(thrown(JsonError.self) { try Json.parse(String(repeating: "{\"a\":", count: 100_000)) })
   }
 
+  func testALongKeyIsNotCopiedForEachValueInIt() throws {
+    let key = String(repeating: "k", count: 1 << 20)
+    let start = ProcessInfo.processInfo.systemUptime
+    let json = try Json.parse("{\"\(key)\": [\(Array(repeating: "0", count: 40_000).joined(separator: ","))]}")
+    XCTAssertEqual(json[key]?.asArray?.count, 40_000)
+    XCTAssertLessThan(ProcessInfo.processInfo.systemUptime - start, 2, "copies would be 40 GB")
+  }
+
   func testMembersCanBeSetAndRemoved() {
     var object: JsonObject = ["a": 1, "b": 2]
     object["a"] = 3

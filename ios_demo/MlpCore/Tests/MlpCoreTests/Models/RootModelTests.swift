@@ -39,6 +39,26 @@ final class RootModelTests: ChatTestCase {
     XCTAssertNil(root.chat)
   }
 
+  func testWhereOneColumnFitsAChosenPlaceIsShownAndAnAnswerDoesNotComeBackByItself() async throws {
+    try await start()
+    let root = RootModel(app)
+    await root.start()
+    XCTAssertFalse(root.showsPlace, "the sidebar is first")
+    root.startNewChat()
+    XCTAssertTrue(root.showsPlace, "a new chat has no row in the sidebar")
+    let chat = try XCTUnwrap(root.chat)
+    root.showsPlace = false  // back to the sidebar
+    await ask(chat, "Hello")
+    XCTAssertEqual(root.place, .chat(bundle: "smol", conversation: try XCTUnwrap(chat.id)))
+    XCTAssertFalse(root.showsPlace)
+    root.place = .tasks
+    root.showsPlace = false
+    root.place = .tasks  // a shortcut
+    XCTAssertTrue(root.showsPlace)
+    root.place = nil
+    XCTAssertFalse(root.showsPlace)
+  }
+
   func testADeletedConversationLeavesTheScreen() async throws {
     try await start()
     let root = RootModel(app)
@@ -67,6 +87,7 @@ final class RootModelTests: ChatTestCase {
     let root = RootModel(again, arguments: ["app", "--bench", "{}"])
     await root.start()
     XCTAssertEqual(root.place, .bench)
+    XCTAssertTrue(root.showsPlace, "its screen starts it")
     XCTAssertNil(again.bundles.library.items, "no hashes are read meanwhile")
   }
 

@@ -71,10 +71,12 @@ final class TaskModelTests: XCTestCase {
     world.engine.script([.text("One")] + Array(repeating: .text(" more"), count: 400) + [.text(" last")])
     model.start(.summarize)
     await until("it is loading") { world.host.isBusy }
-    await until("a piece") {
+    await until("it answers") {
       world.engine.step()
-      return model.answer.hasPrefix("One")
+      return world.generations == 1
     }
+    world.engine.step()  // no more than that: the screen may be later than the engine
+    await until("a piece") { model.answer.hasPrefix("One") }
     model.stop()
     world.engine.resume()
     await end(model)
