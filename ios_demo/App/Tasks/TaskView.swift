@@ -57,10 +57,10 @@ struct TaskView: View {
   }
 
   @ViewBuilder private var workSection: some View {
-    if model.isBusy || model.problem != nil {
+    if model.canStop || model.problem != nil {
       Section {
         if let line = model.work { WorkView(line: line) }
-        if model.isBusy { Button(text("task.stop"), systemImage: "stop.circle", action: model.stop) }
+        if model.canStop { Button(text("task.stop"), systemImage: "stop.circle", action: model.stop) }
         if let problem = model.problem { Label(problem, systemImage: "exclamationmark.circle") }
       }
     }

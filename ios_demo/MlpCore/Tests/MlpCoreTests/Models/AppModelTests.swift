@@ -146,6 +146,56 @@ final class AppModelTests: ChatTestCase {
     chat.perform(.close)
     XCTAssertNil(chat.banner)
   }
+
+  private func coreml(free: Int64?) async throws -> BundleLibrary.Item {
+    try await start(manifest(backend: "coreml", target: "cpu_and_ne"), free: free)
+    return try XCTUnwrap(app.bundles.library.item("smol"))
+  }
+
+  func testTheFirstLoadOfACoreMLModelIsSaidOnce() async throws {
+    let item = try await coreml(free: nil)
+    let bundle = try XCTUnwrap(item.entry.bundle)
+    XCTAssertTrue(app.bundles.loadingText(bundle).contains("for the first time"))
+    try FileManager.default.createDirectory(  // as the delegate does
+      at: app.folders.caches.appendingPathComponent("executorchcoreml/models/1"), withIntermediateDirectories: true)
+    await ask(chat(), "Hello")
+    XCTAssertEqual(app.bundles.loadingText(bundle), "Loading SmolLM2-135M-Instruct…")
+  }
+
+  func testWithoutRoomToCompileNothingIsLoaded() async throws {
+    _ = try await coreml(free: 17)
+    let chat = chat()
+    await ask(chat, "Hello")
+    XCTAssertEqual(chat.banner?.text, sentence(NoSpaceError(needed: 18, free: 17, purpose: .compile)))
+    XCTAssertEqual(engine.calls, [])
+    XCTAssertEqual(stored(chat), ["user: Hello", "assistant: "], "the message is kept")
+  }
+
+  func testWhatCameMeanwhileIsListedWhenTheAppIsBack() async throws {
+    try await start()
+    try writeBundle(manifest(), in: app.folders.documents, name: "pushed")
+    app.enteredBackground()
+    app.enteredForeground()
+    await until("the new bundle") { app.bundles.library.item("pushed") != nil }
+    let again = AppModel.test(in: try XCTUnwrap(folder).url, engines: engines.make)
+    again.enteredForeground()
+    try await Task.sleep(for: .milliseconds(50))  // in which it would look
+    XCTAssertNil(again.bundles.library.items, "not before the first screen asks, as a benchmark does not")
+  }
+
+  func testWhatWasWrittenIsThereAfterTheEndOfTheProcess() async throws {
+    try await start()
+    let first = chat()
+    await ask(first, "Hello")
+    first.draft = "To be continued"
+    chat().draft = "Something new"
+    XCTAssertEqual(chat(first.id).draft, "To be continued")
+    app.enteredBackground()
+    let again = AppModel.test(in: try XCTUnwrap(folder).url, engines: engines.make)
+    XCTAssertEqual(ChatModel(again, bundle: "smol", conversation: first.id).draft, "To be continued")
+    XCTAssertEqual(ChatModel(again, bundle: "smol").draft, "Something new")
+    XCTAssertEqual(ChatModel(again, bundle: "other").draft, "")
+  }
 }
 
 private final class Clock: @unchecked Sendable {

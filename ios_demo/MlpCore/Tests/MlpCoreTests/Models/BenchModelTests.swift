@@ -54,14 +54,6 @@ final class BenchModelTests: XCTestCase {
     return try XCTUnwrap(result(id))
   }
 
-  private func until(_ what: String, line: UInt = #line, _ condition: () -> Bool) async {
-    for _ in 0..<1000 {
-      if condition() { return }
-      try? await Task.sleep(for: .milliseconds(5))
-    }
-    XCTFail("no \(what)", line: line)
-  }
-
   func testThePlanOfALaunch() async {
     XCTAssertEqual(BenchModel.plan(in: ["app", "--bench", "{}"]), "{}")
     XCTAssertEqual(BenchModel.plan(in: ["app", "--bench"]), "")

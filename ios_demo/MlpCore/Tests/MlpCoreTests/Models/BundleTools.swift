@@ -11,18 +11,6 @@ func temporaryFolder(of test: XCTestCase) throws -> URL {
   return folder.url
 }
 
-/// Waits until `condition` holds.
-@MainActor
-func eventually(
-  _ what: String, file: StaticString = #filePath, line: UInt = #line, _ condition: () -> Bool
-) async {
-  let end = Date().addingTimeInterval(10)
-  while !condition() {
-    if Date() > end { return XCTFail("not in time: \(what)", file: file, line: line) }
-    try? await Task.sleep(nanoseconds: 2_000_000)
-  }
-}
-
 /// Changes a bundle's manifest.json as text.
 func editManifest(_ folder: URL, _ edit: (String) -> String) throws {
   let file = folder.appendingPathComponent("manifest.json")

@@ -23,7 +23,7 @@ final class BundlesModelTests: XCTestCase {
 
   private func settle(_ model: BundlesModel) async {
     await model.library.refresh()
-    await eventually("hashes") { !(model.library.items ?? []).contains { $0.entry.hashes == .unchecked } }
+    await until("hashes") { !(model.library.items ?? []).contains { $0.entry.hashes == .unchecked } }
   }
 
   private func texts(_ model: BundlesModel) -> String {
@@ -56,7 +56,7 @@ final class BundlesModelTests: XCTestCase {
     await model.library.refresh()
     XCTAssertEqual("Its files will be checked before the first use.", BundleSummary.check(try item(model), nil))
     let half = BundleLibrary.Progress(name: "smol", done: 1, total: 2)
-    XCTAssertEqual("Checking the files: 50 %", BundleSummary.check(try item(model), half))
+    XCTAssertEqual("Checking the files: 50%", BundleSummary.check(try item(model), half))
     await settle(model)
     let summary = model.summary(try item(model))
     XCTAssertEqual("SmolLM2-135M-Instruct", summary.title)
@@ -214,7 +214,7 @@ final class BundlesModelTests: XCTestCase {
     model.askToDelete(try item(model))
     let deletion = try XCTUnwrap(model.deletion)
     XCTAssertEqual("Delete SmolLM2-135M-Instruct?", deletion.question)
-    XCTAssertTrue(deletion.explanation.contains("kB will be free"), deletion.explanation)
+    XCTAssertTrue(deletion.explanation.contains("kB will be freed"), deletion.explanation)
     XCTAssertEqual(["smol"], names(in: folders.documents))
     await model.delete(deletion)
     XCTAssertEqual([], names(in: folders.documents))
@@ -231,7 +231,7 @@ final class BundlesModelTests: XCTestCase {
     XCTAssertFalse(model.canImport)
     XCTAssertEqual("Importing smol", model.importTitle)
     XCTAssertEqual("Waiting for the files, which may have to be downloaded first…", model.importText)
-    await eventually("import") { model.library.isImportOver && model.library.item("smol") != nil }
+    await until("import") { model.library.isImportOver && model.library.item("smol") != nil }
     XCTAssertTrue(try item(model).isChecked, "hashed on the way")
     XCTAssertEqual(["smol"], access.scopes)
     model.tellImport()
@@ -249,7 +249,7 @@ final class BundlesModelTests: XCTestCase {
     XCTAssertNil(model.notice)
     XCTAssertNil(model.library.importing)
     model.picked(.failure(CocoaError(.fileReadNoPermission)), access: FakeAccess())
-    XCTAssertTrue(try XCTUnwrap(model.notice).text.contains("was not allowed to read"))
+    XCTAssertTrue(try XCTUnwrap(model.notice).text.contains("is not allowed to read"))
   }
 
   func testCancelEndsTheWaitForAProvider() async throws {
@@ -260,7 +260,7 @@ final class BundlesModelTests: XCTestCase {
     await Task.detached { access.isWaiting.wait() }.value
     XCTAssertFalse(model.library.startImport([source.folder], access: FakeAccess()), "one at a time")
     model.library.cancelImport()
-    await eventually("the end") { model.library.isImportOver }
+    await until("the end") { model.library.isImportOver }
     model.tellImport()
     XCTAssertEqual(BundlesModel.Notice(title: "Import Cancelled", text: "Nothing was kept."), model.notice)
     XCTAssertEqual([], names(in: folders.documents))
@@ -272,7 +272,7 @@ final class BundlesModelTests: XCTestCase {
     let model = try start()
     model.picked(
       .success([source.folder]), access: FakeAccess(problem: NSError(domain: NSURLErrorDomain, code: -1009)))
-    await eventually("the end") { model.library.isImportOver }
+    await until("the end") { model.library.isImportOver }
     model.tellImport()
     XCTAssertEqual("Import Failed", model.notice?.title)
     XCTAssertTrue(try XCTUnwrap(model.notice).text.contains("its provider cannot be reached"))

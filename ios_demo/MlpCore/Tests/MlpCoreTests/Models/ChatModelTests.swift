@@ -124,7 +124,7 @@ final class ChatModelTests: ChatTestCase {
     let chat = chat(conversation.id)
     XCTAssertEqual(chat.rows.map(\.text), ["Hello", "It was"])
     XCTAssertEqual(
-      chat.rows.last?.end, "Interrupted: the app was closed while the model answered")
+      chat.rows.last?.end, "Interrupted before the answer was complete")
     XCTAssertTrue(chat.rows[1].canGoOn && chat.rows[1].canAnswerAgain)
   }
 
@@ -267,7 +267,7 @@ final class ChatModelTests: ChatTestCase {
     one.pressSend()
     other.draft = "Third"
     other.pressSend()
-    XCTAssertEqual(other.notice, "The model is still at work. Wait for it, or stop it first.")
+    XCTAssertEqual(other.notice, "The model is still working. Wait until it is done, or stop it first.")
     XCTAssertFalse(other.isAnswering)
     XCTAssertEqual(other.sendLabel, "Send")
     XCTAssertEqual(stored(other).count, 2)
@@ -296,7 +296,7 @@ final class ChatModelTests: ChatTestCase {
     engine.script("a", .bytes([0xF0, 0x9F]), .bytes([0x98, 0x80]), "<|im_end|>")
     await ask(chat, "Hello")
     XCTAssertEqual(chat.rows.last?.text, "a\u{FFFD}")
-    XCTAssertEqual(chat.rows.last?.lost, "Missing, marked \u{FFFD}: 1. The runtime could not spell these parts.")
+    XCTAssertEqual(chat.rows.last?.lost, "Missing, marked \u{FFFD}: 1. The runtime could not decode these characters.")
     await ask(chat, "Again")
     XCTAssertNil(chat.rows.last?.lost)
   }
@@ -324,6 +324,38 @@ final class ChatModelTests: ChatTestCase {
     app.settings["smol"] = GenerationSettings(systemPrompt: "Be long.")
     await ask(chat, "And now?")
     XCTAssertFalse(engine.fed.contains("Be long."), "a conversation keeps its own")
+  }
+
+  func testASentMessageIsNoDraftAnyMore() async throws {
+    try await start()
+    let one = chat()
+    await ask(one, "Hello")
+    XCTAssertEqual(chat().draft, "", "of the new conversation")
+    XCTAssertEqual(chat(one.id).draft, "")
+    one.draft = "Later"
+    one.edit(one.rows[0].id)
+    XCTAssertEqual(one.draft, "Hello")
+    one.perform(.stopEditing)
+    XCTAssertEqual(one.draft, "Later", "written before")
+    one.perform(.newConversation)
+    XCTAssertEqual(one.draft, "Later", "it goes along")
+    XCTAssertEqual(app.conversations.list().map { chat($0.id).draft }, [""])
+  }
+
+  func testAStoppedAnswerIsNotCalledComplete() async throws {
+    try await start()
+    let chat = chat()
+    engine.script(Array(repeating: " a", count: 40))
+    engine.pause()
+    chat.draft = "Hello"
+    chat.pressSend()
+    engine.step(3)
+    await until("text") { chat.rows.last?.text == " a a" }
+    now += 1
+    chat.pressSend()
+    engine.resume()
+    await ended()
+    XCTAssertEqual(chat.notice, "Stopped")
   }
 
   private var temperatures: [Double] {

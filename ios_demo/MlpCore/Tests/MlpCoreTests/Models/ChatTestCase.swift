@@ -15,10 +15,12 @@ class ChatTestCase: XCTestCase {
   var engine: FakeEngine { engines.next }
   var app: AppModel { made! }
 
-  func start(_ manifest: Manifest = manifest()) async throws {
+  func start(_ manifest: Manifest = manifest(), free: Int64? = nil) async throws {
     let folder = try TemporaryFolder()
     self.folder = folder
-    let app = AppModel.test(in: folder.url, engines: engines.make, backgroundTime: time)
+    var device = FakeDeviceProbe()
+    device.free = free
+    let app = AppModel.test(in: folder.url, engines: engines.make, device: device, backgroundTime: time)
     made = app
     let bundle = try writeBundle(manifest, in: app.folders.documents)
     app.bundles.licenses.accept(bundle)

@@ -299,4 +299,37 @@ final class DocumentModelTests: XCTestCase {
     await model.choose("tiny")
     XCTAssertTrue(model.about.hasPrefix("3 of 64 tokens."), model.about)
   }
+
+  func testAFileThatItsProviderDoesNotGiveCanBeGivenUp() async throws {
+    let (world, model) = try await open("alpha")
+    let access = FakeAccess(waits: "slow.txt")
+    let file = try world.write("slow.txt", "beta")
+    let opening = Task { await model.open(file, access: access) }
+    await Task.detached { access.isWaiting.wait() }.value
+    XCTAssertTrue(model.isBusy && model.canStop)
+    model.stop()
+    await opening.value
+    XCTAssertFalse(model.isBusy || model.canStop)
+    XCTAssertEqual(model.name, "report.txt", "the one before stays")
+    XCTAssertNil(model.problem, "nothing failed")
+  }
+
+  func testAFileThatComesWhileTheModelAnswersIsRefusedAloud() async throws {
+    let (world, model) = try await open("alpha")
+    world.engine.pause()
+    model.summarize()
+    await model.open(try world.write("other.txt", "beta"), access: DirectAccess())
+    XCTAssertEqual(model.problem, text("task.busy"))
+    XCTAssertEqual(model.name, "report.txt")
+    world.engine.resume()
+    await end(model)
+    XCTAssertEqual(model.talk.messages.count, 2)
+  }
+
+  func testTheSameModelChosenAgainKeepsWhatWasSaid() async throws {
+    let (_, model) = try await open("alpha")
+    await ask(model, "What?")
+    await model.choose("smol")
+    XCTAssertEqual(model.talk.messages.count, 2)
+  }
 }

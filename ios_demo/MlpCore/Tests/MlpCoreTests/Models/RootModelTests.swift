@@ -97,4 +97,56 @@ final class RootModelTests: ChatTestCase {
     XCTAssertEqual(other.task.source, "Shared")
     XCTAssertNil(again.bundles.library.items, "no hashes are read meanwhile")
   }
+
+  func testWhatWasWrittenSurvivesTheWayToTheModels() async throws {
+    try await start()
+    let root = RootModel(app)
+    await root.start()
+    root.startNewChat()
+    root.chat?.draft = "A long question"
+    root.chat?.perform(.showModel)
+    XCTAssertNil(root.chat)
+    root.bundles.open("smol")
+    XCTAssertEqual(root.chat?.draft, "A long question")
+    await ask(try XCTUnwrap(root.chat), "A long question")
+    root.chat?.draft = "And another"
+    await until("row") { root.conversations.rows.count == 1 }
+    let row = root.conversations.rows[0]
+    root.conversations.delete(row)
+    XCTAssertEqual(app.drafts["smol", row.id], "", "gone with its conversation")
+  }
+
+  func testADocumentIsOpenedWithTheModelWhoseButtonItWas() async throws {
+    try await start()
+    let other = try writeBundle(manifest(context: 64), in: app.folders.documents, name: "other")
+    app.bundles.licenses.accept(other)
+    await look()
+    let file = app.folders.support.appendingPathComponent("report.txt")
+    try Data("alpha beta".utf8).write(to: file)
+    let root = RootModel(app)
+    await root.start()
+    root.bundles.open("smol", .document)
+    XCTAssertEqual(root.place, .document)
+    await root.document.open(file, access: DirectAccess())
+    XCTAssertTrue(root.document.about.hasPrefix("2 of 128 tokens."), root.document.about)
+    root.bundles.open("other", .document)
+    await until("the other model") { root.document.about.hasPrefix("2 of 64 tokens.") }
+    let next = RootModel(AppModel.test(in: try XCTUnwrap(folder).url, engines: engines.make))
+    await next.start()
+    await until("hashes") { next.bundles.library.candidates.count == 2 && next.bundles.library.checking == nil }
+    next.bundles.open("smol", .document)
+    await until("the chosen model, not the one before") { next.document.about.hasPrefix("2 of 128 tokens.") }
+  }
+
+  func testNothingSharedIsOpenedOverABenchmark() async throws {
+    try await start()
+    try XCTUnwrap(app.inbox).add("shared", name: nil)
+    let root = RootModel(app, arguments: ["app", "--bench", "{}"])
+    await root.start()
+    await root.task.receive()
+    XCTAssertFalse(root.task.isPresented)
+    let usual = RootModel(app)
+    await usual.task.receive()
+    XCTAssertTrue(usual.task.isPresented)
+  }
 }

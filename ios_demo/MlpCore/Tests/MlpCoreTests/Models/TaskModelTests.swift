@@ -383,4 +383,65 @@ final class TaskModelTests: XCTestCase {
     let answer = try await first.value
     XCTAssertEqual(answer, "Yes.")
   }
+
+  func testWhatTheSystemInterruptsIsNoAnswer() async throws {
+    let (world, model) = try await started()
+    try world.inbox.add("shared", name: nil)
+    await model.receive()
+    world.engine.pause()
+    world.engine.script([.text("One")] + Array(repeating: .text(" more"), count: 400))
+    model.start(.shorter)
+    await until("a piece") {
+      world.engine.step()
+      return model.answer.hasPrefix("One")
+    }
+    world.host.stop(.background)
+    world.engine.resume()
+    await end(model)
+    XCTAssertTrue(model.answer.hasPrefix("One"), "it is kept on the screen")
+    XCTAssertEqual(world.inbox.items().map { world.inbox.text($0) }, ["shared"], "to be worked on once more")
+    XCTAssertEqual(model.shared.count, 1)
+    world.engine.pause()
+    let answer = Task { await self.refusal { try await model.answer(.shorter, text: "Hello") } }
+    await until("it works") { world.host.isBusy }
+    world.host.stop(.memory)
+    world.engine.resume()
+    let sentence = await answer.value
+    XCTAssertEqual(sentence, text("end.interruptedEmpty"), "no half text for a shortcut")
+  }
+
+  func testAnAnswerIsSeenEvenWhereAnotherRequestFollowsAtOnce() async throws {
+    let world = try TaskWorld()
+    try world.addModel()
+    await world.check()
+    let bundle = try XCTUnwrap(world.bundles.library.candidates.first?.entry.bundle)
+    let model = TaskModel(world.services, inbox: nil)
+    var next = true
+    let listener = world.host.listen { state in
+      guard case .done = state, next else { return }
+      next = false
+      XCTAssertTrue(world.host.submit(world.other(bundle)))
+    }
+    model.open("Hello")
+    world.engine.script("Seen", "<|im_end|>")
+    model.start(.formal)
+    await end(model)
+    await until("the other answer") { !world.host.isBusy }
+    withExtendedLifetime(listener) { XCTAssertEqual(model.answer, "Seen") }
+  }
+
+  func testAFileThatItsProviderDoesNotGiveCanBeGivenUp() async throws {
+    let (world, model) = try await started("mine")
+    let access = FakeAccess(waits: "slow.txt")
+    let file = try world.write("slow.txt", "theirs")
+    let opening = Task { await model.openFile(file, access: access) }
+    await Task.detached { access.isWaiting.wait() }.value
+    XCTAssertTrue(model.isReading && model.canStop)
+    XCTAssertFalse(model.canStart)
+    model.stop()
+    await opening.value
+    XCTAssertFalse(model.isReading || model.canStop)
+    XCTAssertEqual(model.source, "mine")
+    XCTAssertNil(model.problem, "nothing failed")
+  }
 }

@@ -4,6 +4,9 @@ import XCTest
 /// Lets the main queue run until `isTrue`; fails after ten seconds.
 @MainActor
 func until(_ what: String, file: StaticString = #filePath, line: UInt = #line, _ isTrue: () -> Bool) async {
-  for _ in 0..<5000 where !isTrue() { try? await Task.sleep(for: .milliseconds(2)) }
-  XCTAssertTrue(isTrue(), "no \(what)", file: file, line: line)
+  for _ in 0..<5000 {
+    if isTrue() { return }
+    try? await Task.sleep(for: .milliseconds(2))
+  }
+  XCTFail("no \(what)", file: file, line: line)
 }
