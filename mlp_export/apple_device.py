@@ -24,7 +24,6 @@ from mlp_export.xcode import DevicectlError, DeviceRefusedError, SimctlError, de
 MIN_IOS = "18"  # of the app
 DOCUMENTS = "Documents"  # of the app's container: where it looks for bundles
 _T = TypeVar("_T")
-_CONTAINER = ("--domain-type", "appDataContainer", "--domain-identifier", APP)
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,11 @@ class AppleFacts:
 
 
 class AppleDevice(ABC):
-    """One device. Paths are those inside the app's container."""
+    """One device. Paths are those inside the container of `app`: its identifier, which everyone signs as their own."""
 
-    def __init__(self, facts: AppleFacts) -> None:
+    def __init__(self, facts: AppleFacts, app: str = APP) -> None:
         self.facts = facts
+        self.app = app
 
     @property
     def id(self) -> str:
@@ -94,6 +94,10 @@ class AppleDevice(ABC):
 class ApplePhone(AppleDevice):
     """A real device."""
 
+    @property
+    def _domain(self) -> tuple[str, ...]:
+        return "--domain-type", "appDataContainer", "--domain-identifier", self.app
+
     def app_version(self) -> str | None:
         app = self._app()
         return None if app is None else str(app.get("version") or app.get("bundleVersion") or "")
@@ -105,12 +109,12 @@ class ApplePhone(AppleDevice):
         for file in files:  # one by one: a folder may arrive flattened
             words = ["--source", str(file), "--destination", f"{folder}/{file.name}", "--user", "mobile"]
             seconds = _copy_seconds(file.stat().st_size)
-            self._run("device", "copy", "to", *_CONTAINER, *words, seconds=seconds)  # else root owns what arrives
+            self._run("device", "copy", "to", *self._domain, *words, seconds=seconds)  # else root owns what arrives
             copied()
 
     def sizes(self, folder: str) -> dict[str, int]:
         words = ["--subdirectory", folder, "--recurse", "--username", "mobile"]
-        result = self._run("device", "info", "files", *_CONTAINER, *words)
+        result = self._run("device", "info", "files", *self._domain, *words)
         return {
             str(entry.get("relativePath") or entry.get("name")).removeprefix(f"{folder}/"): size
             for entry in result.get("files", [])
@@ -123,7 +127,7 @@ class ApplePhone(AppleDevice):
             target = Path(scratch, "file")
             words = ["--source", path, "--destination", str(target), "--user", "mobile"]
             try:
-                self._run("device", "copy", "from", *_CONTAINER, *words, seconds=seconds)
+                self._run("device", "copy", "from", *self._domain, *words, seconds=seconds)
             except DeviceRefusedError:
                 raise
             except DevicectlError:
@@ -131,7 +135,7 @@ class ApplePhone(AppleDevice):
             return target.read_bytes() if target.is_file() else None
 
     def start(self, arguments: Sequence[str]) -> None:
-        self._run("device", "process", "launch", "--terminate-existing", app=[APP, "--", *arguments])
+        self._run("device", "process", "launch", "--terminate-existing", app=[self.app, "--", *arguments])
 
     def is_running(self, seconds: float | None = None) -> bool:
         app = self._app(seconds)
@@ -145,8 +149,8 @@ class ApplePhone(AppleDevice):
         return any(_parts(entry.get("executable"))[-3:-1] == place for entry in result.get("runningProcesses", []))
 
     def _app(self, seconds: float | None = None) -> dict[str, Any] | None:
-        result = self._run("device", "info", "apps", "--bundle-id", APP, seconds=seconds)
-        return next((app for app in result.get("apps", []) if app.get("bundleIdentifier") == APP), None)
+        result = self._run("device", "info", "apps", "--bundle-id", self.app, seconds=seconds)
+        return next((app for app in result.get("apps", []) if app.get("bundleIdentifier") == self.app), None)
 
     def _run(self, *words: str, app: Sequence[str] = (), seconds: float | None = None) -> dict[str, Any]:
         return devicectl(*words, "--device", self.id, app=app, seconds=seconds)
@@ -194,23 +198,23 @@ class Simulator(AppleDevice):
             return None
 
     def start(self, arguments: Sequence[str]) -> None:
-        simctl("launch", "--terminate-running-process", self.id, APP, *arguments)
+        simctl("launch", "--terminate-running-process", self.id, self.app, *arguments)
 
     def is_running(self, seconds: float | None = None) -> bool:
         # PID, status and label of each job; a dash where it does not run
         lines = simctl("spawn", self.id, "launchctl", "list", seconds=seconds).splitlines()
-        return any(re.match(rf"\d+\s.*UIKitApplication:{re.escape(APP)}\[", line) for line in lines)
+        return any(re.match(rf"\d+\s.*UIKitApplication:{re.escape(self.app)}\[", line) for line in lines)
 
     def _path(self, path: str, seconds: float | None = None) -> Path:
         container = self._container("data", seconds)
         if container is None:
-            raise MissingError(f"{APP} is not installed on {self.facts}", "install it: --install APP")
+            raise MissingError(f"{self.app} is not installed on {self.facts}", "install it: --install APP")
         return container / path
 
     def _container(self, kind: str, seconds: float | None = None) -> Path | None:
         """A folder of the app; None where it is not installed."""
         try:
-            return Path(simctl("get_app_container", self.id, APP, kind, seconds=seconds).strip())
+            return Path(simctl("get_app_container", self.id, self.app, kind, seconds=seconds).strip())
         except SimctlError:
             return None
 
@@ -230,21 +234,21 @@ def is_apple(choice: str) -> bool:
     return choice.partition(":")[0] in ("ios", "simulator")
 
 
-def find_apple_device(choice: str) -> AppleDevice:
-    """The device of `ios`, `ios:ID`, `simulator` or `simulator:ID`; ID is a UDID, identifier or name.
+def find_apple_device(choice: str, app: str = APP) -> AppleDevice:
+    """The device of `ios`, `ios:ID`, `simulator` or `simulator:ID`; ID is a UDID, identifier or name. `app` is on it.
 
     Raises MissingError where there is none or it refuses, and off macOS; UsageError where several are there.
     """
     kind, _, wanted = choice.partition(":")
     if kind == "simulator":
-        return Simulator(_only(booted_simulators(), wanted, kind, lambda facts: (facts.id, facts.name)))
+        return Simulator(_only(booted_simulators(), wanted, kind, lambda facts: (facts.id, facts.name)), app)
     phones = listed_phones()
     if not wanted and any(not phone.issue for phone in phones):
         phones = [phone for phone in phones if not phone.issue]
     phone = _only(phones, wanted, kind, lambda phone: (phone.facts.id, phone.identifier, phone.facts.name))
     if phone.issue:
         raise MissingError(f"{phone.facts} {phone.issue}", phone.hint)
-    return ApplePhone(phone.facts)
+    return ApplePhone(phone.facts, app)
 
 
 def listed_phones() -> list[ListedPhone]:

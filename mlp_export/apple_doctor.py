@@ -37,6 +37,7 @@ class AppleDeviceReport:
 
     device: AppleFacts
     issue: str
+    app: str  # its identifier
     app_version: str | None  # None: not installed, or not looked at
     backends: dict[str, BackendOnDevice]
     bundles: list[BundleOnDevice]
@@ -52,7 +53,7 @@ class AppleDeviceReport:
         if self.issue:
             return [*lines, self.issue]
         missing = "not installed: mlp-export push BUNDLE --device ios --install APP"
-        lines.append(f"app: {missing if self.app_version is None else f'{APP} {self.app_version}'}")
+        lines.append(f"app: {missing if self.app_version is None else f'{self.app} {self.app_version}'}")
         lines += [f"{name}: {found.said}" for name, found in self.backends.items()]
         for bundle in self.bundles:
             name = PurePosixPath(bundle.path).name
@@ -89,15 +90,16 @@ class ConnectedReport:
         return {**android, **{title: report.summary() for title, report in zip(titles, self.apple, strict=True)}}
 
 
-def connected_doctor(backend: str | None = None) -> ConnectedReport:
+def connected_doctor(backend: str | None = None, app: str = APP) -> ConnectedReport:
     """Look at the Android phone that adb sees, and at all devices that Xcode knows; with `backend` only for that one.
+    `app` is the identifier of the app on the latter.
 
     Raises what `device_doctor` raises where Xcode knows no device; what Xcode says, without adb and for Core ML.
     """
     if backend not in (None, *BACKENDS):
         return ConnectedReport(device_doctor(backend=backend), [])
     alone = backend == "coreml" or (shutil.which("adb") is None and shutil.which("xcrun") is not None)
-    apple = _apple(backend, required=alone)
+    apple = _apple(backend, app, required=alone)
     if alone:
         return ConnectedReport(None, apple)
     try:
@@ -108,7 +110,7 @@ def connected_doctor(backend: str | None = None) -> ConnectedReport:
         return ConnectedReport(None, apple)
 
 
-def _apple(backend: str | None, required: bool) -> list[AppleDeviceReport]:
+def _apple(backend: str | None, app: str, required: bool) -> list[AppleDeviceReport]:
     """The devices that Xcode knows. Raises MissingError where they are required, and there are none, or no Xcode."""
     try:
         phones, simulators = listed_phones(), booted_simulators()
@@ -117,12 +119,12 @@ def _apple(backend: str | None, required: bool) -> list[AppleDeviceReport]:
             raise
         return []
     found = [
-        AppleDeviceReport(phone.facts, f"{phone.issue}: {phone.hint}", None, {}, [])
+        AppleDeviceReport(phone.facts, f"{phone.issue}: {phone.hint}", app, None, {}, [])
         if phone.issue
-        else _look(ApplePhone(phone.facts), backend)
+        else _look(ApplePhone(phone.facts, app), backend)
         for phone in phones
     ]
-    found += [_look(Simulator(facts), backend) for facts in simulators]
+    found += [_look(Simulator(facts, app), backend) for facts in simulators]
     if required and not found:
         raise MissingError(
             "Xcode sees no iPhone and no booted Simulator", "connect one, unlock it, and choose Trust on it"
@@ -136,8 +138,8 @@ def _look(device: AppleDevice, backend: str | None) -> AppleDeviceReport:
         version = device.app_version()
         bundles = [] if version is None else _bundles(device, backend)
     except MissingError as error:
-        return AppleDeviceReport(device.facts, f"{error.message}: {error.hint}", None, backends, [])
-    return AppleDeviceReport(device.facts, "", version, backends, bundles)
+        return AppleDeviceReport(device.facts, f"{error.message}: {error.hint}", device.app, None, backends, [])
+    return AppleDeviceReport(device.facts, "", device.app, version, backends, bundles)
 
 
 def _backend(name: str, facts: AppleFacts) -> BackendOnDevice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import plistlib
 from pathlib import Path
 
 from mlp_export.adb import APP
@@ -20,12 +21,19 @@ _HINTS = {
 
 
 def apple_push(
-    bundle: Bundle, progress: Progress, device: str, *, install: Path | None = None, start: bool = False
+    bundle: Bundle,
+    progress: Progress,
+    device: str,
+    *,
+    app: str | None = None,
+    install: Path | None = None,
+    start: bool = False,
 ) -> PushReport:
     """Copy the bundle into the app's Documents/NAME on `device`, as `find_apple_device` takes it, the manifest last.
 
-    `install` is an app of Xcode to install before, with `start` the app is started on the bundle. All files are
-    copied each time: devices do not tell hashes. The app compares them before the first load.
+    `app` is the app's identifier; without it that of `install`, an app of Xcode which is installed before. With `start`
+    the app is started on the bundle. All files are copied each time: devices do not tell hashes. The app compares them
+    before the first load.
 
     Raises InputError for a program that fails on phones, MissingError without Xcode, device or app, where one refuses
     or this one cannot run the bundle, UsageError where several devices are there, ResourceError where it is full.
@@ -33,7 +41,7 @@ def apple_push(
     check_program(bundle)
     if install is not None and not install.exists():
         raise UsageError(f"{install} is not there, expected an app that Xcode built", "build it: docs/guides/iphone.md")
-    phone = find_apple_device(device)
+    phone = find_apple_device(device, app or (APP if install is None else _identifier(install)))
     warnings = [warning.sentence() for warning in check_apple_fit(bundle.manifest, phone.facts).warnings]
     for warning in warnings:
         progress.note(f"warning: {warning}")
@@ -41,7 +49,10 @@ def apple_push(
         with progress.stage("install the app"):
             phone.install(install)
     if phone.app_version() is None:
-        raise MissingError(f"{APP} is not installed on {phone.facts}", "install it from Xcode, or with --install APP")
+        raise MissingError(
+            f"{phone.app} is not installed on {phone.facts}",
+            "install it from Xcode, or with --install APP; name one that is signed as your own with --app-id",
+        )
     folder = f"{DOCUMENTS}/{bundle.path.resolve().name}"
     files = [bundle.path / name for name in (*bundle.manifest.files, MANIFEST)]  # a folder with a manifest is whole
     with progress.stage("push", total=len(files)) as stage:
@@ -55,6 +66,14 @@ def apple_push(
         phone.start(["--bundle", bundle.path.resolve().name])
     size = sum(file.stat().st_size for file in files)
     return PushReport(phone.id, folder, size, size, warnings, install is not None, start)
+
+
+def _identifier(app: Path) -> str:
+    """CFBundleIdentifier of an app that Xcode built. Raises UsageError where it names none."""
+    try:
+        return str(plistlib.loads((app / "Info.plist").read_bytes())["CFBundleIdentifier"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{app} is no app: its Info.plist names no identifier", "give the .app of Xcode") from error
 
 
 def check_apple_fit(manifest: Manifest, facts: AppleFacts) -> DeviceFit:

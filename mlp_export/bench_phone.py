@@ -30,6 +30,7 @@ class BenchPhone(Protocol):
     """A phone whose app measures. Methods with `seconds` raise NoAnswerError after them."""
 
     name: str  # a serial or UDID
+    app: str  # the app's identifier
     tool: str  # that reaches it
     poll_seconds: float
     push: str  # commands for hints
@@ -65,7 +66,7 @@ class BenchPhone(Protocol):
 class AndroidBenchPhone:
     """A phone behind adb."""
 
-    tool, poll_seconds, guide = "adb", 2.0, "docs/guides/android.md"
+    tool, poll_seconds, guide, app = "adb", 2.0, "docs/guides/android.md", APP
     push, push_app = "mlp-export push BUNDLE", "mlp-export push BUNDLE --install APK"
 
     def __init__(self, serial: str | None) -> None:
@@ -108,8 +109,9 @@ class AppleBenchPhone:
 
     tool, poll_seconds, guide = "xcrun", 5.0, "docs/guides/iphone.md"
 
-    def __init__(self, device: str) -> None:
-        self._phone = find_apple_device(device)
+    def __init__(self, device: str, app: str = APP) -> None:
+        self._phone = find_apple_device(device, app)
+        self.app = app
         self.name = self._phone.id
         self.push = f"mlp-export push BUNDLE --device {device}"
         self.push_app = f"{self.push} --install APP"

@@ -65,6 +65,10 @@ CalibrationOption = Annotated[
         metavar="FILE",
     ),
 ]
+AppIdOption = Annotated[
+    str | None,
+    typer.Option(help="Identifier of the iOS app, where it is signed as your own (APP_IDENTIFIER in Xcode)."),
+]
 SerialOption = Annotated[str | None, typer.Option(help="Which device, as `adb devices` lists it.")]
 TemperatureOption = Annotated[float, typer.Option(help="0 takes the likeliest token; up to 1 samples.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the sampling.")]
@@ -301,6 +305,7 @@ def bench(
     sustained: Annotated[
         float, typer.Option(help="Minutes to go on for on a phone, with its thermal status.", metavar="MINUTES")
     ] = 0,
+    app_id: AppIdOption = None,
     timeout: Annotated[float, typer.Option(help="Seconds without a word of the phone after which to give up.")] = 900,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -314,6 +319,7 @@ def bench(
 
         lengths = prompt_tokens or []
         if device is not None:
+            from mlp_export.adb import APP
             from mlp_export.bundle import Bundle
             from mlp_export.device_bench import device_bench
 
@@ -326,6 +332,7 @@ def bench(
                 repetitions=repetitions,
                 sustained_minutes=sustained,
                 silence_seconds=timeout,
+                app=app_id or APP,
             )
             if as_json:
                 _show(measured.to_json(), as_json)
@@ -447,6 +454,7 @@ def doctor(
     backend: Annotated[str | None, typer.Option(help="Look at this backend only.")] = None,
     device: Annotated[bool, typer.Option("--device", help="Say what connected phones are and can run.")] = False,
     serial: SerialOption = None,
+    app_id: AppIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what this machine, or a phone, has and lacks, and the command that installs it."""
@@ -454,11 +462,14 @@ def doctor(
         from mlp_export.targets import check_backend
 
         if device or serial is not None:
+            from mlp_export.adb import APP
             from mlp_export.apple_doctor import connected_doctor
             from mlp_export.device_doctor import device_doctor
 
             chosen = None if backend is None else check_backend(backend)
-            found = device_doctor(serial, backend=chosen) if serial is not None else connected_doctor(chosen)
+            found = (
+                device_doctor(serial, backend=chosen) if serial is not None else connected_doctor(chosen, app_id or APP)
+            )
             _show(found.to_json() if as_json else found.summary(), as_json)
             if not found.ok:
                 raise typer.Exit(4)
@@ -489,6 +500,7 @@ def push(
     install: Annotated[
         Path | None, typer.Option(help="Install the app first, over an older one.", metavar="APK|APP")
     ] = None,
+    app_id: AppIdOption = None,
     start: Annotated[bool, typer.Option("--open", help="Start the app on the bundle.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -503,6 +515,8 @@ def push(
         from mlp_export.progress import Progress
 
         progress = Progress(quiet=quiet or as_json)
+        if app_id is not None and device is None:
+            raise UsageError("--app-id without --device", "it is for the iOS app: add --device ios")
         if device is None:
             from mlp_export.push import push as push_bundle
 
@@ -515,7 +529,7 @@ def push(
         else:
             from mlp_export.apple_push import apple_push
 
-            report = apple_push(Bundle.open(bundle), progress, device, install=install, start=start)
+            report = apple_push(Bundle.open(bundle), progress, device, app=app_id, install=install, start=start)
         _show(report.to_json(), as_json)
 
 

@@ -90,11 +90,12 @@ def device_bench(
     sustained_minutes: float = 0,
     silence_seconds: float = _SILENCE_SECONDS,
     clock: Clock | None = None,
+    app: str = APP,
 ) -> DeviceBenchReport:
     """Have the app on the phone measure `bundle`, which must be there already.
 
     `device` is the serial of an Android phone, None where there is only one, or an iPhone or Simulator as
-    `find_apple_device` takes it.
+    `find_apple_device` takes it, with the identifier `app`.
 
     Without `prompt_tokens` those of `PROMPT_TOKENS` that fit the context, or as many as fit.
 
@@ -104,10 +105,10 @@ def device_bench(
     """
     clock = clock or Clock()
     plan = bench_plan(bundle, prompt_tokens, new_tokens, repetitions, sustained_minutes)
-    phone: BenchPhone = AppleBenchPhone(device) if device and is_apple(device) else AndroidBenchPhone(device)
+    phone: BenchPhone = AppleBenchPhone(device, app) if device and is_apple(device) else AndroidBenchPhone(device)
     phone.check(bundle.manifest)
     if not phone.has_app():
-        raise MissingError(f"{APP} is not installed on {phone.name}", f"{phone.push_app} puts both there")
+        raise MissingError(f"{phone.app} is not installed on {phone.name}", f"{phone.push_app} puts both there")
     _check_bundle(bundle, phone)
     phone.start(json.dumps(plan, separators=(",", ":")))
     path = phone.result_path(plan["id"])

@@ -58,6 +58,13 @@ def installed(device):
     return (app_folder(device) / "Info.plist").exists()
 
 
+def is_app(device, identifier):
+    """Whether the app of that identifier is the one that is installed."""
+    if not installed(device):
+        return False
+    return plistlib.loads((app_folder(device) / "Info.plist").read_bytes())["CFBundleIdentifier"] == identifier
+
+
 def install(device, source):
     shutil.copytree(source, app_folder(device), dirs_exist_ok=True)
     (root / device / "data" / "Documents").mkdir(parents=True, exist_ok=True)
@@ -80,11 +87,11 @@ def devicectl():
         install(device, words[-1])
         return {"installedApplications": []}
     if what == ["info", "apps"]:
-        if not installed(device):
+        if not is_app(device, option("--bundle-id")):
             return {"apps": []}
         info = plistlib.loads((app_folder(device) / "Info.plist").read_bytes())
         url = "file://" + str(app_folder(device)) + "/"
-        app = {"bundleIdentifier": "org.mlpexport.demo", "version": info["CFBundleShortVersionString"], "url": url}
+        app = {"bundleIdentifier": info["CFBundleIdentifier"], "version": info["CFBundleShortVersionString"], "url": url}
         return {"apps": [app if state.get("url", True) else {**app, "url": None}]}
     if what == ["info", "processes"]:
         processes = [{"executable": "file:///usr/libexec/lockdownd", "processIdentifier": 60}]
@@ -93,12 +100,12 @@ def devicectl():
             processes.append({"executable": f"file:///private{app_folder(device)}/{name}", "processIdentifier": 4711})
         return {"runningProcesses": processes}
     if what == ["process", "launch"]:
-        at = words.index("org.mlpexport.demo")
-        if not installed(device) or words[at + 1] != "--" or "--json-output" not in words[:at]:
+        at = words.index("--") - 1
+        if not is_app(device, words[at]) or "--json-output" not in words[:at]:
             fail("ERROR: The application failed to launch. (com.apple.dt.CoreDeviceError error 10002.)")
         launch(device, words[at + 2 :])
         return {"process": {"processIdentifier": 4711}}
-    if option("--domain-identifier") != "org.mlpexport.demo" or not installed(device):
+    if not is_app(device, option("--domain-identifier")):
         fail("ERROR: The requested container could not be found. (ContainerLookupErrorDomain error -1.)")
     if what == ["info", "files"]:
         if option("--username") != "mobile" or "--recurse" not in words:
@@ -138,16 +145,17 @@ def simctl():
     if words[0] == "install":
         install(words[1], words[2])
     elif words[0] == "get_app_container":
-        if not installed(words[1]):
+        if not is_app(words[1], words[2]):
             fail("An error was encountered processing the command\nNo such file or directory", 2)
         return str(app_folder(words[1]) if words[3] == "app" else root / words[1] / "data")
     elif words[0] == "launch":
-        assert words[1] == "--terminate-running-process" and words[3] == "org.mlpexport.demo"
+        assert words[1] == "--terminate-running-process" and is_app(words[2], words[3])
         launch(words[2], words[4:])
-        return "org.mlpexport.demo: 4711"
+        return f"{words[3]}: 4711"
     elif words[0] == "spawn":
         alive = "4711" if (root / words[1] / "running").exists() else "-"
-        label = "UIKitApplication:org.mlpexport.demo[1234][rb-legacy]"
+        name = plistlib.loads((app_folder(words[1]) / "Info.plist").read_bytes())["CFBundleIdentifier"]
+        label = f"UIKitApplication:{name}[1234][rb-legacy]"
         return f"PID\tStatus\tLabel\n60\t0\tcom.apple.other\n{alive}\t0\t{label}\n"
     return ""
 
@@ -213,17 +221,17 @@ class FakeXcode:
             simulators=self._state["simulators"] | {key: [*listed, {"udid": udid, "name": name, "state": "Booted"}]}
         )
 
-    def app(self, version: str = "1.0") -> Path:
+    def app(self, version: str = "1.0", identifier: str = APP) -> Path:
         """An app as Xcode builds it."""
         app = self.root / "MlpDemo.app"
         app.mkdir(exist_ok=True)
-        (app / "Info.plist").write_bytes(plistlib.dumps({"CFBundleShortVersionString": version}))
+        (app / "Info.plist").write_bytes(plistlib.dumps({"CFBundleIdentifier": identifier, "CFBundleShortVersionString": version}))
         return app
 
-    def install(self, device: str = IPHONE) -> None:
+    def install(self, device: str = IPHONE, identifier: str = APP) -> None:
         target = self.root / device / "app.app"
         target.mkdir(parents=True)
-        (target / "Info.plist").write_bytes((self.app() / "Info.plist").read_bytes())
+        (target / "Info.plist").write_bytes((self.app(identifier=identifier) / "Info.plist").read_bytes())
         self.documents(device).mkdir(parents=True)
 
     def documents(self, device: str = IPHONE) -> Path:

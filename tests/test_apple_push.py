@@ -510,3 +510,46 @@ def test_a_core_ml_bundle_without_device(tmp_path: Path) -> None:
     bundle = with_backend(tmp_path / "ne", CORE_ML)
     done = invoke("push", bundle.path, "--json")
     assert done.exit_code == 2 and "--device ios" in json.loads(done.stdout)["hint"]
+
+
+OWN = "com.example.chat"
+
+
+def test_an_app_that_is_installed_as_ones_own_is_found_by_its_info_plist(xcode: FakeXcode, bundle: Bundle) -> None:
+    report = send(bundle, install=xcode.app(identifier=OWN), start=True)
+    assert report.installed
+    assert (xcode.documents() / "my bundle" / "manifest.json").is_file()
+    assert xcode.started() == ["--bundle", "my bundle"]
+    launch = next(call for call in xcode.calls() if call[1:4] == ["device", "process", "launch"])
+    assert OWN in launch
+    assert APP not in launch
+
+
+@pytest.mark.parametrize("device", ["ios", "simulator"])
+def test_an_app_of_another_identifier_is_named(xcode: FakeXcode, bundle: Bundle, device: str) -> None:
+    xcode.boot()
+    xcode.install("SIM-1" if device == "simulator" else IPHONE, OWN)
+    with pytest.raises(MissingError, match=f"{APP} is not installed") as refused:
+        send(bundle, device)
+    assert "--app-id" in (refused.value.hint or "")
+    send(bundle, device, app=OWN, start=True)
+    assert xcode.started("SIM-1" if device == "simulator" else IPHONE) == ["--bundle", "my bundle"]
+
+
+def test_doctor_looks_for_the_app_that_it_is_told(xcode: FakeXcode) -> None:
+    xcode.install(identifier=OWN)
+    assert [device.app_version for device in connected_doctor("coreml").apple] == [None]
+    [found] = connected_doctor("coreml", OWN).apple
+    assert found.app_version == "1.0"
+    assert f"app: {OWN} 1.0" in found.summary()
+
+
+def test_a_folder_without_an_identifier_is_no_app(xcode: FakeXcode, bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="its Info.plist names no identifier"):
+        send(bundle, install=tmp_path)
+
+
+def test_an_identifier_is_for_ios_alone(bundle: Bundle) -> None:
+    result = CliRunner().invoke(app, ["push", str(bundle.path), "--app-id", OWN])
+    assert result.exit_code == 2
+    assert "--device ios" in result.stderr
