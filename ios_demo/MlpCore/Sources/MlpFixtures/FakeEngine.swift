@@ -107,8 +107,9 @@ public final class FakeEngine: Engine, @unchecked Sendable {
   /// From now on loads, prefills and pieces wait for `step`.
   public func pause() { change { $0.permits = 0 } }
 
-  /// Lets `steps` loads, prefills or pieces happen.
-  public func step(_ steps: Int = 1) { change { $0.permits = $0.permits.map { $0 + steps } } }
+  /// Lets `steps` loads, prefills or pieces happen. No more than eight are saved up: a test that steps until it sees
+  /// something would let all happen before it has looked.
+  public func step(_ steps: Int = 1) { change { $0.permits = $0.permits.map { min($0 + steps, 8) } } }
 
   /// Ends `pause`.
   public func resume() { change { $0.permits = nil } }
