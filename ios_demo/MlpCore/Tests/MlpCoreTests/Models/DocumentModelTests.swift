@@ -242,7 +242,7 @@ final class DocumentModelTests: XCTestCase {
         "has 3,001 tokens and the model’s context holds 2,048: it is too long by 954"
       ),
       (Data(repeating: 97, count: 64 * 2048 + 1), "is larger than 131.1\u{A0}kB"),
-      (Data([0x50, 0x4B, 3, 4, 0, 1, 2, 0, 9]), "is no text: there is a control character at byte 2"),
+      (Data([0x50, 0x4B, 3, 4, 0, 1, 2, 0, 9]), "is not a text file: there is a control character at byte 2"),
       (Data([0xFF, 0xFE, 72, 0]), "is text in UTF-16, and UTF-8 was expected"),
       (Data([71, 114, 0xFC, 0xDF, 101]), "is not UTF-8: byte 2"),
       (Data(), "has no text"),

@@ -80,7 +80,7 @@ final class ShareInboxTests: XCTestCase {
     await model.take(Data([0x50, 0x4B, 3, 4, 0, 1]), name: "archive.zip")
     XCTAssertEqual(model.title, "The Text Was Not Taken")
     XCTAssertTrue(
-      model.message.hasPrefix("archive.zip is no text: there is a control character at byte 2"), model.message)
+      model.message.hasPrefix("archive.zip is not a text file: there is a control character at byte 2"), model.message)
     await model.take(Data("Hello".utf16.flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] }), name: nil)
     XCTAssertTrue(model.message.hasPrefix("Text is text in UTF-16"), model.message)
     await model.take(Data(repeating: 97, count: TextDocument.mostBytes + 1), name: "long.txt")
