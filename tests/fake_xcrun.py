@@ -59,7 +59,7 @@ def installed(device):
 
 
 def is_app(device, identifier):
-    """Whether the app of that identifier is the one that is installed."""
+    # whether the app of that identifier is the one that is installed
     if not installed(device):
         return False
     return plistlib.loads((app_folder(device) / "Info.plist").read_bytes())["CFBundleIdentifier"] == identifier
@@ -91,7 +91,8 @@ def devicectl():
             return {"apps": []}
         info = plistlib.loads((app_folder(device) / "Info.plist").read_bytes())
         url = "file://" + str(app_folder(device)) + "/"
-        app = {"bundleIdentifier": info["CFBundleIdentifier"], "version": info["CFBundleShortVersionString"], "url": url}
+        identifier, version = info["CFBundleIdentifier"], info["CFBundleShortVersionString"]
+        app = {"bundleIdentifier": identifier, "version": version, "url": url}
         return {"apps": [app if state.get("url", True) else {**app, "url": None}]}
     if what == ["info", "processes"]:
         processes = [{"executable": "file:///usr/libexec/lockdownd", "processIdentifier": 60}]
@@ -225,7 +226,8 @@ class FakeXcode:
         """An app as Xcode builds it."""
         app = self.root / "MlpDemo.app"
         app.mkdir(exist_ok=True)
-        (app / "Info.plist").write_bytes(plistlib.dumps({"CFBundleIdentifier": identifier, "CFBundleShortVersionString": version}))
+        values = {"CFBundleIdentifier": identifier, "CFBundleShortVersionString": version}
+        (app / "Info.plist").write_bytes(plistlib.dumps(values))
         return app
 
     def install(self, device: str = IPHONE, identifier: str = APP) -> None:

@@ -545,7 +545,7 @@ def test_doctor_looks_for_the_app_that_it_is_told(xcode: FakeXcode) -> None:
 
 
 def test_a_folder_without_an_identifier_is_no_app(xcode: FakeXcode, bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="its Info.plist names no identifier"):
+    with pytest.raises(UsageError, match="names no identifier"):
         send(bundle, install=tmp_path)
 
 
