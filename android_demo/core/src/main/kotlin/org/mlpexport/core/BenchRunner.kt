@@ -35,8 +35,7 @@ class BenchRunner(
 ) {
     private class Cancelled : Exception()
 
-    private val context = bundle.manifest.context
-    private val lengths = plan.promptTokens.filter { it <= context - plan.newTokens }
+    private val lengths = plan.promptTokens.filter { bundle.manifest.roomAfter(it) > plan.newTokens }
     private val minutes = if (lengths.isEmpty()) 0 else (plan.sustainedSeconds + 59) / 60
     private var result =
         BenchResult(

@@ -125,7 +125,7 @@ class ChatSession(
 
         private fun generate(turns: List<Turn>, slice: Slice): Answer {
             // Nothing else ends an answer at the end of the context. An estimate leaves it to the runtime's error.
-            val room = if (total.exact) manifest.context - total.tokens + 1 else manifest.context
+            val room = if (total.exact) manifest.roomAfter(total.tokens) else manifest.context
             val most = minOf(settings.maxNewTokens, room)
             val prompt = cache.take().plus(slice.text, slice.tokens.tokens)
             val stats =

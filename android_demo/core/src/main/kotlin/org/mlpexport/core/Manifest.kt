@@ -16,6 +16,12 @@ data class Manifest(
     val verification: Verification?,
     val files: Map<String, FileEntry>,
 ) {
+    /**
+     * Tokens that an answer may have behind [tokens] of a prompt. Its last one needs no place in the KV cache, as it is
+     * not fed, but the runtime keeps one for it where the context is one chunk.
+     */
+    internal fun roomAfter(tokens: Int) = context - tokens + if (prefillChunk < context) 1 else 0
+
     companion object {
         /** The manifest in [text]. Throws [BundleException] with NEWER_FORMAT, BAD_NAME or DAMAGED_MANIFEST. */
         fun parse(text: String): Manifest = parseManifest(text)

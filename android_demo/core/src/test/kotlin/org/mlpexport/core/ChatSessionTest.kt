@@ -330,7 +330,7 @@ class ChatSessionTest {
         val prompt = FakeEngine.words(CHATML.compose(listOf(user("Hi")))).size
         val engine = FakeEngine(context = prompt + 2)
         engine.script("a", "b", "c", "d", "e")
-        val answer = session(manifest(context = prompt + 2), engine).ask(user("Hi"))
+        val answer = session(manifest(context = prompt + 2, prefillChunk = 4), engine).ask(user("Hi"))
         assertEquals(AnswerEnd.CONTEXT_FULL, answer.end)
         assertEquals("the last token needs no place", "abc", answer.text)
         assertEquals(prompt + 2, engine.position)
@@ -438,6 +438,19 @@ class ChatSessionTest {
         assertEquals(" a time", answer.text)
         assertEquals(AnswerEnd.COMPLETE, answer.end)
         assertEquals(2, answer.statistics.answerTokens)
+    }
+
+    @Test
+    fun `the runtime keeps a place for the last token where the context is one chunk`() {
+        fun asked(prefillChunk: Int): Int {
+            engine.calls.clear()
+            val manifest = manifest(context = 64, prefillChunk = prefillChunk)
+            session(manifest).ask(user("Hi"), settings = GenerationSettings(maxNewTokens = 1000))
+            return engine.calls.filterIsInstance<FakeEngine.Call.Generate>().single().maxNewTokens
+        }
+        val tokens = WordTokenizer().count(CHATML.compose(listOf(user("Hi")))).tokens
+        assertEquals(64 - tokens + 1, asked(prefillChunk = 32))
+        assertEquals(64 - tokens, asked(prefillChunk = 64))
     }
 
     // failures
