@@ -80,12 +80,13 @@ class RealEngineTest {
 
     @Test
     fun `a limit of tokens ends an answer, and the next turn continues it exactly`() {
+        // A question with one likely answer: steps and chunks round differently, and a near tie would show that alone.
         val session = session(REAL)
         val first = listOf(user("Tell me about rivers."))
         val cut = session.answer(first, GREEDY.copy(maxNewTokens = 12), Steps())
         assertEquals(AnswerEnd.MAX_TOKENS, cut.end)
         assertEquals(12, cut.statistics.answerTokens)
-        val second = first + Turn(Role.ASSISTANT, cut.text) + user("Shorter, please.")
+        val second = first + Turn(Role.ASSISTANT, cut.text) + user("What is the capital of France?")
         val continued = session.answer(second, GREEDY.copy(maxNewTokens = 12), Steps())
         val fresh = session(REAL).answer(second, GREEDY.copy(maxNewTokens = 12), Steps())
         assertEquals(fresh.text, continued.text)
