@@ -92,10 +92,8 @@ def device_fit(manifest: Manifest, device: Device) -> DeviceFit:
     backend = manifest.backend
     if backend.name == "coreml" or "ios" in backend.min_runtime:
         return DeviceFit([Reason(FitKind.OTHER_SYSTEM, "Android", "iOS")], [])
-    reasons: list[Reason] = []
+    reasons = _missing_backend(manifest, device.backends)
     warnings: list[Reason] = []
-    if device.backends is not None and backend.name not in device.backends:
-        reasons.append(Reason(FitKind.MISSING_BACKEND, ", ".join(sorted(device.backends)), backend.name))
     reasons += [Reason(FitKind.MISSING_LIBRARY, "", library) for library in device.missing_libraries]
     abis = ABIS.get(backend.name, _ANY_ABI)
     if not set(abis) & set(device.abis):
@@ -120,10 +118,8 @@ def ios_device_fit(manifest: Manifest, device: IosDevice) -> DeviceFit:
     backend = manifest.backend
     if backend.name == "qnn" or "qairt" in backend.min_runtime:
         return DeviceFit([Reason(FitKind.OTHER_SYSTEM, "iOS", "Android")], [])
-    reasons: list[Reason] = []
+    reasons = _missing_backend(manifest, device.backends)
     warnings: list[Reason] = []
-    if device.backends is not None and backend.name not in device.backends:
-        reasons.append(Reason(FitKind.MISSING_BACKEND, ", ".join(sorted(device.backends)), backend.name))
     oldest = backend.min_runtime.get("ios")
     system = device.system_version
     if oldest is not None and system is not None and not at_least(system, oldest):
@@ -138,6 +134,13 @@ def ios_device_fit(manifest: Manifest, device: IosDevice) -> DeviceFit:
     elif available and needed > available:  # 0: os_proc_available_memory() has no answer in the Simulator
         warnings.append(Reason(FitKind.LITTLE_FREE_MEMORY, str(available), str(needed)))
     return DeviceFit(reasons, warnings + _not_verified(manifest))
+
+
+def _missing_backend(manifest: Manifest, backends: Sequence[str] | None) -> list[Reason]:
+    name = manifest.backend.name
+    if backends is None or name in backends:
+        return []
+    return [Reason(FitKind.MISSING_BACKEND, ", ".join(sorted(backends)), name)]
 
 
 def _old_runtimes(manifest: Manifest, runtimes: dict[str, str] | None) -> list[Reason]:

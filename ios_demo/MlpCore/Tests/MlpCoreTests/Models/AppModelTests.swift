@@ -4,20 +4,8 @@ import XCTest
 @testable import MlpCore
 
 final class AppModelTests: ChatTestCase {
-  private func working() async throws -> ChatModel {
-    try await start()
-    let chat = chat()
-    engine.script(Array(repeating: " a", count: 40))
-    engine.pause()
-    chat.draft = "Hello"
-    chat.pressSend()
-    engine.step(3)
-    await until("text") { chat.rows.last?.text == " a a" }
-    return chat
-  }
-
   func testAnAnswerGoesOnInTheBackgroundWithTimeFromTheSystem() async throws {
-    _ = try await working()
+    _ = try await answering(pieces: 2)
     XCTAssertEqual(time.begun, 0)
     app.enteredBackground()
     app.enteredBackground()
@@ -29,7 +17,7 @@ final class AppModelTests: ChatTestCase {
   }
 
   func testTheEndOfTheTimeStopsTheAnswerAndMarksItInterrupted() async throws {
-    let chat = try await working()
+    let chat = try await answering(pieces: 2)
     app.enteredBackground()
     let expire = try XCTUnwrap(time.expire)
     expire()
@@ -61,7 +49,7 @@ final class AppModelTests: ChatTestCase {
   }
 
   func testComingBackGivesTheTimeBack() async throws {
-    _ = try await working()
+    _ = try await answering(pieces: 2)
     app.enteredBackground()
     app.enteredForeground()
     XCTAssertEqual([time.begun, time.ended], [1, 1])
@@ -88,7 +76,7 @@ final class AppModelTests: ChatTestCase {
   }
 
   func testAMemoryWarningStopsAnAnswerAndSaysSo() async throws {
-    let chat = try await working()
+    let chat = try await answering(pieces: 2)
     let warned = Task { await app.memoryWarning() }
     await until("stop") { app.host.stopCause == .memory }
     engine.resume()
@@ -124,7 +112,7 @@ final class AppModelTests: ChatTestCase {
   }
 
   func testDeletingTheConversationThatIsAnsweredStopsIt() async throws {
-    let chat = try await working()
+    let chat = try await answering(pieces: 2)
     let id = try XCTUnwrap(chat.id)
     try app.chats.delete(id)
     engine.resume()

@@ -50,14 +50,7 @@ final class ChatModelTests: ChatTestCase {
   }
 
   func testStopKeepsWhatThereIsAndCanGoOn() async throws {
-    try await start()
-    let chat = chat()
-    engine.script(Array(repeating: " a", count: 40))
-    engine.pause()
-    chat.draft = "Hello"
-    chat.pressSend()
-    engine.step(4)
-    await until("text") { chat.rows.last?.text == " a a a" }
+    let chat = try await answering(pieces: 3)
     chat.pressSend()  // the second tap of a double tap
     XCTAssertNil(app.host.stopCause)
     now += 1
@@ -343,14 +336,7 @@ final class ChatModelTests: ChatTestCase {
   }
 
   func testAStoppedAnswerIsNotCalledComplete() async throws {
-    try await start()
-    let chat = chat()
-    engine.script(Array(repeating: " a", count: 40))
-    engine.pause()
-    chat.draft = "Hello"
-    chat.pressSend()
-    engine.step(3)
-    await until("text") { chat.rows.last?.text == " a a" }
+    let chat = try await answering(pieces: 2)
     now += 1
     chat.pressSend()
     engine.resume()

@@ -44,6 +44,19 @@ class ChatTestCase: XCTestCase {
     await ended()
   }
 
+  /// A chat whose answer, " a a a ...", is held after its first `pieces`.
+  func answering(pieces: Int) async throws -> ChatModel {
+    try await start()
+    let chat = chat()
+    engine.script(Array(repeating: " a", count: 40))
+    engine.pause()
+    chat.draft = "Hello"
+    chat.pressSend()
+    engine.step(1 + pieces)  // the load is a step as well
+    await until("text") { chat.rows.last?.text == String(repeating: " a", count: pieces) }
+    return chat
+  }
+
   func ended() async { await until("answer") { !app.host.isBusy } }
 
   func stored(_ chat: ChatModel) -> [String] {
