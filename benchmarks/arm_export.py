@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from mlp_export.export import ExportOptions, export
+from mlp_export.pipeline import ExportOptions, export
 from mlp_export.progress import Progress
 
 if __name__ == "__main__":

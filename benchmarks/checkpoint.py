@@ -25,8 +25,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from mlp_export.checkpoint import SCALE_SUFFIX, parameter_keys, read_checkpoint
-from mlp_export.config import ModelConfig
+from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, parameter_keys, read_checkpoint
+from mlp_export.models.config import ModelConfig
 
 LAYERS = 30
 PARAMETERS = 1_084_453_120  # of the full model

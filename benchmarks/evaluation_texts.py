@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mlp_export.chat import ChatTemplate, Message
-from mlp_export.tokenizer import Tokenizer
+from mlp_export.text.chat import ChatTemplate, Message
+from mlp_export.text.tokenizer import Tokenizer
 
 SEQUENCE = 512
 _GENSIM, _CHITCHAT = "gensim==4.4.0", "chitchat-dataset==0.9.0"

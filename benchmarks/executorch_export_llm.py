@@ -30,8 +30,8 @@ import torch
 from measure import measure
 from speed import show
 
-from mlp_export.checkpoint import Checkpoint, parameter_keys, read_checkpoint
-from mlp_export.config import ModelConfig
+from mlp_export.checkpoints.checkpoint import Checkpoint, parameter_keys, read_checkpoint
+from mlp_export.models.config import ModelConfig
 
 CONTEXT = 2048
 CHUNK = 512

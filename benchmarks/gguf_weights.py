@@ -11,8 +11,8 @@ import torch
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-from mlp_export.checkpoint_formats.gguf import gguf_name
-from mlp_export.config import ModelConfig
+from mlp_export.models.config import ModelConfig
+from mlp_export.quantization.gguf import gguf_name
 
 
 @dataclass(frozen=True)

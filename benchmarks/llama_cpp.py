@@ -46,8 +46,8 @@ import torch
 from measure import Usage, measure
 from speed import DEPTHS, NEW_TOKENS, PROMPT_TOKENS, REPETITIONS, THREADS, Rate, SpeedReport, show
 
-from mlp_export.checkpoint import Checkpoint, parameter_keys, read_checkpoint
-from mlp_export.checkpoint_formats.gguf import add_shape, gguf_name
+from mlp_export.checkpoints.checkpoint import Checkpoint, parameter_keys, read_checkpoint
+from mlp_export.quantization.gguf import add_shape, gguf_name
 
 VERSION = "0.3.36"  # of llama-cpp-python
 LLAMA_CPP_COMMIT = "0c1e57098"  # that version's llama.cpp, by its change log

@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlp_export.bundle import Bundle
-from mlp_export.native_runner import (
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.runtime.native_runner import (
     MEMORY,
     Runner,
     RunnerOptions,

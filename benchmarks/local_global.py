@@ -18,8 +18,8 @@ from pathlib import Path
 
 from compare import export_ours
 
-from mlp_export.backends.executorch_session import ExecutorchSession
-from mlp_export.inspect_artifact import inspect_artifact
+from mlp_export.evaluation.inspect_artifact import inspect_artifact
+from mlp_export.runtime.executorch_session import ExecutorchSession
 
 CONTEXT = 8192
 SAMPLES = 5

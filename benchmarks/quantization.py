@@ -4,7 +4,7 @@
 
 Each row is a quantization of SmolLM2-135M-Instruct's linears and tied embedding. Columns, on the texts of
 `evaluation_texts.py`: bytes of the matrices with their scales, perplexity, KL(float || row) in nats and top-1 agreement
-with the float model, with the 95 % intervals of `mlp_export.token_scores`; and how many of ten short questions get the
+with the float model, with the 95 % intervals of `evaluation.token_scores`; and how many of ten short questions get the
 float model's very answer (`short_questions.py`).
 
 * float: the checkpoint's weights, in float; their bytes as bf16.
@@ -46,18 +46,18 @@ from measure import measure
 from quantization_chart import write_chart
 from short_questions import ShortQuestion, same_answers, short_questions
 
-from mlp_export.chat import read_chat_template
-from mlp_export.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.decoder import FLOAT, DynamicNumerics, FloatWeights, Numerics, WeightSource
-from mlp_export.demo import WHEEL, cache_folder, demo_folder
-from mlp_export.evaluate import EagerPredictor, decode_sequences, open_checkpoint, score
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from mlp_export.checkpoints.demo import WHEEL, cache_folder, demo_folder
+from mlp_export.checkpoints.resolve import resolve
+from mlp_export.evaluation.evaluate import EagerPredictor, decode_sequences, open_checkpoint, score
+from mlp_export.evaluation.token_scores import Estimate, mean_divergence, perplexity, share_estimate
+from mlp_export.models.decoder import FLOAT, DynamicNumerics, FloatWeights, Numerics, WeightSource
 from mlp_export.quantization.calibration_text import calibration_sequences
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import INT8, Scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.resolve import resolve
-from mlp_export.token_scores import Estimate, mean_divergence, perplexity, share_estimate
-from mlp_export.tokenizer import Tokenizer
+from mlp_export.text.chat import read_chat_template
+from mlp_export.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 CALIBRATION_TOKENS = 12288

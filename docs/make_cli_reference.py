@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from mlp_export.cli import app
+from mlp_export.cli.app import app
 
 TARGET = Path(__file__).with_name("cli.md")
 WIDTH = 100  # columns of the help, whatever the terminal has

@@ -1,5 +1,5 @@
 """`python -m mlp_export`."""
 
-from mlp_export.cli import main
+from mlp_export.cli.app import main
 
 main()

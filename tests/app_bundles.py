@@ -18,15 +18,15 @@ from safetensors.torch import load_file, save_file
 REPOSITORY = Path(__file__).parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]  # this is run as a script
 
-from checkpoints import write_checkpoint  # noqa: E402
 from phone_runtime.forms import sources_key  # noqa: E402
+from small_checkpoints import write_checkpoint  # noqa: E402
 
 import mlp_export  # noqa: E402
-from mlp_export.bundle import Bundle  # noqa: E402
-from mlp_export.export import ExportOptions, export  # noqa: E402
+from mlp_export.bundle.bundle import Bundle  # noqa: E402
+from mlp_export.pipeline import ExportOptions, export  # noqa: E402
 from mlp_export.progress import Progress  # noqa: E402
-from mlp_export.run import run  # noqa: E402
-from mlp_export.session import Session, open_session  # noqa: E402
+from mlp_export.runtime.run import run  # noqa: E402
+from mlp_export.runtime.session import Session, open_session  # noqa: E402
 
 QUESTIONS = ["What is the capital of Japan?", "What is 2 plus 2?", "Name three colors."]
 MAX_NEW_TOKENS = 64  # as the tests ask for
@@ -37,7 +37,10 @@ def make(folder: Path) -> None:
     """Fill `folder`, unless these sources have."""
     folder.mkdir(parents=True, exist_ok=True)
     package = Path(mlp_export.__file__).parent
-    sources = [Path(__file__), *(package / f"{name}.py" for name in ("bundle", "chat", "demo", "export"))]
+    sources = [
+        Path(__file__),
+        *(package / f"{name}.py" for name in ("bundle/bundle", "text/chat", "checkpoints/demo", "pipeline")),
+    ]
     stamp, key = folder / "key", sources_key(sources)
     if stamp.is_file() and stamp.read_text() == key:
         return

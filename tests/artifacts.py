@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from checkpoints import write_checkpoint
+from small_checkpoints import write_checkpoint
 
-from mlp_export.bundle import Bundle
-from mlp_export.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.export import ExportOptions, export
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from mlp_export.pipeline import ExportOptions, export
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import Scheme, group_scheme

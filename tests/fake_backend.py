@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from checkpoints import BOS_ID, CHAT_TEMPLATE, EOS_ID, EOT_ID, VOCAB_SIZE, small_tokenizer
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.schema import Program, SubsegmentOffsets
+from small_checkpoints import BOS_ID, CHAT_TEMPLATE, EOS_ID, EOT_ID, VOCAB_SIZE, small_tokenizer
 
-from mlp_export.bundle import BackendInfo, Bundle, BundleWriter, Manifest, ModelInfo, TokenizerInfo
-from mlp_export.chat import ChatTemplate, derive_chat_format
-from mlp_export.config import ModelConfig
+from mlp_export.bundle.bundle import BackendInfo, Bundle, BundleWriter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.errors import InputError
-from mlp_export.tokenizer import Tokenizer
+from mlp_export.models.config import ModelConfig
+from mlp_export.text.chat import ChatTemplate, derive_chat_format
+from mlp_export.text.tokenizer import Tokenizer
 
 # One that does nothing: whole, and not to be run.
 PROGRAM = bytes(serialize_pte_binary(PTEFile(Program(0, [], [], [], [], SubsegmentOffsets(0, [])))))

@@ -12,8 +12,8 @@ from executorch.runtime import Runtime
 
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_graph, compile_specs
 from mlp_export.backends.qnn.graph import Graph
-from mlp_export.backends.text_program import delegate_stub, trace
-from mlp_export.native_output import Muted
+from mlp_export.program.text_program import delegate_stub, trace
+from mlp_export.runtime.native_output import Muted
 
 
 def run_graph(graph: Graph, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -21,12 +21,12 @@ from tokenizers import Tokenizer as HFTokenizer
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from mlp_export.bundle import Bundle, BundleError, Manifest
-from mlp_export.chat import ChatFormat, Message
-from mlp_export.device_fit import Device, DeviceFit, IosDevice, device_fit, ios_device_fit
+from mlp_export.bundle.bundle import Bundle, BundleError, Manifest
+from mlp_export.bundle.device_fit import Device, DeviceFit, IosDevice, device_fit, ios_device_fit
 from mlp_export.errors import InputError
-from mlp_export.generate import StopStrings
-from mlp_export.tokenizer import _LLAMA4_WORDS
+from mlp_export.runtime.generate import StopStrings
+from mlp_export.text.chat import ChatFormat, Message
+from mlp_export.text.tokenizer import _LLAMA4_WORDS
 
 VECTORS = Path(__file__).with_name("vectors")
 

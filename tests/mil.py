@@ -11,8 +11,8 @@ from mlp_export.backends.coreml.interpreter import MilInterpreter
 from mlp_export.backends.coreml.package import write_payload
 from mlp_export.backends.coreml.package_reader import CoremlPackage, read_payload
 from mlp_export.backends.coreml.tools import Builder, Function, Program, Var, coremltools, types
-from mlp_export.backends.pte import map_file
-from mlp_export.native_output import Muted
+from mlp_export.program.pte import map_file
+from mlp_export.runtime.native_output import Muted
 
 
 def program_of(shapes: Mapping[str, Sequence[int]], build: Callable[[dict[str, Var]], Var | list[Var]]) -> Program:

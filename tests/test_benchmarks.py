@@ -12,15 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from checkpoints import write_checkpoint
 from gguf import GGUFWriter
+from small_checkpoints import write_checkpoint
 
-from mlp_export.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.checkpoint_formats.gguf import gguf_name
-from mlp_export.decoder import FLOAT, FloatWeights, TokenSequence, decode
-from mlp_export.demo import cached_folder
-from mlp_export.evaluate import decode_sequences
-from mlp_export.tokenizer import Tokenizer
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from mlp_export.checkpoints.demo import cached_folder
+from mlp_export.evaluation.evaluate import decode_sequences
+from mlp_export.models.decoder import FLOAT, FloatWeights, TokenSequence, decode
+from mlp_export.quantization.gguf import gguf_name
+from mlp_export.text.tokenizer import Tokenizer
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

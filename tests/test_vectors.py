@@ -16,9 +16,8 @@ from make_vectors import ERROR_CODES, VECTORS, lay_out, vectors
 from tokenizers import Tokenizer
 
 import mlp_export
-from mlp_export.bundle import Bundle, BundleError, BundleProblem, Manifest
-from mlp_export.chat import ChatFormat, Message
-from mlp_export.device_fit import (
+from mlp_export.bundle.bundle import Bundle, BundleError, BundleProblem, Manifest
+from mlp_export.bundle.device_fit import (
     Device,
     DeviceFit,
     FitKind,
@@ -29,7 +28,8 @@ from mlp_export.device_fit import (
     is_soc,
 )
 from mlp_export.errors import InputError
-from mlp_export.generate import StopStrings
+from mlp_export.runtime.generate import StopStrings
+from mlp_export.text.chat import ChatFormat, Message
 
 TEXTS = vectors()
 

@@ -159,7 +159,7 @@ class Project:
         fbjni = next((self.cache / "app").glob("fbjni-*")) / "jni/x86_64"
         libraries = [package / "android/libs/executorch/x86_64/libexecutorch.so"]
         libraries += [fbjni / "libfbjni.so", fbjni / "libc++_shared.so"]
-        function, headers = self.app_source / "main/cpp", ROOT / "mlp_export/native"
+        function, headers = self.app_source / "main/cpp", ROOT / "mlp_export/runtime/native"
 
         def make() -> None:
             prepare(libraries, ["g++"], out)

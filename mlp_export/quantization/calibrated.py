@@ -23,16 +23,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from mlp_export.bundle import file_sha256
-from mlp_export.checkpoint import Checkpoint
-from mlp_export.decoder import FloatWeights, Layer, Numerics, TokenSequence, rms_norm, rope_frequencies
+from mlp_export.bundle.bundle import file_sha256
+from mlp_export.checkpoints.checkpoint import Checkpoint
+from mlp_export.checkpoints.safetensors_folder import save_whole
 from mlp_export.errors import InputError, ResourceError, UsageError
 from mlp_export.jsonfile import read_json_object
+from mlp_export.models.decoder import FloatWeights, Layer, Numerics, TokenSequence, rms_norm, rope_frequencies
 from mlp_export.progress import Progress, Stage
 from mlp_export.quantization.gptq import Objective, quantize_by
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import WeightStore
-from mlp_export.safetensors_folder import save_whole
 
 _ALGORITHM = 1  # of the codes: another number, and no unfinished folder of the one before is gone on with
 _STAGES = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # linears that take the same rows

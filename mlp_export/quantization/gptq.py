@@ -28,8 +28,8 @@ from functools import cached_property
 import torch
 from torchao.quantization.quant_primitives import MappingType, choose_qparams_affine
 
+from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.quantization.nearest import quantize_weight
-from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
 
 # Chosen on held-out text: see docs/architecture.md.
 SHRINKAGE = 0.35  # of the moments to their diagonal

@@ -3,7 +3,7 @@
 The arithmetic is torchao's (`choose_qparams_affine`, `quantize_affine`), put together as its QAT fake-
 quantizer (`IntxFakeQuantizer`, scale precision float32) does it: the scale is computed in the checkpoint's dtype,
 kept as float32, and the division and rounding happen in float32. Its PTQ path rounds in bf16 instead, which flips 1
-to 2 codes in 100 of a bf16 checkpoint. tests/test_quantization.py holds both against the fake-quantizer.
+to 2 codes in 100 of a bf16 checkpoint. tests/quantization/test_quantization.py holds both against the fake-quantizer.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torchao.quantization.quant_primitives import MappingType, choose_qparams_affine, quantize_affine
 
-from mlp_export.checkpoint import Checkpoint
-from mlp_export.checkpoint_formats.recognize import FLOAT_MODEL
+from mlp_export.checkpoints.checkpoint import Checkpoint
+from mlp_export.checkpoints.formats.recognize import FLOAT_MODEL
+from mlp_export.checkpoints.safetensors_folder import list_names
 from mlp_export.errors import InputError
+from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import WeightStore
-from mlp_export.quantization.weight import QuantizedWeight, WeightFormat
-from mlp_export.safetensors_folder import list_names
 
 _BLOCK_VALUES = 1 << 21
 

@@ -16,13 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from mlp_export.checkpoint import Checkpoint, weight_shapes
-from mlp_export.config import ModelConfig
+from mlp_export.checkpoints.checkpoint import Checkpoint, weight_shapes
+from mlp_export.checkpoints.safetensors_folder import save_whole
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.quantized_weight import QuantizedWeight, with_half_scales
 from mlp_export.quantization.scheme import Scheme
-from mlp_export.quantization.weight import QuantizedWeight, with_half_scales
-from mlp_export.safetensors_folder import save_whole
 
 _SCHEME = "scheme.json"
 

@@ -22,7 +22,7 @@ from android_demo.tools.classfile import Member, read_classes
 from android_demo.tools.common import DEMO, ROOT, BuildError
 from android_demo.tools.compile import ANDROID_NAMESPACE, Project
 from mlp_export.errors import InputError
-from mlp_export.inspect_artifact import _read_program
+from mlp_export.evaluation.inspect_artifact import _read_program
 
 LLM = "org/pytorch/executorch/extension/llm/LlmModule"
 PAGE = 16384

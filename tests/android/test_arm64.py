@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import BOS
 from phone_runtime import android_runner
 from phone_runtime.tools import ARM_COMPILER, ARM_CPUS, ARM_SYSTEM, emulated, near_x86
+from small_checkpoints import BOS
 
 from android_demo.tools import apk, fetch
 from android_demo.tools.android_library import prepare
 from android_demo.tools.common import ROOT, joined
 from android_demo.tools.compile import Project
-from mlp_export.backends.executorch_session import ExecutorchSession
-from mlp_export.bundle import Bundle
-from mlp_export.native_runner import Runner, RunnerOptions, call, load
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.runtime.executorch_session import ExecutorchSession
+from mlp_export.runtime.native_runner import Runner, RunnerOptions, call, load
 
 ABI = "arm64-v8a"
 BUNDLES = ROOT / "build/app-bundles"

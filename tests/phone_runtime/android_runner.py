@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from android_demo.tools.android_library import SHIM, prepare
-from mlp_export.native_runner import SOURCES
+from mlp_export.runtime.native_runner import SOURCES
 
 HERE = Path(__file__).parent
 

@@ -24,15 +24,15 @@ from torch.export import Dim
 
 import mlp_export
 from mlp_export.backends.base import BuildOptions
-from mlp_export.backends.executorch_session import ExecutorchSession
-from mlp_export.backends.layout import tensor_bytes
-from mlp_export.backends.text_program import delegate_stub, trace_forward
 from mlp_export.backends.xnnpack.lower import lower
 from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
-from mlp_export.native_runner import call
+from mlp_export.models.quantized_weight import WeightFormat
+from mlp_export.program.layout import tensor_bytes
+from mlp_export.program.text_program import delegate_stub, trace_forward
 from mlp_export.quantization.nearest import quantize_weight
-from mlp_export.quantization.weight import WeightFormat
+from mlp_export.runtime.executorch_session import ExecutorchSession
+from mlp_export.runtime.native_runner import call
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("PHONE_TOOLS") or REPOSITORY / ".cache" / "android")
@@ -104,12 +104,10 @@ def cached(name: str, write: Callable[[Path], None]) -> Path:
 def sources_key(more: Sequence[Path]) -> str:
     """A hash of what decides how a checkpoint is exported, and of the files `more`."""
     digest = hashlib.sha256()
-    tests = [*more, *(Path(__file__).parents[1] / name for name in ("artifacts.py", "checkpoints.py"))]
+    tests = [*more, *(Path(__file__).parents[1] / name for name in ("artifacts.py", "small_checkpoints.py"))]
     package = Path(mlp_export.__file__).parent
-    files = [package / f"{name}.py" for name in ("checkpoint", "config", "decoder")]
-    for folder in ("quantization", "backends", "backends/xnnpack"):
-        files += (package / folder).glob("*.py")
-    files += tests
+    rooms = ("models", "checkpoints", "quantization", "program", "backends", "backends/xnnpack")
+    files = [*tests, *(file for room in rooms for file in (package / room).glob("*.py"))]
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -14,7 +14,7 @@ from phone_runtime import android_runner, forms
 from phone_runtime.tools import ARM_COMPILER, ARM_CPUS, build_poison, emulated, near_x86, poisoned, same
 
 from android_demo.tools.fetch import ANDROID
-from mlp_export.native_runner import LoadMode, NativeRunError, Runner, RunnerOptions, load
+from mlp_export.runtime.native_runner import LoadMode, NativeRunError, Runner, RunnerOptions, load
 
 MODES: tuple[LoadMode, ...] = ("file", "mmap")
 FORMS = [form for form in forms.FORMS if form.runtime == "1.3"]

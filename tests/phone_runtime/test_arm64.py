@@ -12,7 +12,7 @@ from phone_runtime import forms
 from phone_runtime.tools import ARM_COMPILER, ARM_CPUS, build_poison, emulated, near_x86, poisoned, same
 
 from android_demo.tools.fetch import ARM_SDK
-from mlp_export.native_runner import NativeRunError, Runner, RunnerOptions, Sdk, build_runner, load
+from mlp_export.runtime.native_runner import NativeRunError, Runner, RunnerOptions, Sdk, build_runner, load
 
 SETTINGS = [
     RunnerOptions("file", weights_cache=False, threads=2),

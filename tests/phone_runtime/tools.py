@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mlp_export.native_runner import Runner
+from mlp_export.runtime.native_runner import Runner
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,227 @@
+"""The backend protocol for Core ML."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlp_export.backends.base import (
+    Artifact,
+    BuildOptions,
+    BuildPlan,
+    CalibrationText,
+    KvCache,
+    PlacementForecast,
+    Requirement,
+    StoredWeight,
+    VerificationBudget,
+    package_requirement,
+    package_requirements,
+)
+from mlp_export.backends.coreml.numerics import HalfNumerics
+from mlp_export.backends.coreml.targets import (
+    COMPUTE_UNITS,
+    COREMLTOOLS,
+    DEPLOYMENT_TARGET,
+    KEPT_WEIGHT_BYTES,
+    MOST_DIMENSION,
+    uses_neural_engine,
+)
+from mlp_export.backends.coreml.xcode import check_xcode
+from mlp_export.checkpoints.checkpoint import Kind, weight_shapes
+from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.decoder import Numerics, WeightSource
+from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.program.layer_taps import LayerWatch
+from mlp_export.progress import Progress
+from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.runtime.session import Session
+
+_SYSTEMS = ("Linux x86_64", "Darwin arm64")  # that both coremltools and ExecuTorch have wheels for
+_INSTEAD = "export on one of those; on Windows, WSL is one"
+# Rows of float16 are padded to 64 bytes on the engine; a ring of W slots has to hold those of one call.
+_ROWS = 32
+# Measured: imports and tracing; then a byte a weight in the graph, and the package in memory beside its file.
+_BASE_RAM, _RAM_PER_WEIGHT = 1_600_000_000, 2.5
+# A call in the interpreter takes 0.3 s for SmolLM2-135M, whose weights it keeps; some seconds for MobileLLM-Pro.
+_QUICKLY_INTERPRETED_PARAMETERS, _INTERPRETED_PARAMETERS = 10_000_000, 400_000_000
+
+
+class CoremlBackend:
+    name = "coreml"
+    default_prefill_chunk = _ROWS
+    socs: Sequence[str] = ()
+    compute_units: Sequence[str] = COMPUTE_UNITS
+    kv_caches: Sequence[KvCache] = ("fp16",)
+    shares_tied_weights = False
+    runs_natively = False
+    calibrates = False
+
+    @property
+    def host_note(self) -> str:
+        if sys.platform == "darwin":
+            return ""
+        return "this machine has no Core ML: an interpreter of its programs runs in its place, slower than any phone"
+
+    @property
+    def computes_in_torch(self) -> bool:
+        return sys.platform != "darwin"
+
+    def requirements(self) -> Sequence[Requirement]:
+        system = f"{platform.system()} {platform.machine()}"
+        runs = system in _SYSTEMS
+        here = Requirement("a machine that has the wheels", system, ", ".join(_SYSTEMS), _INSTEAD, runs)
+        return [*package_requirements(), here, package_requirement("coremltools", COREMLTOOLS)]
+
+    def scheme(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme:
+        return replace(channel_scheme(kind, config, weights, formats), half_scales=True)
+
+    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
+        if options.deployment_target not in (None, DEPLOYMENT_TARGET):
+            raise UsageError(
+                f"--deployment-target {options.deployment_target}",
+                f"the constants that weights are kept in came with iOS 18: give {DEPLOYMENT_TARGET}, or leave it out",
+            )
+        if options.compiled_model:
+            check_xcode()
+        rows, longest = options.prefill_chunk, min(options.context, config.window or options.context)
+        if rows > longest:
+            raise UsageError(
+                f"a prefill chunk of {rows} for the coreml backend",
+                f"give --prefill-chunk 1 to {longest}: the graph has that many rows, for single tokens too. "
+                f"{_ROWS} suits the engine",
+            )
+        if scheme.bits == 4 and config.hidden_size % 2:
+            raise InputError(
+                f"int4 weights with a hidden size of {config.hidden_size}",
+                "two codes share a byte: give --weights int8",
+            )
+        slots = max(config.cache_slots(layer, options.context) for layer in range(config.num_layers)) + rows
+        columns = rows * (config.num_heads // config.num_kv_heads)
+        if uses_neural_engine(options.compute_unit or COMPUTE_UNITS[0]):
+            _check_dimensions(config, slots, columns, rows)
+        cache = config.kv_cache_bytes(options.context, 2)
+        file_bytes = _file_bytes(config, scheme)
+        weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
+        kept = 4 * weights if 4 * weights <= KEPT_WEIGHT_BYTES else 0  # by the interpreter, in verification
+        return BuildPlan(
+            peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights) + kept,
+            disk_bytes=2 * file_bytes + 40_000_000,
+            file_bytes=file_bytes,
+            kv_cache_bytes=cache,
+            kv_scale_bytes=0,
+            # Core ML's copy of the package, the caches on both sides of the call, scores before and after softmax.
+            device_ram_bytes=file_bytes + 2 * cache + 4 * config.num_kv_heads * slots * columns,
+        )
+
+    def lower(
+        self,
+        model: QuantizedModel,
+        options: BuildOptions,
+        path: Path,
+        progress: Progress,
+        text: CalibrationText | None = None,
+    ) -> Artifact:
+        from mlp_export.backends.coreml.lower import lower
+
+        return lower(model, options, path, progress)
+
+    def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
+        return HalfNumerics(None if draw is None else torch.Generator().manual_seed(draw))
+
+    def verification_budget(self, parameters: int) -> VerificationBudget:
+        if sys.platform == "darwin":
+            return VerificationBudget()
+        # The stock runner takes no interpreter.
+        if parameters < _QUICKLY_INTERPRETED_PARAMETERS:
+            return VerificationBudget(prompts=0)
+        if parameters < _INTERPRETED_PARAMETERS:
+            return VerificationBudget(single_steps=8, prompts=0)
+        return VerificationBudget(single_steps=2, crosses_window=False, prompts=0)
+
+    def load_runtime(self) -> None:
+        if sys.platform != "darwin":
+            raise MissingError(
+                "ExecuTorch has no Core ML on this machine",
+                "use the interpreter, which `mlp-export run` does without --stock-runner, or a Mac",
+            )
+
+    def open(self, path: Path) -> Session:
+        if sys.platform == "darwin":
+            from mlp_export.runtime.executorch_session import ExecutorchSession
+
+            return ExecutorchSession(path)
+        from mlp_export.backends.coreml.session import InterpretedSession
+
+        return InterpretedSession(path)
+
+    def describe(self, path: Path) -> Mapping[str, str]:
+        from mlp_export.backends.coreml.description import describe
+
+        return describe(path)
+
+    def placement(self, path: Path) -> PlacementForecast | None:
+        from mlp_export.backends.coreml.description import placement
+
+        return placement(path)
+
+    def compatibility_issues(self, path: Path) -> Sequence[str]:
+        from mlp_export.backends.coreml.description import compatibility_issues
+
+        return compatibility_issues(path)
+
+    def watch_layers(
+        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
+    ) -> LayerWatch | None:
+        if sys.platform == "darwin":
+            return None  # Core ML shows no results but the function's own
+        from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
+
+        crosses_window = self.verification_budget(weights.config.num_parameters).crosses_window
+        return HalfLayerWatch(path, weights, numerics, context, crosses_window, words)
+
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
+        from mlp_export.backends.coreml.readback import read_weight
+
+        return read_weight(path, name, like)
+
+
+def _check_dimensions(config: ModelConfig, slots: int, columns: int, rows: int) -> None:
+    """Raises UsageError for tensors that the Neural Engine does not take."""
+    elsewhere = "--compute-unit cpu_and_gpu"
+    for what, size, instead in (
+        ("keys in a score", slots, f"a --context of at most {MOST_DIMENSION - rows}"),
+        ("queries in a score", columns, f"--prefill-chunk {_ROWS}"),
+        ("channels of a hidden state", config.hidden_size, ""),
+        ("channels of the attention", config.num_heads * config.head_dim, ""),
+        ("channels of the FFN", config.ffn_size, ""),
+    ):
+        if size > MOST_DIMENSION:
+            raise UsageError(
+                f"{size:,} {what}: the Neural Engine takes {MOST_DIMENSION:,}",
+                f"give {instead}, or {elsewhere}" if instead else f"give {elsewhere}",
+            )
+
+
+def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
+    """Codes of linears, head and embedding with a float16 scale a row. Head and embedding are in two files, one in the
+    package and one in the program.
+    """
+    shapes = weight_shapes(config)
+    shapes.setdefault("head", shapes["embed"])
+    codes = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items())
+    return codes + 1_000_000 + 20_000 * config.num_layers

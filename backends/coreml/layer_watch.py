@@ -1,0 +1,229 @@
+"""Each result of a Core ML function against the decoder's, both given what the function itself had before.
+
+The decoder runs over the same tokens. At each result that the function shows, it is compared and then goes on with the
+function's own. So between two comparisons lie a few operators, and the limit is what their roundings to float16 can do:
+half a unit in the last place is `_HALF` of a value. What both compute by the same operators in the same order differs
+where a float32 sum in another order falls to the other side of a tie, by one unit.
+
+    linears       a unit, and the order of a float32 sum of n products: `summed(n)` of sqrt(n) times the row's root mean
+                  square, which is about the sum of their magnitudes
+    hidden rows   a unit
+    norms         eight roundings: of a division, of a square, of a mean, ... A value far below the row's largest, by
+                  which it is divided first, is rounded to a multiple of float16's smallest there
+    queries, keys a unit of cosine and sine, of two products and of their sum, in parts of the pair; more behind QK norm
+    attention     a unit of each score is a part of its share, one more is the share's own: in parts of the sum of
+                  shares times magnitudes of values
+    values, embeddings: nothing
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
+from mlp_export.backends.coreml.session import InterpretedSession
+from mlp_export.models.decoder import Layer, Numerics, TokenSequence, WeightSource
+from mlp_export.program.half_rope import rotate_half_permutation
+from mlp_export.verification.layers import summed
+
+_HALF = 2.0**-11
+_SMALLEST = 2.0**-24  # of float16: below it, a unit is no part of a value
+_LINEARS = ("q", "k", "v", "o", "gate", "up", "down", "head")
+_TAKEN = {"q": "attention_norm", "o": "attended", "gate": "ffn_norm", "down": "activated"}
+_UNITS = {"attention_norm": 8, "ffn_norm": 8, "norm": 8, "attention_sum": 2, "ffn_sum": 2, "activated": 4, "embed": 0}
+_NORMS, _HIDDEN_ROWS = ("attention_norm", "ffn_norm", "norm"), ("embed", "attention_sum", "ffn_sum")
+_PAIR_UNITS, _PAIR_UNITS_BEHIND_NORM = 4, 12
+
+
+def watched_calls(context: int, rows: int, until: int) -> list[tuple[int, int]]:
+    """Positions and numbers of tokens, one call behind the other: a chunk, a part of one, chunks up to position
+    `until`, single tokens.
+    """
+    calls: list[tuple[int, int]] = []
+    counts = [rows, rows // 2 + 1, *[rows] * math.ceil(max(until - 2 * rows, 0) / rows), 1, 1]
+    for count in counts:
+        position = sum(calls[-1]) if calls else 0
+        if position + count <= context:
+            calls.append((position, count))
+    return calls
+
+
+class HalfLayerWatch:
+    """A LayerWatch that is a Numerics, too: the decoder tells it each result."""
+
+    def __init__(
+        self,
+        path: Path,
+        weights: WeightSource,
+        numerics: Numerics,
+        context: int,
+        crosses_window: bool,
+        words: Sequence[int],
+    ) -> None:
+        """Runs the program at `path` on tokens `words`. Raises InputError where it does not have the results that are
+        looked at.
+        """
+        self.config, self.numerics, self._weights = weights.config, numerics, weights
+        session = InterpretedSession(path)
+        calls = watched_calls(context, session.prefill_chunk, self.config.window if crosses_window else 0)
+        tokens = [words[position % len(words)] for position in range(sum(calls[-1]))]
+        self.sequence = TokenSequence(tokens, [position + count - 1 for position, count in calls])
+        self.found: dict[str, torch.Tensor] = {}
+        self.worst: dict[str, tuple[float, str]] = {}
+        self._hidden = self._scores = self._shares = self._values = torch.empty(0)
+        self._run(session, calls, tokens)
+
+    # As a LayerWatch
+
+    @property
+    def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
+        return [(self.sequence, self)]
+
+    def layer(self, layer: Layer) -> None:
+        pass
+
+    def head(self, ids: torch.Tensor, rows: torch.Tensor) -> None:
+        pass
+
+    @property
+    def passed(self) -> bool:
+        return not self.found and all(ratio <= 1 for ratio, _ in self.worst.values())
+
+    def summary(self) -> str:
+        beyond = [f"{name}: {ratio:.3g} times its limit" for ratio, name in self.worst.values() if not ratio <= 1]
+        if beyond or self.found:
+            return "; ".join(beyond) or f"{', '.join(sorted(self.found)[:5])} were not compared"
+        worst = ", ".join(f"{kind} {ratio:.2g}" for kind, (ratio, _) in self.worst.items())
+        return f"{len(self.sequence.tokens)} rows of each layer; the worst part of a limit: {worst}"
+
+    # As a Numerics
+
+    def linear_input(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.numerics.linear_input(rows)
+
+    def cached(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        values = self.point(f"{name}.cached", rows)
+        if name.endswith(".v"):
+            self._values = values
+        return values
+
+    def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        part = name.rpartition(".")[2]
+        values = self.numerics.point(name, values)
+        if part == "scores":
+            self._scores = values
+        elif part == "shares":
+            self._shares = values
+        elif name in self.found:
+            found = self.found.pop(name)
+            if part == "attended":  # [kv_heads, group, n, head_dim]
+                found = found.unflatten(1, (*values.shape[:2], -1)).permute(1, 2, 0, 3)
+            self._compare(name, found, values)
+            if part in _HIDDEN_ROWS:
+                self._hidden = found
+            return found
+        return values
+
+    def _compare(self, name: str, found: torch.Tensor, values: torch.Tensor) -> None:
+        ratios = (found - values).abs() / (self._limit(name, values) + _SMALLEST)
+        ratio = float(torch.where(ratios.isfinite(), ratios, math.inf).max())
+        kind = name.split(".", 2)[-1] if name.startswith("layers.") else name
+        if ratio >= self.worst.get(kind, (0.0, ""))[0]:
+            self.worst[kind] = (ratio, name)
+
+    def _limit(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        part = name.rpartition(".")[2]
+        if part in ("scaled", "cached"):
+            if ".v." in name:
+                return torch.zeros(())
+            units = _PAIR_UNITS_BEHIND_NORM if self.config.qk_norm else _PAIR_UNITS
+            pairs = values.unflatten(-1, (-1, 2)).norm(dim=-1)
+            return units * _HALF * pairs.repeat_interleave(2, -1)
+        if part == "attended":  # [kv_heads, group, n, head_dim]
+            magnitudes = self._shares @ self._values.abs().transpose(0, 1).unsqueeze(1)
+            return 4 * _HALF * (1 + self._scores.abs().amax(-1, keepdim=True)) * magnitudes
+        if part in _LINEARS:
+            count = max(self.config.hidden_size, self.config.ffn_size, self.config.num_heads * self.config.head_dim)
+            sums = summed(count) * math.sqrt(count) * values.pow(2).mean(-1, keepdim=True).sqrt()
+            return 2 * _HALF * values.abs() + sums
+        limit = _UNITS[part] * _HALF * values.abs()
+        return limit + self._lost_by_norm(name) if part in _NORMS else limit
+
+    def _lost_by_norm(self, name: str) -> torch.Tensor:
+        """What a norm may lose of values that are float16's subnormals once they are divided by their row's largest."""
+        rows = self._hidden if name != "norm" else self._hidden[list(self.sequence.logit_indices)]
+        largest = rows.abs().amax(-1, keepdim=True)
+        root = (rows.pow(2).mean(-1, keepdim=True) + self.config.norm_eps).sqrt()
+        return _SMALLEST * largest / root * self._weights.norm(name).float().abs()
+
+    # The program
+
+    def _run(self, session: InterpretedSession, calls: Sequence[tuple[int, int]], tokens: Sequence[int]) -> None:
+        names = self._names(session)
+        parts: dict[str, list[torch.Tensor]] = {name: [] for name in names.values()}
+        for position, count in calls:
+            seen: dict[str, torch.Tensor] = {}
+
+            def observe(name: str, value: torch.Tensor, seen: dict[str, torch.Tensor] = seen) -> None:
+                if name in names:
+                    seen[name] = value.clone()
+
+            session.forward(tokens[position : position + count], position, observe)
+            for name, value in seen.items():
+                parts[names[name]].append(self._rows(names[name], value.float(), count))
+        self.found = {name: torch.cat(part) for name, part in parts.items() if not name.startswith("head.")}
+        pieces = piece_names(self.config.vocab_size)
+        self.found["head"] = torch.cat([torch.cat(parts[f"head.{name}"]) for name in pieces], -1)
+
+    def _names(self, session: InterpretedSession) -> dict[str, str]:
+        """Names of the function's results, and of the decoder's that they are."""
+        function, config = session.function, self.config
+        names = {"embed": "embed", function.taken_by(piece_names(config.vocab_size)[0], "x"): "norm"}
+        names |= {name: f"head.{name}" for name in piece_names(config.vocab_size)}
+        softmaxes = function.results_of("softmax")
+        for layer in range(config.num_layers):
+            name = f"layers.{layer}"
+            for part in (*_LINEARS[:-1], "attention_sum", "ffn_sum"):
+                names[mil_name(f"{name}.{part}")] = f"{name}.{part}"
+            for linear, taken in (
+                ("q", "attention_norm"),
+                ("o", "attended"),
+                ("gate", "ffn_norm"),
+                ("down", "activated"),
+            ):
+                names[function.taken_by(mil_name(f"{name}.{linear}"), "x")] = f"{name}.{taken}"
+            for half in "kv":
+                names[f"{mil_name(f'{name}.{half}')}_new"] = f"{name}.{half}.cached"
+            scores = function.taken_by(function.taken_by(softmaxes[layer], "x"), "x")
+            names[function.taken_by(scores, "y")] = f"{name}.q.scaled"
+        return names
+
+    def _rows(self, name: str, value: torch.Tensor, count: int) -> torch.Tensor:
+        """A result of the function as the decoder has it, of the `count` rows that hold tokens."""
+        config, part = self.config, name.rpartition(".")[2]
+        size, kv_heads = config.head_dim, config.num_kv_heads
+        order = rotate_half_permutation(size, size)
+        if name == "norm" or name.startswith("head."):  # [1, n, 1, 1]
+            return value.reshape(1, -1)
+        if part == "cached":  # [kv_heads, N, 1, head_dim] to [n, kv_heads, head_dim]
+            rows = value.squeeze(2).transpose(0, 1)[:count]
+            return _in_pairs(rows, order) if ".k." in name else rows
+        if part == "scaled":  # [1, kv_heads, head_dim, group * N] to [n, heads, head_dim]
+            groups = config.num_heads // kv_heads
+            rows = value.reshape(kv_heads, size, groups, -1).permute(3, 0, 2, 1)[:count].flatten(1, 2)
+            return _in_pairs(rows, order)
+        rows = value[0, :, 0].T[:count]  # [1, channels, 1, N]
+        if part in ("q", "k"):
+            return _in_pairs(rows.unflatten(-1, (-1, size)), order).flatten(1)
+        return rows
+
+
+def _in_pairs(rows: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Heads whose halves turn against each other, as neighbours that do."""
+    paired = torch.empty_like(rows)
+    paired[..., order] = rows
+    return paired

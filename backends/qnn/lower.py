@@ -1,0 +1,83 @@
+"""Quantized model -> `.pte` for QNN: calibrate, compile in a process of its own, wrap."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText, compiled_with
+from mlp_export.backends.qnn import sdk
+from mlp_export.backends.qnn.binary import qairt_release
+from mlp_export.backends.qnn.calibration import calibrate
+from mlp_export.backends.qnn.compile_process import CompileRequest, compile_in_subprocess
+from mlp_export.backends.qnn.encodings import read_encodings
+from mlp_export.backends.qnn.program import emit_program
+from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
+from mlp_export.bundle.bundle import ENCODINGS
+from mlp_export.program.embedding import EmbeddingTable
+from mlp_export.program.text_program import write_durably
+from mlp_export.progress import Progress
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.runtime.native_output import Muted
+
+ACTIVATIONS = "int16-static-per-tensor"  # as the manifest spells them
+
+
+def lower(
+    model: QuantizedModel, options: BuildOptions, path: Path, progress: Progress, text: CalibrationText
+) -> Artifact:
+    """Write the program of `model` to `path`, and the encodings of its results beside it."""
+    found = sdk.find_sdk()
+    build = sdk.probe(found)
+    soc = options.soc or DEFAULT_SOC
+    if options.encodings is None:
+        encodings = calibrate(model, text, progress)
+    else:
+        encodings = read_encodings(options.encodings, model.config)
+    path.with_name(ENCODINGS).write_text(json.dumps(encodings.to_json(), indent=1) + "\n", encoding="utf-8")
+    payload = path.with_suffix(".payload")
+    with progress.stage(f"compile for {soc}"):
+        compile_in_subprocess(
+            CompileRequest(
+                checkpoint=str(model.checkpoint.path),
+                kind=model.checkpoint.kind,
+                weights=str(model.store.folder),
+                encodings=str(path.with_name(ENCODINGS)),
+                context=options.context,
+                rows=options.prefill_chunk,
+                soc=soc,
+                libraries=str(found.folder),
+                payload=str(payload),
+            )
+        )
+    with progress.stage("write the program"):
+        sdk.load(found)
+        embedding = EmbeddingTable.of(model.weight("embed"), torch.float32, share_with_head=False)
+        with Muted():
+            program = emit_program(
+                model.config,
+                options.context,
+                options.prefill_chunk,
+                embedding,
+                encodings.hidden,
+                payload.read_bytes(),
+                soc,
+            )
+        write_durably(program, path)
+        payload.unlink()
+    target = TARGETS[soc]
+    return Artifact(
+        path=path,
+        tied_weights_stored_once=False,
+        compiled_with={**compiled_with(), "qairt": build},
+        min_runtime={"executorch": "1.3", "qairt": qairt_release(build)},
+        quantization={
+            "activations": ACTIVATIONS,
+            "kv_cache": "int8",
+            "calibration": {"sha256": text.sha256, "tokens": len(text.ids)},
+            "htp": {"arch": f"v{target.htp_arch}", "vtcm_mb": target.vtcm_mb},
+        },
+        target=soc,
+    )

@@ -1,0 +1,173 @@
+"""The backend protocol for XNNPACK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlp_export.backends.base import (
+    Artifact,
+    BuildOptions,
+    BuildPlan,
+    CalibrationText,
+    KvCache,
+    PlacementForecast,
+    Requirement,
+    StoredWeight,
+    VerificationBudget,
+    package_requirements,
+)
+from mlp_export.checkpoints.checkpoint import Kind, parameter_keys, weight_shapes
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
+from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.program.cache import cache_tensors
+from mlp_export.program.layer_taps import LayerWatch
+from mlp_export.progress import Progress
+from mlp_export.quantization.scheme import Scheme, Weights, group_scheme
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.runtime.session import Session
+
+# Measured: 1.3 GB for a file of 76 MB, 2.8 GB for one of 610 MB. Imports and the export of the program; then, for
+# each byte of the file, what is laid out and written, or loaded, packed and compared.
+_BASE_RAM, _RAM_PER_FILE_BYTE = 1_200_000_000, 3
+
+_NOISE = 1e-6  # relative; kernels that sum in another order differ by a tenth of it
+
+
+class XnnpackBackend:
+    name = "xnnpack"
+    default_prefill_chunk = 128
+    socs: Sequence[str] = ()
+    compute_units: Sequence[str] = ()
+    kv_caches: Sequence[KvCache] = ("int8", "fp32")
+    shares_tied_weights = True
+    runs_natively = True
+    calibrates = False
+    host_note = ""
+    computes_in_torch = False
+
+    def requirements(self) -> Sequence[Requirement]:
+        return package_requirements()
+
+    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
+        tensors = cache_tensors(config, options.context, options.kv_cache)
+        sizes = {t.name: t.slots * config.num_kv_heads * t.width * t.dtype.itemsize for t in tensors}
+        scale_bytes = sum(size for name, size in sizes.items() if "scales" in name)
+        file_bytes = _file_bytes(config, scheme, options)
+        workspace = _workspace_bytes(config, options)
+        return BuildPlan(
+            peak_ram_bytes=_BASE_RAM + _RAM_PER_FILE_BYTE * file_bytes,
+            disk_bytes=2 * file_bytes + 40_000_000,  # before and after head and embedding share their bytes; tokenizer
+            file_bytes=file_bytes,
+            kv_cache_bytes=sum(sizes.values()) - scale_bytes,
+            kv_scale_bytes=scale_bytes,
+            # packed weights, caches, the slices of them that the delegate takes, its workspace
+            device_ram_bytes=_packed_bytes(config, scheme) + 2 * sum(sizes.values()) + workspace,
+        )
+
+    def scheme(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme:
+        return group_scheme(kind, config, weights, formats)
+
+    def lower(
+        self,
+        model: QuantizedModel,
+        options: BuildOptions,
+        path: Path,
+        progress: Progress,
+        text: CalibrationText | None = None,
+    ) -> Artifact:
+        from mlp_export.backends.xnnpack.lower import lower
+
+        return lower(model, options, path, progress)
+
+    def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
+        numerics = DynamicNumerics.from_manifest(quantization)
+        if draw is None:
+            return numerics
+        return EmbeddingNoise(numerics, _NOISE, torch.Generator().manual_seed(draw))
+
+    def verification_budget(self, parameters: int) -> VerificationBudget:
+        return VerificationBudget()
+
+    def load_runtime(self) -> None:
+        pass
+
+    def open(self, path: Path) -> Session:
+        from mlp_export.runtime.executorch_session import ExecutorchSession
+
+        return ExecutorchSession(path)
+
+    def describe(self, path: Path) -> Mapping[str, str]:
+        return {}
+
+    def placement(self, path: Path) -> PlacementForecast | None:
+        return None
+
+    def compatibility_issues(self, path: Path) -> Sequence[str]:
+        from mlp_export.backends.xnnpack.compatibility_issues import compatibility_issues
+
+        return compatibility_issues(path)
+
+    def watch_layers(
+        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
+    ) -> LayerWatch | None:
+        from mlp_export.backends.xnnpack.tapped import watch_layers
+
+        return watch_layers(path, weights, numerics, context, words)
+
+    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
+        from mlp_export.backends.xnnpack.readback import read_weight
+
+        return read_weight(path, name, like)
+
+
+def _workspace_bytes(config: ModelConfig, options: BuildOptions) -> int:
+    """Bytes of XNNPACK's workspace for the longest call at the end of the context, at most. Layers use it in turn.
+
+    Measured at MobileLLM-Pro's width, context 8192, chunk 128: 0.11 GB where this says 0.15.
+    """
+    keys = options.context + options.prefill_chunk
+    scores = 4 * config.num_heads * options.prefill_chunk * keys  # softmax and its neighbours work in place
+    mask = scores // config.num_kv_heads
+    # Of each cached value its code, of keys the transposed one, too; a float; and the float that a matmul packs.
+    slots = (4 + 4 + 4 + 4 + 3) * keys * config.num_kv_heads * config.head_dim
+    return scores + mask + slots
+
+
+def _packed_bytes(config: ModelConfig, scheme: Scheme) -> int:
+    """Bytes of the linears' weights as XNNPACK has them packed, which is what stays in memory of a mapped file: of the
+    embedding, only pages of rows that were looked up.
+
+    Measured with benchmarks/load_memory.py on MobileLLM-Pro's shape: 615.9 MB in the file of packed weights, where
+    codes and scales are 610.0 MB; each output row has some sums and a bias beside them. Loaded and with a prefill of
+    512 tokens the program held 677 MB anonymous and 8 MB of mapped pages; `plan` says 686 MB at a context of 2048.
+    """
+    shapes = weight_shapes(config)
+    if config.tied_embeddings:
+        shapes["head"] = shapes["embed"]
+    del shapes["embed"]
+    return sum(scheme.weight_bytes(name, *shape) + 8 * shape[0] for name, shape in shapes.items())
+
+
+def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
+    """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
+    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
+    shared = scheme.ties(config)
+    if config.tied_embeddings and not shared:  # codes of its own
+        shapes["head"] = shapes["embed"]
+    total = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items() if len(shape) == 2)
+    embedding = scheme.format("embed")
+    if shared and embedding.group_size is not None and options.runtime != "1.5":  # fp16 scales beside the head's bf16
+        total += config.vocab_size * embedding.scales_per_row(config.hidden_size) * 2
+    norms = sum(4 * shape[0] for shape in shapes.values() if len(shape) == 1)
+    return total + norms + 1_000_000  # the program itself, and alignment

@@ -1,0 +1,1 @@
+"""This machine and its phones: what is installed, push, measurements in the apps."""

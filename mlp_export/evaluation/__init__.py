@@ -1,0 +1,1 @@
+"""How good an artifact is: perplexity, KL divergence, speed; what is inside it."""

@@ -1,0 +1,1 @@
+"""Models as data, and the decoder in plain PyTorch."""

@@ -1,0 +1,400 @@
+"""The pipeline: the one place that knows the order of the steps.
+
+resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, KvCache, get_backend
+from mlp_export.bundle.bundle import (
+    ENCODINGS,
+    LICENSE,
+    PTE,
+    BackendInfo,
+    Bundle,
+    BundleWriter,
+    Manifest,
+    ModelInfo,
+    TokenizerInfo,
+    check_target,
+)
+from mlp_export.bundle.tokenizer_config import write_tokenizer_config
+from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
+from mlp_export.checkpoints.demo import cache_folder
+from mlp_export.checkpoints.resolve import ResolvedModel, download_bytes, resolve, resolve_config
+from mlp_export.errors import MissingError, UsageError, VerificationError
+from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error, shipped_text
+from mlp_export.evaluation.token_scores import entries
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.quantized_weight import WeightFormat
+from mlp_export.progress import Progress, StageRecord
+from mlp_export.quantization.compressed_tensors import read_record
+from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
+from mlp_export.quantization.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint
+from mlp_export.quantization.scheme import Scheme, Weights, with_head
+from mlp_export.quantization.store import QuantizedModel, store_bytes
+from mlp_export.resources import human_bytes, require
+from mlp_export.text.chat import derive_chat_format, read_chat_template
+from mlp_export.text.tokenizer import Tokenizer
+from mlp_export.verification.verify import VerificationReport, verify
+
+Quantizer = Literal["gptq", "nearest"]
+_RANGE_TOKENS = 2048  # for static scales
+_OTHER_FILES_BYTES = 40_000_000  # tokenizer and license
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the person asked for."""
+
+    backend: str
+    model: str | None = None  # None: the checkpoint that was trained for the backend
+    out: Path | None = None  # None: bundles/MODEL-BACKEND
+    context: int = 2048
+    prefill_chunk: int | None = None  # None: the backend's own, or the context where that is shorter
+    weights: Weights | None = None
+    kv_cache: KvCache | None = None  # None: the first that the backend names
+    runtime: Literal["1.3", "1.5"] = "1.5"
+    soc: str | None = None  # None: the first that the backend names, if any
+    compute_unit: str | None = None  # the same
+    deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
+    compiled_model: bool = False  # whether the delegate's model is compiled here
+    head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
+    quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
+    calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
+    allow_lossy: bool = False  # whether a quantized checkpoint may be taken that no kernel holds exactly
+    encodings: Path | None = None  # what another export of the same model for another chip found on that text
+    verify: bool = True
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What `--dry-run` tells. Bytes, on this machine unless named otherwise."""
+
+    model: str
+    backend: str
+    out: Path
+    quantization: str
+    context: int
+    prefill_chunk: int
+    parameters: int
+    peak_ram_bytes: int
+    disk_bytes: int
+    download_bytes: int
+    file_bytes: int  # of model.pte
+    kv_cache_bytes: int  # codes alone, as published figures count them
+    kv_scale_bytes: int
+    device_ram_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `--dry-run --json` prints."""
+        return {**asdict(self), "out": str(self.out)}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export made."""
+
+    bundle: Bundle
+    verification: VerificationReport | None
+    quantization_error: QuantizationError | None
+    stages: list[StageRecord]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object an export with `--json` prints."""
+        manifest = self.bundle.manifest
+        checked, error = self.verification, self.quantization_error
+        return {
+            "bundle": str(self.bundle.path),
+            "model": manifest.model.id,
+            "backend": manifest.backend.name,
+            "quantization": manifest.quantization["scheme"],
+            "context": manifest.context,
+            "prefill_chunk": manifest.prefill_chunk,
+            "file_bytes": manifest.files[PTE].bytes,
+            "kv_cache_bytes": manifest.kv_cache_bytes,
+            "device_ram_bytes": manifest.device_ram_bytes,
+            "min_runtime": manifest.backend.min_runtime,
+            "verified": None if checked is None else checked.passed,
+            "checks": None if checked is None else len(checked.checks),
+            "relative_error": None if checked is None else checked.relative_error,
+            "noise_floor": None if checked is None else checked.noise_floor,
+            "loss": manifest.quantization.get("loss"),
+            **entries("float_perplexity", None if error is None else error.float_perplexity),
+            **entries("quantized_perplexity", None if error is None else error.quantized_perplexity),
+            **entries("kl", None if error is None else error.kl),
+            **entries("top1_agreement", None if error is None else error.top1_agreement),
+            "seconds": sum(stage.seconds for stage in self.stages),
+            "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
+        }
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """Options and config put together and checked, before any weight is read."""
+
+    id: str
+    config: ModelConfig
+    scheme: Scheme
+    quantizer: Quantizer
+    build: BuildOptions
+    costs: BuildPlan
+    out: Path
+
+    @property
+    def peak_ram_bytes(self) -> int:
+        """Of the steps, that which takes most."""
+        calibrated = quantize_costs(self.config).peak_ram_bytes if self.quantizer == "gptq" else 0
+        return max(self.costs.peak_ram_bytes, calibrated)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of the bundle's disk: the program, the codes that it is made of, and the small files."""
+        return self.costs.disk_bytes + store_bytes(self.config, self.scheme) + _OTHER_FILES_BYTES
+
+
+def plan(options: ExportOptions) -> ExportPlan:
+    """What the export would need and make. Fetches a config.json at most.
+
+    Raises what `export` would raise before it reads weights, but for too little memory or disk.
+    """
+    settled = _settle(options, _check_options(options))
+    return ExportPlan(
+        model=settled.id,
+        backend=options.backend,
+        out=settled.out,
+        quantization=settled.scheme.name,
+        context=settled.build.context,
+        prefill_chunk=settled.build.prefill_chunk,
+        parameters=settled.config.num_parameters,
+        peak_ram_bytes=settled.peak_ram_bytes,
+        disk_bytes=settled.disk_bytes,
+        download_bytes=download_bytes(options.model, options.backend),
+        file_bytes=settled.costs.file_bytes,
+        kv_cache_bytes=settled.costs.kv_cache_bytes,
+        kv_scale_bytes=settled.costs.kv_scale_bytes,
+        device_ram_bytes=settled.costs.device_ram_bytes,
+    )
+
+
+def export(options: ExportOptions, progress: Progress) -> ExportReport:
+    """Make, verify and publish a bundle.
+
+    Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
+    VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
+    """
+    backend = _check_options(options)
+    settled = _settle(options, backend)
+    check_target(settled.out, options.overwrite)
+    require(settled.peak_ram_bytes, settled.disk_bytes, settled.out)
+    if settled.quantizer == "gptq":
+        require(0, quantize_costs(settled.config).disk_bytes, cache_folder())
+    progress.note(
+        f"needs {human_bytes(settled.peak_ram_bytes)} of memory and {human_bytes(settled.disk_bytes)} of disk; "
+        f"makes a file of {human_bytes(settled.costs.file_bytes)}"
+    )
+    found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
+    with progress.stage("read the checkpoint"):
+        checkpoint = read_checkpoint(found.folder, found.quantization)
+        # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
+        if not options.allow_lossy:
+            check_exact(checkpoint)
+        scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config, checkpoint.formats)
+        quantizer = _quantizer(options, checkpoint.kind, scheme)
+        tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
+        template = read_chat_template(found.folder)
+        stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
+        chat = None if template is None else derive_chat_format(template, stop)
+        costs = backend.plan(checkpoint.config, scheme, settled.build)
+        check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
+    source = checkpoint
+    if quantizer == "gptq":
+        sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
+        checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, found.id, scheme, sequences, progress))
+        scheme = backend.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
+    with BundleWriter(settled.out, options.overwrite) as writer:
+        with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
+            store = round_checkpoint(
+                checkpoint, scheme, writer.scratch / "weights", stage.advance, allow_lossy=options.allow_lossy
+            )
+        for line in storage_notes(checkpoint, scheme):
+            progress.note(line)
+        model = QuantizedModel(checkpoint, store)
+        text = _range_text(source, options.calibration, tokenizer, progress) if backend.calibrates else None
+        artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
+        (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
+        files = tokenizer.write(writer.folder)
+        stops = tuple(stop) if chat is None else chat.stop
+        write_tokenizer_config(writer.folder, template, tokenizer, stops, settled.build.context)
+        quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
+        if (record := read_record(checkpoint.path)) is not None:
+            quantization["quantizer"] = record
+        if (loss := measure_loss(checkpoint, store)) is not None:
+            progress.note(loss.summary())
+            quantization["loss"] = asdict(loss)
+        error = None
+        if not source.qat:
+            numerics = backend.numerics(writer.folder, quantization)
+            error = measure_quantization_error(model, source, tokenizer, numerics, progress)
+            progress.note(error.summary())
+            quantization["quantization_error"] = error.to_json()
+        manifest = Manifest(
+            model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.license_name),
+            backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
+            context=settled.build.context,
+            prefill_chunk=settled.build.prefill_chunk,
+            quantization=quantization,
+            kv_cache_bytes=costs.kv_cache_bytes,
+            kv_scale_bytes=costs.kv_scale_bytes,
+            device_ram_bytes=costs.device_ram_bytes,
+            tied_weights_stored_once=artifact.tied_weights_stored_once,
+            tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
+            chat=chat,
+        )
+        with progress.stage("hash"):
+            bundle = writer.write_manifest(manifest)
+        report = None
+        if options.verify:
+            report = verify(bundle, model, progress)
+            if not report.passed:
+                failed = [f"{check.name} ({check.detail})" for check in report.checks if not check.passed]
+                raise VerificationError(
+                    f"the artifact is not the model: {'; '.join(failed)}",
+                    "nothing was written; please report it with the model's name. --no-verify writes it all the same",
+                )
+            writer.write_manifest(replace(manifest, verification=report.to_json()))
+        with progress.stage("publish"):
+            published = writer.publish()
+    return ExportReport(published, report, error, list(progress.stages))
+
+
+def export_for_each(options: ExportOptions, socs: Sequence[str], progress: Progress) -> list[ExportReport]:
+    """A bundle for each chip, in `options.out`-CHIP; what is found on the calibration text is found once.
+
+    Raises what `export` raises; bundles that were published before stay.
+    """
+    reports: list[ExportReport] = []
+    for soc in socs:
+        progress.note(f"for {soc}")
+        out = None if options.out is None else options.out.with_name(f"{options.out.name}-{soc}")
+        found = reports[0].bundle.path / ENCODINGS if reports else None
+        reports.append(export(replace(options, soc=soc, out=out, encodings=found), progress))
+    return reports
+
+
+def _check_options(options: ExportOptions) -> Backend:
+    """What can be said without knowing the model."""
+    backend = get_backend(options.backend)
+    missing = [requirement for requirement in backend.requirements() if not requirement.ok]
+    if missing:
+        first = missing[0]
+        raise MissingError(
+            f"the {options.backend} backend needs {first.name} {first.wanted}, found {first.found or 'none'}",
+            first.install,
+        )
+    if options.soc is not None and options.soc not in backend.socs:
+        hint = (
+            f"choose one of: {', '.join(backend.socs)}" if backend.socs else "leave --soc out: its programs run on any"
+        )
+        raise UsageError(f"no SoC {options.soc!r} for {options.backend}", hint)
+    for option, given, known in (
+        ("--compute-unit", options.compute_unit, backend.compute_units),
+        ("--kv-cache", options.kv_cache, backend.kv_caches),
+    ):
+        if given is not None and given not in known:
+            hint = f"choose one of: {', '.join(known)}" if known else f"leave {option} out"
+            raise UsageError(f"{option} {given} with --backend {options.backend}", hint)
+    if options.deployment_target is not None and not backend.compute_units:
+        raise UsageError(f"--deployment-target with --backend {options.backend}", "it is for --backend coreml")
+    if options.compiled_model and not backend.compute_units:
+        raise UsageError(f"--compiled-model with --backend {options.backend}", "it is for --backend coreml")
+    if options.compiled_model and options.verify:
+        raise UsageError(
+            "--compiled-model with verification: the weights of a compiled model cannot be read back",
+            "verify an export without it first, then add --no-verify",
+        )
+    if options.context < 2:
+        raise UsageError(f"a context of {options.context}", "give --context 2 or more: a prompt and an answer share it")
+    if options.prefill_chunk is not None and not 1 <= options.prefill_chunk <= options.context:
+        raise UsageError(
+            f"a prefill chunk of {options.prefill_chunk} with a context of {options.context}",
+            f"give --prefill-chunk from 1 to {options.context}",
+        )
+    return backend
+
+
+def _settle(options: ExportOptions, backend: Backend) -> _Settled:
+    found = resolve_config(options.model, options.backend)
+    config = found.config
+    if options.context > config.max_positions:
+        raise UsageError(
+            f"a context of {options.context:,}, the model has {config.max_positions:,} positions",
+            f"give --context {config.max_positions} or less",
+        )
+    kind = found.quantization or "float"
+    formats: Mapping[str, WeightFormat] = {}
+    if found.folder is not None:  # learned scales and codes in the files say what a name may not
+        checkpoint = read_checkpoint(found.folder, found.quantization)
+        kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
+        if not options.allow_lossy:
+            check_exact(checkpoint)
+    scheme = _scheme(options, backend, kind, config, formats)
+    quantizer = _quantizer(options, kind, scheme)
+    if options.calibration and quantizer == "nearest" and not backend.calibrates:
+        raise UsageError(
+            "--calibration with weights that are rounded to nearest", "leave it out: nothing would be calibrated"
+        )
+    chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
+    soc = options.soc or next(iter(backend.socs), None)
+    build = BuildOptions(
+        context=options.context,
+        prefill_chunk=chunk,
+        kv_cache=options.kv_cache or backend.kv_caches[0],
+        runtime=options.runtime,
+        soc=soc,
+        compute_unit=options.compute_unit or next(iter(backend.compute_units), None),
+        deployment_target=options.deployment_target,
+        compiled_model=options.compiled_model,
+        encodings=options.encodings,
+    )
+    name = "-".join(part for part in (found.id.replace("/", "-").lower(), options.backend, soc) if part)
+    out = options.out or Path("bundles") / name
+    return _Settled(found.id, config, scheme, quantizer, build, backend.plan(config, scheme, build), out)
+
+
+def _scheme(
+    options: ExportOptions, backend: Backend, kind: Kind, config: ModelConfig, formats: Mapping[str, WeightFormat]
+) -> Scheme:
+    return with_head(backend.scheme(kind, config, options.weights, formats), kind, config, options.head)
+
+
+def _quantizer(options: ExportOptions, kind: Kind, scheme: Scheme) -> Quantizer:
+    """Raises UsageError for GPTQ where there is nothing for it to do."""
+    if options.quantizer == "gptq" and (kind != "float" or scheme.bits == 8):
+        reason = f"a checkpoint that is quantized already ({kind})" if kind != "float" else "weights of 8 bits"
+        raise UsageError(f"--quantizer gptq for {reason}", "leave it out: it is for int4 without training")
+    return options.quantizer or ("gptq" if kind == "float" and scheme.bits == 4 else "nearest")
+
+
+def _range_text(
+    checkpoint: Checkpoint, files: Sequence[Path], tokenizer: Tokenizer, progress: Progress
+) -> CalibrationText:
+    """What static scales are found on: the person's texts, or the short one that ships."""
+    if files:
+        found = calibration(checkpoint, tokenizer, files, _RANGE_TOKENS, progress)
+        return CalibrationText(found.ids.flatten().tolist(), found.sha256)
+    text = shipped_text()
+    ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_RANGE_TOKENS]
+    return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _license(found: ResolvedModel) -> str:
+    text = found.license_text or "The source of these weights states no license."
+    return f"{found.id}: {found.license_name or 'license as follows'}\n\n{text}\n"

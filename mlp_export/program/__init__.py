@@ -1,0 +1,1 @@
+"""What the `.pte` files of all backends share."""

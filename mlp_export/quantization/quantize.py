@@ -1,0 +1,309 @@
+"""`quantize`: a float checkpoint to a quantized one whose answers stay close, by GPTQ on a calibration text.
+
+The result is an ordinary checkpoint folder: export and verify take its codes bit for bit, other tools load it. GPTQ is
+not reproducible on another machine (another BLAS or number of threads turns codes), so codes are made once, and what is
+handed on is that folder. `quantized_checkpoint` keeps it in a cache for exports that name the float checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from mlp_export.backends.base import get_backend
+from mlp_export.bundle.bundle import file_sha256
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint, weight_shapes
+from mlp_export.checkpoints.demo import cache_folder
+from mlp_export.checkpoints.resolve import resolve
+from mlp_export.errors import InputError, UsageError
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.decoder import FLOAT, DynamicNumerics
+from mlp_export.progress import Progress, StageRecord
+from mlp_export.quantization.calibrated import quantize_with_gptq
+from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
+from mlp_export.quantization.compressed_tensors import write_checkpoint
+from mlp_export.quantization.distillation import distill
+from mlp_export.quantization.gguf import write_gguf
+from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, Weights, with_head
+from mlp_export.quantization.store import QuantizedModel
+from mlp_export.resources import human_bytes, require
+from mlp_export.text.chat import read_chat_template
+from mlp_export.text.tokenizer import Tokenizer
+
+CALIBRATION_TOKENS = 12_288
+SEQUENCE_TOKENS = 512
+_CACHE = "quantized"
+# Measured: 1.12 GB for the demo (this says 1.26), 2.89 GB for MobileLLM-Pro's shape (2.94). For imports, for a layer,
+# for the largest matrix as stored, as codes, and as it is written and read back.
+_BASE_RAM, _RAM_PER_HEAD_WEIGHT = 1_000_000_000, 7
+# Of distillation, measured 2.05 GB for the demo (this says 2.1): float32 numbers for each logit, bytes for each scale.
+_DISTILL_LOGITS, _DISTILL_RAM_PER_SCALE = 8, 16
+_PACKAGES = ("mlp-export", "torch", "torchao")
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What the person asked for."""
+
+    model: str
+    out: Path  # a folder, or a file with `format` "gguf"
+    backend: str = "xnnpack"  # whose form of int4
+    weights: Weights | None = None  # None: int4
+    head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
+    calibration: tuple[Path, ...] = ()  # texts; none: those that ship
+    calibration_tokens: int = CALIBRATION_TOKENS
+    sequential: bool = False  # whether each layer sees what the quantized layers before it make
+    distill: int = 0  # steps that tune scales and norms
+    format: Literal["safetensors", "gguf"] = "safetensors"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides which codes come out, as far as a person chooses it. Its key names the result in the cache."""
+
+    scheme: dict[str, Any]
+    source_sha256: str  # see `source_sha256`
+    calibration_sha256: str
+    calibration_tokens: int
+    sequential: bool = False
+    distill_steps: int = 0
+
+    @property
+    def key(self) -> str:
+        """The same for the same recipe and the same release."""
+        said = json.dumps([asdict(self), version("mlp-export")], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def record(self, source: str) -> dict[str, str]:
+        """What the checkpoint's header and the bundle's manifest say of how the codes were made from `source`."""
+        return {
+            "quantizer": "gptq",
+            "source": source,
+            "source_sha256": self.source_sha256,
+            "calibration_sha256": self.calibration_sha256,
+            "calibration_tokens": str(self.calibration_tokens),
+            "sequential": str(self.sequential).lower(),
+            "distill_steps": str(self.distill_steps),
+            "seed": "none: nothing is drawn at random",
+            "key": self.key,
+            "versions": ", ".join(f"{package} {version(package)}" for package in _PACKAGES),
+            "machine": platform.machine(),
+        }
+
+
+@dataclass(frozen=True)
+class QuantizeReport:
+    """What `quantize` made."""
+
+    out: Path
+    model: str
+    scheme: Scheme
+    record: dict[str, str]
+    stages: list[StageRecord]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `quantize --json` prints."""
+        files = [self.out] if self.out.is_file() else sorted(self.out.iterdir())
+        return {
+            "out": str(self.out),
+            "model": self.model,
+            **self.scheme.manifest(),
+            **self.record,
+            "bytes": sum(file.stat().st_size for file in files),
+            "seconds": sum(stage.seconds for stage in self.stages),
+            "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
+        }
+
+
+def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
+    """Make a quantized checkpoint of a float one.
+
+    A killed run goes on where it was when it is started again with the same options. Raises UsageError, InputError or
+    ResourceError before any work where that is possible; whatever is raised, nothing is left at `options.out`.
+    """
+    if options.weights == "int8":
+        raise UsageError("--weights int8 with quantize", "rounding to 8 bits loses next to nothing: export does it")
+    if options.format == "gguf" and (options.backend != "xnnpack" or options.head == "int8"):
+        raise UsageError("--format gguf with weights that are not all int4 in groups", "Q4_0 has nothing else")
+    if options.out.exists() and not options.overwrite:
+        raise UsageError(f"{options.out} exists already", "give --overwrite to replace it, or another --out")
+    found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
+    checkpoint = read_checkpoint(found.folder, found.quantization)
+    if checkpoint.kind != "float":
+        raise InputError(
+            f"{found.id} is quantized already ({checkpoint.kind}), expected a float checkpoint",
+            "export it as it is: its codes are taken bit for bit",
+        )
+    backend = get_backend(options.backend)
+    scheme = backend.scheme("float", checkpoint.config, options.weights or "int4")
+    scheme = with_head(scheme, "float", checkpoint.config, options.head)
+    costs = quantize_costs(checkpoint.config, options.distill)
+    require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
+    require(0, costs.file_bytes, options.out)
+    progress.note(
+        f"needs {human_bytes(costs.peak_ram_bytes)} of memory and {human_bytes(costs.disk_bytes)} of disk in "
+        f"{cache_folder()}; makes {human_bytes(costs.file_bytes)}"
+    )
+    tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
+    sequences = calibration(checkpoint, tokenizer, options.calibration, options.calibration_tokens, progress)
+    recipe = _recipe(checkpoint, scheme, sequences, sequential=options.sequential, distill_steps=options.distill)
+    record = recipe.record(found.id)
+    with _working_folder(recipe) as work:
+        model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
+        with progress.stage("write the checkpoint"):
+            if options.format == "gguf":
+                write_gguf(model, options.out)
+            else:
+                write_checkpoint(model, options.out, record, overwrite=options.overwrite)
+        shutil.rmtree(work)
+    return QuantizeReport(options.out, found.id, scheme, record, list(progress.stages))
+
+
+def quantized_checkpoint(
+    checkpoint: Checkpoint, source: str, scheme: Scheme, sequences: CalibrationSequences, progress: Progress
+) -> Path:
+    """The folder of `checkpoint` quantized to `scheme`, made where the cache does not hold it. `source` is its name."""
+    recipe = _recipe(checkpoint, scheme, sequences)
+    folder = _cached(recipe.key)
+    if folder.is_dir():
+        progress.note(f"int4 weights by GPTQ, made before: {folder}")
+        return folder
+    with _working_folder(recipe) as work:
+        if not folder.is_dir():  # made by another process while this one waited
+            model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
+            with progress.stage("write the quantized checkpoint"):
+                write_checkpoint(model, folder, recipe.record(source))
+        shutil.rmtree(work)
+    return folder
+
+
+def find_quantized(record: Mapping[str, str], checkpoint: Checkpoint) -> Path:
+    """The folder in this machine's cache that `record` tells of, for a bundle whose float checkpoint was named.
+
+    Raises InputError where it was made from another checkpoint, or is not here.
+    """
+    if record["source_sha256"] != source_sha256(checkpoint):
+        raise InputError(
+            f"{checkpoint.path} is not the checkpoint that the bundle's codes were made from: their hashes differ",
+            f"give {record['source']} as it was then, or the quantized checkpoint",
+        )
+    folder = _cached(record["key"])
+    if not folder.is_dir():
+        raise InputError(
+            f"the quantized checkpoint that the bundle's codes come from is not on this machine ({folder})",
+            "give its folder with --model; GPTQ would not give the same codes again",
+        )
+    return folder
+
+
+def calibration(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, files: Sequence[Path], tokens: int, progress: Progress
+) -> CalibrationSequences:
+    """Token sequences of the person's texts, or of those that ship; what is told of them goes to `progress`."""
+    length = min(SEQUENCE_TOKENS, checkpoint.config.max_positions)
+    found = calibration_sequences(tokenizer, read_chat_template(checkpoint.path), files, tokens, length)
+    for note in found.notes:
+        progress.note(f"calibration text: {note}")
+    return found
+
+
+def _recipe(
+    checkpoint: Checkpoint,
+    scheme: Scheme,
+    sequences: CalibrationSequences,
+    *,
+    sequential: bool = False,
+    distill_steps: int = 0,
+) -> Recipe:
+    return Recipe(
+        _in_checkpoint(scheme).manifest(),
+        source_sha256(checkpoint),
+        sequences.sha256,
+        sequences.ids.numel(),
+        sequential,
+        distill_steps,
+    )
+
+
+def _in_checkpoint(scheme: Scheme) -> Scheme:
+    """Checkpoints hold bf16 scales; those of Core ML are made half by the export, which loses nothing."""
+    return replace(scheme, half_scales=False)
+
+
+def source_sha256(checkpoint: Checkpoint) -> str:
+    """sha256 over the names and sha256 of config.json and the weights' files."""
+    files = [checkpoint.path / "config.json", *sorted(checkpoint.path.glob("*.safetensors"))]
+    lines = [f"{file_sha256(file)}  {file.name}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class QuantizeCosts:
+    """Bytes, before any weight is read."""
+
+    peak_ram_bytes: int
+    disk_bytes: int  # in the cache, while it works
+    file_bytes: int
+
+
+def quantize_costs(config: ModelConfig, distill_steps: int = 0) -> QuantizeCosts:
+    """What quantizing a model of that shape takes."""
+    weights = sum(rows * columns for rows, columns in weight_shapes(config).values())
+    embedding = config.vocab_size * config.hidden_size
+    ram = _BASE_RAM + 2 * 4 * CALIBRATION_TOKENS * config.hidden_size + _RAM_PER_HEAD_WEIGHT * embedding
+    if distill_steps:
+        ram += 4 * _DISTILL_LOGITS * SEQUENCE_TOKENS * config.vocab_size
+        ram += _DISTILL_RAM_PER_SCALE * weights // GROUP_SIZE
+    return QuantizeCosts(ram, weights + weights // 8, weights * 5 // 8 + 2 * embedding)
+
+
+def _cached(key: str) -> Path:
+    return cache_folder() / _CACHE / key
+
+
+@contextmanager
+def _working_folder(recipe: Recipe) -> Iterator[Path]:
+    """A folder for the codes of a run that is not finished, which a killed run leaves to the next one of its recipe."""
+    cache = cache_folder() / _CACHE
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{recipe.key}.lock"):
+        yield cache / f".{recipe.key}.unfinished"
+
+
+def _quantized(
+    checkpoint: Checkpoint,
+    scheme: Scheme,
+    sequences: CalibrationSequences,
+    recipe: Recipe,
+    work: Path,
+    progress: Progress,
+) -> QuantizedModel:
+    """The quantized model, with its weights in `work`."""
+    # As the delegates' kernels take them: XNNPACK rounds what a linear takes and what is cached, NPUs' 16 bits are
+    # nearly float.
+    numerics = FLOAT if scheme.group_size is None else DynamicNumerics("int8", "int8")
+    store = quantize_with_gptq(
+        checkpoint,
+        _in_checkpoint(scheme),
+        sequences.ids,
+        numerics,
+        work / "gptq",
+        progress,
+        sequential=recipe.sequential,
+    )
+    model = QuantizedModel(checkpoint, store)
+    if not recipe.distill_steps:
+        return model
+    tuned, norms = distill(model, sequences.ids, numerics, recipe.distill_steps, work / "distilled", progress)
+    return QuantizedModel(checkpoint, tuned, norms)

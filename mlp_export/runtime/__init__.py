@@ -1,0 +1,1 @@
+"""An open program, whatever its backend: sessions, generation, ExecuTorch's own runner."""

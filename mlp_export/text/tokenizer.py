@@ -1,0 +1,295 @@
+"""Text <-> token ids, over Hugging Face's `tokenizers` alone.
+
+The stock ExecuTorch runner reads the same `tokenizer.json`, through code of its own. It always takes special tokens
+that are spelled in a prompt as the tokens themselves, and adds BOS through the file's post-processor: `encode(text,
+bos=..., special=True)` gives its ids.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, decoders, pre_tokenizers, processors
+from tokenizers import Tokenizer as HFTokenizer
+from tokenizers.models import BPE
+
+from mlp_export.errors import InputError
+from mlp_export.text.special_tokens import SpecialTokens, read_special_tokens
+
+# The words of OpenAI's o200k encoding, which Llama 4 splits text into before BPE.
+_LLAMA4_WORDS = "|".join(
+    [
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+_LLAMA4_RANKS = 200_000
+_LLAMA4_SPECIALS = 2_048
+
+
+class Tokenizer:
+    """A checkpoint's tokenizer. Ids are those of the checkpoint's embedding rows."""
+
+    def __init__(self, tokenizer: HFTokenizer, source: Path | None = None) -> None:
+        """`source` is the file the tokenizer came from, where there is one."""
+        self._tokenizer = tokenizer
+        self._source = source
+        self._changed = False  # whether it is another than the file
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    @classmethod
+    def from_folder(cls, folder: Path, model_vocab_size: int | None = None) -> Tokenizer:
+        """Reads `tokenizer.json`, or builds Llama 4's from a `tokenizer.model` in tiktoken format; other files may add
+        tokens: see `special_tokens`.
+
+        Raises InputError where there is neither, where the file is damaged, and where it has ids that an embedding of
+        `model_vocab_size` rows does not.
+        """
+        json_file, model_file = folder / "tokenizer.json", folder / "tokenizer.model"
+        if json_file.is_file():
+            data = _read_bytes(json_file)
+            try:
+                tokenizer = cls(HFTokenizer.from_buffer(data), json_file)
+            except Exception as error:  # the library raises bare Exception
+                raise InputError(f"{json_file} is not a tokenizer: {error}", "fetch the checkpoint again") from error
+        elif model_file.is_file():
+            tokenizer = cls(llama4_tokenizer(model_file), model_file)
+        else:
+            raise InputError(
+                f"no tokenizer in {folder}: looked for tokenizer.json and tokenizer.model",
+                "copy the tokenizer's files there",
+            )
+        tokenizer._add(read_special_tokens(folder), folder, model_vocab_size)
+        if model_vocab_size is not None and tokenizer.vocab_size > model_vocab_size:
+            raise InputError(
+                f"the tokenizer in {folder} has ids to {tokenizer.vocab_size - 1}, "
+                f"expected less than the model's vocab_size, {model_vocab_size}",
+                "tokenizer and weights do not belong together: copy the tokenizer of this checkpoint",
+            )
+        return tokenizer
+
+    def _add(self, tokens: SpecialTokens, folder: Path, model_vocab_size: int | None) -> None:
+        """The tokens that other files of `folder` add, as transformers does; InputError where two give two ids."""
+        known = self._tokenizer.get_added_tokens_decoder().values()
+        present = {token.content for token in known}
+        for token in tokens.to_add():
+            if token.content in present:
+                continue
+            numbered = token.content in {entry.content for entry in tokens.numbered.values()}
+            beyond = model_vocab_size is not None and self.vocab_size >= model_vocab_size
+            if beyond and not numbered and self.token_id(token.content) is None:
+                continue  # a padding token and its kin, for training: it has no embedding
+            self._tokenizer.add_tokens([token])
+            self._changed = True
+        for number, token in tokens.numbered.items():
+            if (found := self.token_id(token.content)) != number:
+                raise InputError(
+                    f"{folder}: {token.content!r} has the id {number} in the added tokens, in tokenizer.json {found}",
+                    "the tokenizer's files do not belong together: fetch them again",
+                )
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether `encode(..., bos=True)` adds anything: it does where the file has a post-processor that says so."""
+        return bool(self._tokenizer.encode("", add_special_tokens=True).ids)
+
+    def encode(self, text: str, *, bos: bool, special: bool) -> list[int]:
+        """Ids of `text`; with `bos`, after what the file's post-processor puts before a text.
+
+        `special` takes special tokens that are spelled in the text as the tokens, else they are text like any other.
+        Raises InputError where the text is not valid Unicode.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the prompt is not valid UTF-8 at character {error.start}",
+                "give it as UTF-8 text, without lone surrogates",
+            ) from error
+        self._tokenizer.encode_special_tokens = not special
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=bos).ids
+        return ids
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of `ids`, special tokens spelled out or left out. Bytes that are no UTF-8 come out as U+FFFD."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
+        return text
+
+    def stream(self, *, special: bool = False) -> TokenStream:
+        """A decoder for ids that come one at a time."""
+        return TokenStream(self, special=special)
+
+    def token(self, token_id: int) -> str | None:
+        """How the vocabulary spells an id; special tokens as they are written in text."""
+        spelled: str | None = self._tokenizer.id_to_token(token_id)
+        return spelled
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token of the vocabulary."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of a tokenizer.json, with the tokens that other files add."""
+        values: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        return values
+
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Writes `tokenizer.json`, and `tokenizer.model` where the source has one, into a bundle. Returns the names."""
+        if self._changed or self._source is None or self._source.name != "tokenizer.json":
+            # Its own `save` raises a bare Exception where the disk is full.
+            (folder / "tokenizer.json").write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
+        else:
+            shutil.copyfile(self._source, folder / "tokenizer.json")
+        model = None if self._source is None else self._source.parent / "tokenizer.model"
+        if model is None or not model.is_file():
+            return ("tokenizer.json",)
+        shutil.copyfile(model, folder / "tokenizer.model")
+        return ("tokenizer.json", "tokenizer.model")
+
+
+class TokenStream:
+    """Text of ids that come one at a time, in whole characters: a character's bytes may be spread over several ids.
+
+    The pieces, with `flush()` at the end, add up to `Tokenizer.decode` of all ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, special: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._ids: list[
+            int
+        ] = []  # ids whose text is not all out, after one that is: decoders may treat a first id apart
+        self._out = 0  # characters of the text of `_ids` that are out
+
+    def push(self, token_id: int) -> str:
+        """The characters that this id completes, maybe none."""
+        self._ids.append(token_id)
+        text = self._tokenizer.decode(self._ids, special=self._special)
+        whole = text.rstrip("\N{REPLACEMENT CHARACTER}")  # what may be the first bytes of a character is held back
+        piece = whole[self._out :]
+        self._out += len(piece)
+        if piece and whole == text:
+            self._ids = [token_id]
+            self._out = len(self._tokenizer.decode(self._ids, special=self._special))
+        return piece
+
+    def flush(self) -> str:
+        """What is held back: bytes that never became a character, as U+FFFD."""
+        text = self._tokenizer.decode(self._ids, special=self._special)
+        piece = text[self._out :]
+        self._out = len(text)
+        return piece
+
+
+def llama4_tokenizer(path: Path) -> HFTokenizer:
+    """Llama 4's tokenizer from its `tokenizer.model`, in tiktoken's format: lines of a token in base64 and its rank.
+
+    tiktoken merges by rank, `tokenizers` by a list of pairs: a token's rank becomes that of each pair of tokens that
+    spells it. Raises InputError for a file in another format (SentencePiece) or of another vocabulary.
+    """
+    ranks = _tiktoken_ranks(path)
+    if len(ranks) != _LLAMA4_RANKS or sorted(ranks.values()) != list(range(_LLAMA4_RANKS)):
+        raise InputError(
+            f"{path} has {len(ranks)} tokens, expected the {_LLAMA4_RANKS} of Llama 4",
+            "put the checkpoint's tokenizer.json beside it",
+        )
+    letters = _byte_letters()
+    merges: list[tuple[str, str]] = []
+    for token in sorted(ranks, key=ranks.__getitem__):
+        cuts = [(token[:i], token[i:]) for i in range(1, len(token)) if token[:i] in ranks and token[i:] in ranks]
+        cuts.sort(key=lambda cut: (ranks[cut[0]], ranks[cut[1]]))
+        merges.extend((_spell(left, letters), _spell(right, letters)) for left, right in cuts)
+    vocab = {_spell(token, letters): rank for token, rank in ranks.items()}
+    tokenizer = HFTokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_LLAMA4_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = llama4_special_tokens()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    bos = specials[0]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, _LLAMA4_RANKS)]
+    )
+    return tokenizer
+
+
+def llama4_special_tokens() -> list[str]:
+    """Llama 4's 2,048 special tokens in the order of their ids, from 200,000 on (Meta's `llama-models`)."""
+
+    def reserved(name: str, numbers: Iterable[int]) -> list[str]:
+        return [f"<|{name}reserved_special_token_{i}|>" for i in numbers]
+
+    named = [
+        *("<|begin_of_text|>", "<|end_of_text|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"),
+        *("<|header_start|>", "<|header_end|>", "<|eom|>", "<|eot|>", "<|step|>"),
+        *reserved("text_post_train_", range(6)),
+        *("<|python_start|>", "<|python_end|>", "<|finetune_right_pad|>"),
+        *reserved("text_post_train_", range(8, 69)),
+        *("<|image_start|>", "<|image_end|>"),
+        *reserved("vision_", range(2)),
+        *("<|tile_x_separator|>", "<|tile_y_separator|>"),
+        *reserved("vision_", range(2, 6)),
+        "<|image|>",
+        *reserved("vision_", [6]),
+        "<|patch|>",
+        *reserved("vision_", range(7, 1048)),
+        *reserved("reasoning_", range(8)),
+        *("<|reasoning_thinking_start|>", "<|reasoning_thinking_end|>"),
+    ]
+    return named + reserved("", range(_LLAMA4_SPECIALS - len(named)))
+
+
+def _tiktoken_ranks(path: Path) -> dict[bytes, int]:
+    ranks: dict[bytes, int] = {}
+    data = _read_bytes(path)
+    try:
+        for line in data.splitlines():
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+    except (ValueError, binascii.Error) as error:
+        raise InputError(
+            f"{path} is not in tiktoken's format",
+            "other tokenizers (SentencePiece) are read from a tokenizer.json: put it beside",
+        ) from error
+    return ranks
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
+
+
+def _byte_letters() -> list[str]:
+    """GPT-2's letter for each byte: printable Latin-1 bytes stand for themselves, the others for U+0100 and on."""
+    extra = itertools.count(0x100)
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    return [chr(byte) if byte in printable else chr(next(extra)) for byte in range(256)]
+
+
+def _spell(token: bytes, letters: Sequence[str]) -> str:
+    return "".join(letters[byte] for byte in token)

@@ -1,0 +1,1 @@
+"""A bundle against the model it came from: a file a check."""

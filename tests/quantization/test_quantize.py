@@ -1,0 +1,188 @@
+"""`quantize` and exports that call it: what is kept, what is found again, what is refused, what a kill leaves."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from artifacts import QUIET
+from small_checkpoints import write_checkpoint
+
+from mlp_export.checkpoints.checkpoint import read_checkpoint
+from mlp_export.errors import InputError, ResourceError, UsageError
+from mlp_export.pipeline import ExportOptions, export, plan
+from mlp_export.quantization import calibrated
+from mlp_export.quantization import quantize as quantize_module
+from mlp_export.quantization.quantize import QuantizeOptions, quantize
+from mlp_export.verification.verify import verify_bundle
+
+TOKENS = 2048  # of the calibration text: quick, and as few as are taken
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(quantize_module, "CALIBRATION_TOKENS", TOKENS)
+    monkeypatch.setattr("mlp_export.pipeline.CALIBRATION_TOKENS", TOKENS)
+    return tmp_path / "cache/mlp-export/quantized"
+
+
+def options(folder: Path, out: Path, **changes: Any) -> QuantizeOptions:
+    return replace(QuantizeOptions(str(folder), out, calibration_tokens=TOKENS), **changes)
+
+
+def export_options(folder: Path, out: Path, **changes: Any) -> ExportOptions:
+    return replace(ExportOptions("xnnpack", str(folder), out, context=64, prefill_chunk=16), **changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return model_folder(tmp_path)
+
+
+def model_folder(tmp_path: Path, name: str = "model", **changes: Any) -> Path:
+    return write_checkpoint(tmp_path / name, "llama", **{"num_hidden_layers": 2, "seed": 1, **changes})
+
+
+def test_what_quantize_wrote_is_exported_bit_for_bit(folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    report = quantize(options(folder, tmp_path / "quantized"), QUIET)
+    assert report.scheme.name == "int4-g32"
+    assert not list(own_cache.glob(".*.unfinished"))
+    made = read_checkpoint(tmp_path / "quantized")
+    assert made.kind == "quantized" and made.config.tied_embeddings
+    exported = export(export_options(tmp_path / "quantized", tmp_path / "bundle"), QUIET)
+    assert exported.verification is not None and exported.verification.weights_bit_equal
+    again = verify_bundle(tmp_path / "bundle", str(tmp_path / "quantized"), QUIET)
+    assert again.passed and again.weights_bit_equal
+    record = exported.bundle.manifest.quantization["quantizer"]
+    assert record["source"] == "model" and record["calibration_tokens"] == str(TOKENS)
+    assert record == report.record
+    # Negative control: the float checkpoint rounded to nearest has other codes.
+    nearest = export(export_options(folder, tmp_path / "nearest", quantizer="nearest", verify=False), QUIET)
+    assert not verify_bundle(nearest.bundle.path, str(tmp_path / "quantized"), QUIET).weights_bit_equal
+    sizes = {report.bundle.manifest.files["model.pte"].bytes for report in (exported, nearest)}
+    assert len(sizes) == 1
+
+
+def test_an_export_quantizes_once(
+    folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = export(export_options(folder, tmp_path / "a", verify=False), QUIET)
+    assert first.quantization_error is not None and first.quantization_error.kl.value > 0
+    (kept,) = (path for path in own_cache.iterdir() if path.is_dir())
+    monkeypatch.setattr(quantize_module, "quantize_with_gptq", None)  # a second time would fail
+    export(export_options(folder, tmp_path / "b", verify=False), QUIET)
+    report = verify_bundle(tmp_path / "b", str(folder), QUIET)
+    assert report.passed and report.weights_bit_equal
+    shutil.rmtree(kept)
+    with pytest.raises(InputError, match="is not on this machine"):
+        verify_bundle(tmp_path / "b", str(folder), QUIET)
+    other = model_folder(tmp_path, "other", seed=2)
+    with pytest.raises(InputError, match="hashes differ"):
+        verify_bundle(tmp_path / "b", str(other), QUIET)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_of_8_bits(tmp_path: Path, tied: bool) -> None:
+    folder = model_folder(tmp_path, tied=tied)
+    asked = export_options(folder, tmp_path / "bundle", head="int8")
+    report = export(asked, QUIET)
+    assert report.verification is not None and report.verification.passed
+    manifest = report.bundle.manifest
+    assert manifest.quantization["exceptions"]["head"] == "int8-per-channel"
+    assert manifest.tied_weights_stored_once == tied
+    told, found = plan(asked).file_bytes, manifest.files["model.pte"].bytes
+    smaller = plan(replace(asked, head=None)).file_bytes
+    assert smaller < told
+    assert abs(told - 1_000_000 - found) < 0.4 * found  # a program this small is mostly tables
+
+
+@pytest.mark.parametrize("weights", ["int4", "mixed"])
+def test_npu_forms(tmp_path: Path, weights: Any) -> None:
+    folder = model_folder(tmp_path)
+    report = quantize(options(folder, tmp_path / "quantized", backend="coreml", weights=weights), QUIET)
+    assert report.scheme.format("layers.0.q").bits == 4 and report.scheme.format("head").bits == 8
+    assert report.scheme.format("layers.0.down").bits == (8 if weights == "mixed" else 4)
+    asked = ExportOptions("coreml", str(tmp_path / "quantized"), tmp_path / "bundle", context=64, prefill_chunk=8)
+    exported = export(asked, QUIET)
+    assert exported.verification is not None and exported.verification.passed
+
+
+def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for changes, message in (
+        ({"weights": "int8"}, "rounding to 8 bits|--weights int8"),
+        ({"weights": "mixed"}, "mixed"),
+        ({"format": "gguf", "backend": "coreml"}, "gguf"),
+        ({"format": "gguf", "head": "int8"}, "gguf"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            quantize(options(folder, out, **changes), QUIET)
+    with pytest.raises(UsageError, match="exists"):
+        quantize(options(folder, folder), QUIET)
+    learned = model_folder(tmp_path, "learned", kind="int4-accelerator")
+    with pytest.raises(InputError, match="quantized already"):
+        quantize(options(learned, out), QUIET)
+    with pytest.raises(UsageError, match="gptq"):
+        plan(export_options(learned, out, quantizer="gptq"))
+    with pytest.raises(UsageError, match="gptq"):
+        plan(export_options(folder, out, quantizer="gptq", weights="int8"))
+    with pytest.raises(UsageError, match="calibration"):
+        plan(export_options(folder, out, weights="int8", calibration=(tmp_path / "text",)))
+    assert not out.exists()
+
+
+def test_a_checkpoint_quantized_already_is_refused(folder: Path, tmp_path: Path) -> None:
+    quantize(options(folder, tmp_path / "quantized"), QUIET)
+    with pytest.raises(InputError, match="quantized already"):
+        quantize(options(tmp_path / "quantized", tmp_path / "again"), QUIET)
+
+
+def test_a_trained_checkpoint_is_never_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlp_export.pipeline.quantized_checkpoint", None)
+    trained = model_folder(tmp_path, "model-int4-cpu")
+    report = export(export_options(trained, tmp_path / "bundle", verify=False), QUIET)
+    assert "quantizer" not in report.bundle.manifest.quantization
+
+
+def test_too_little_memory_and_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlp_export.resources.available_ram_bytes", lambda: 1000)
+    with pytest.raises(ResourceError, match="memory"):
+        quantize(options(folder, tmp_path / "out"), QUIET)
+    monkeypatch.undo()
+    monkeypatch.setattr("mlp_export.resources.free_disk_bytes", lambda where: 1000)
+    with pytest.raises(ResourceError, match="disk"):
+        quantize(options(folder, tmp_path / "out"), QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after some layers, it leaves nothing at the target, and the next run computes what is missing."""
+    command = [sys.executable, "-m", "mlp_export", "quantize", str(folder), "--calibration-tokens", str(TOKENS)]
+    run = subprocess.Popen([*command, "--out", str(tmp_path / "out"), "--quiet"])
+    while not list(own_cache.glob(".*.unfinished/gptq/layers.1.down.safetensors")):
+        assert run.poll() is None, "it was done before it could be killed"
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert not (tmp_path / "out").exists()
+    finished = {file.stem for file in own_cache.glob(".*.unfinished/gptq/*.safetensors")}
+    computed = []
+    right = calibrated.quantize_by
+
+    def counted(*arguments: Any) -> Any:
+        computed.append(1)
+        return right(*arguments)
+
+    monkeypatch.setattr(calibrated, "quantize_by", counted)
+    whole = quantize(options(folder, tmp_path / "out"), QUIET)
+    names = read_checkpoint(whole.out).weight_names()
+    assert len(computed) == len(set(names) - {"head"} - finished) < len(names) - 1
+    assert not list(own_cache.glob(".*.unfinished"))
