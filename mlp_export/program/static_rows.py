@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import rope_frequencies
+from mlp_export.models.rope import rope_frequencies
 from mlp_export.program.cache import CacheTensor
 from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.text_program import CachedProgram
