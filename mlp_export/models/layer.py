@@ -50,9 +50,8 @@ def final_norm(ops: Ops[Rows], config: ModelConfig, hidden: Rows) -> Rows:
 def _placed(ops: Ops[Rows], config: ModelConfig, layer: int, part: str, normed: Rows) -> Rows:
     """Queries ("q") or keys ("k") with their norm and their position, as attention takes them."""
     name = f"layers.{layer}.{part}"
-    rows = ops.heads(
-        f"{name}.heads", ops.linear(name, normed), config.num_heads if part == "q" else config.num_kv_heads
-    )
+    count = config.num_heads if part == "q" else config.num_kv_heads
+    rows = ops.heads(f"{name}.heads", ops.linear(name, normed), count)
     weight = f"{name}_norm" if config.qk_norm_weights else None
     if config.qk_norm and config.qk_norm_before_rope:
         rows = ops.rms_norm(f"{name}.normed", rows, weight, config.norm_eps)

@@ -1,8 +1,8 @@
-"""What is rounded while a decoder computes, exactly as an artifact rounds it; weights are rounded, or not, by their source.
+"""What is rounded while a decoder computes, exactly as an artifact rounds it.
 
 `DynamicNumerics`: activations of linears to int8, asymmetric, a scale and zero point a token (torchao's
 `Int8DynamicActivationIntxWeightConfig`); keys after RoPE and values to int8, symmetric, per-token per-head scales.
-Delegates with static scales round every result on the way.
+Delegates with static scales round every result on the way. Weights are rounded, or not, by their source.
 """
 
 from __future__ import annotations

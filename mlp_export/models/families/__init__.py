@@ -1,4 +1,4 @@
-"""Families of models: a file each. Whatever stands in this folder with a `FAMILIES` is known; nothing else names one."""
+"""Families of models: a file each. What stands in this folder with `FAMILIES` is known; nothing else names one."""
 
 from __future__ import annotations
 
@@ -63,11 +63,8 @@ def _family_of(keys: Keys) -> Family:
     if not candidates:
         reason = next((f"{why}; " for name, why in _REASONS.items() if name in model_type), "")
         supported = "; ".join(f"{family.model_type} ({family.title})" for family in families())
-        raise keys.error(
-            "model_type",
-            " or ".join(dict.fromkeys(f.model_type for f in families())),
-            f"{reason}supported: {supported}",
-        )
+        known = dict.fromkeys(family.model_type for family in families())
+        raise keys.error("model_type", " or ".join(known), f"{reason}supported: {supported}")
     names = keys.get("architectures")
     if not names:
         found = [family for family in candidates if family.means_missing_architecture]
