@@ -14,7 +14,7 @@ from mlp_export.models.token_sequence import TokenSequence
 
 # What a layer shows: queries after RoPE and QK norm, times the softmax scale, [n, heads, head_dim]; what o takes
 # [n, heads * head_dim]; hidden rows behind the attention [n, hidden]; what down takes [n, ffn]; hidden rows behind it.
-TAPS = ("query", "attended", "attention_sum", "activated", "ffn_sum")
+TAPS = ("q.scaled", "attended", "attention_sum", "activated", "ffn_sum")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TappedCall:
     logits: torch.Tensor  # [vocabulary] float32
     keys: Sequence[CachedRows]
     values: Sequence[CachedRows]
-    # "layers.3.query" and so on for each of TAPS, float32, at the rows that were asked for; of the last layer at the
+    # "layers.3.q.scaled" and so on for each of TAPS, float32, at the rows that were asked for; of the last layer at the
     # last token alone.
     results: Mapping[str, torch.Tensor]
 
