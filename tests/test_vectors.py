@@ -16,7 +16,7 @@ from make_vectors import ERROR_CODES, VECTORS, lay_out, vectors
 from tokenizers import Tokenizer
 
 import mlp_export
-from mlp_export.bundle.bundle import Bundle, BundleError, BundleProblem, Manifest
+from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.device_fit import (
     Device,
     DeviceFit,
@@ -27,6 +27,7 @@ from mlp_export.bundle.device_fit import (
     ios_device_fit,
     is_soc,
 )
+from mlp_export.bundle.manifest import BundleError, BundleProblem, Manifest
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import StopStrings
 from mlp_export.text.chat import ChatFormat, Message

@@ -15,7 +15,8 @@ from typing import Any
 
 import jsonschema
 
-from mlp_export.bundle.bundle import MANIFEST, PTE, Bundle, Manifest
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import MANIFEST, PTE, Manifest
 from mlp_export.devices import device_command
 from mlp_export.devices.adb import APP
 from mlp_export.devices.apple_device import is_apple

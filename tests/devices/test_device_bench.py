@@ -17,7 +17,8 @@ from fake_backend import PROGRAM, write_bundle
 from make_vectors import VECTORS
 from typer.testing import CliRunner
 
-from mlp_export.bundle.bundle import BackendInfo, Bundle
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import BackendInfo
 from mlp_export.cli.app import app
 from mlp_export.devices.adb import Phone
 from mlp_export.devices.device_bench import Clock, DeviceBenchReport, bench_plan, bench_schema, device_bench, report_of
