@@ -11,13 +11,14 @@ from pathlib import Path
 
 import mlp_export
 from mlp_export.bundle.manifest import manifest_schema
+from mlp_export.devices.bench_result import bench_schema
 
 DATA = Path(mlp_export.__file__).with_name("data")
 
 
 def schemas() -> dict[Path, str]:
     """The text of each file."""
-    found = {"manifest": manifest_schema()}
+    found = {"manifest": manifest_schema(), "device_bench": bench_schema()}
     return {
         DATA / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in found.items()

@@ -66,18 +66,13 @@ def _check_file_name(name: str) -> str:
     return name
 
 
-FileName = Annotated[
-    str,
-    AfterValidator(_check_file_name),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": f"^{_FILE_NAME.pattern}$",
-            # `$` matches before a last line end in some engines, hence the second pattern.
-            "not": {"anyOf": [{"pattern": r"\.\."}, {"pattern": "[^A-Za-z0-9_.-]"}, {"const": MANIFEST}]},
-        }
-    ),
-]
+_FILE_NAME_SCHEMA = {
+    "type": "string",
+    "pattern": f"^{_FILE_NAME.pattern}$",
+    # `$` matches before a last line end in some engines, hence the second pattern.
+    "not": {"anyOf": [{"pattern": r"\.\."}, {"pattern": "[^A-Za-z0-9_.-]"}, {"const": MANIFEST}]},
+}
+FileName = Annotated[str, AfterValidator(_check_file_name), WithJsonSchema(_FILE_NAME_SCHEMA)]
 
 
 @with_config(CLOSED)
@@ -258,7 +253,7 @@ class Manifest:
     files: Annotated[  # of a manifest that is not written yet: none
         dict[FileName, FileInfo],
         AfterValidator(_check_needed_files),
-        Field(json_schema_extra={"required": list(_NEEDED_FILES)}),
+        Field(json_schema_extra={"required": list(_NEEDED_FILES), "propertyNames": _FILE_NAME_SCHEMA}),
     ]
 
     def to_json(self) -> dict[str, Any]:
