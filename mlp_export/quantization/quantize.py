@@ -26,6 +26,7 @@ from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.demo import cache_folder
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.errors import InputError, UsageError
+from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import FLOAT, DynamicNumerics
 from mlp_export.models.tensors import weight_shapes
