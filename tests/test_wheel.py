@@ -47,8 +47,8 @@ def copy_sources(folder: Path) -> Path:
 def environment(folder: Path) -> Path:
     """A fresh virtual environment that sees the packages of this one, without a download. Returns its Python.
 
-    The lines of a .pth file are searched behind the environment's own packages. No .pth files are read in the folders that
-    they name, so that an editable install of mlp_export beside this Python is not found.
+    The lines of a .pth file are searched behind the environment's own packages. No .pth files are read in the folders
+    that they name, so that an editable install of mlp_export beside this Python is not found.
     """
     call(sys.executable, "-m", "venv", "--without-pip", folder, folder=folder.parent)
     python = folder / "bin" / "python"
