@@ -7,7 +7,6 @@ into place when it is complete, so that a killed process or a full disk leaves n
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import importlib.resources
 import json
@@ -22,7 +21,7 @@ import jsonschema
 from mlp_export.errors import InputError
 from mlp_export.folder_writer import FolderKind, FolderWriter, check_folder_target
 from mlp_export.models.config import ModelConfig, read_json_object
-from mlp_export.paths import check_utf8
+from mlp_export.paths import check_utf8, file_sha256
 from mlp_export.text.chat import ChatFormat
 from mlp_export.text.tokenizer import Tokenizer
 
@@ -305,15 +304,6 @@ def _check_file(path: Path, entry: FileInfo, hashes: bool) -> None:
         raise refuse(
             BundleProblem.WRONG_HASH, f"{path} has sha256 {found[:12]}..., the manifest says {entry.sha256[:12]}..."
         )
-
-
-def file_sha256(path: Path) -> str:
-    """The file's sha256 in hexadecimal. Raises InputError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
 
 
 class BundleWriter(FolderWriter):

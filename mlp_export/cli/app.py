@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlp_export.bundle.bundle import Bundle
     from mlp_export.evaluation.evaluate import OpenCheckpoint
     from mlp_export.runtime.generate import Generation
+    from mlp_export.runtime.host_runtime import HostRuntime
 
 app = typer.Typer(
     help="MobileLLM-Pro and models of its architecture, from a checkpoint to a verified ExecuTorch bundle for phones.",
@@ -167,21 +168,22 @@ def export_command(
             _show(export(options, progress).to_json(), as_json)
 
 
-def _to_run(path: Path) -> Bundle:
-    """The bundle in folder `path`, for a command that runs it and nothing else."""
+def _to_run(path: Path) -> tuple[Bundle, HostRuntime]:
+    """The bundle in folder `path` and what runs it, for a command that runs it and nothing else."""
     from mlp_export.backends.base import get_backend
     from mlp_export.bundle.bundle import Bundle
     from mlp_export.runtime.session import leave_cores_to_the_runtime
 
     bundle = Bundle.open(path)
     backend = get_backend(bundle.manifest.backend.name)
-    if not backend.computes_in_torch:
+    notes = backend.runtime.notes
+    if not notes.computes_in_torch:
         leave_cores_to_the_runtime()
-    if backend.host_note:
-        _tell(f"note: {backend.host_note}")
+    if notes.note:
+        _tell(f"note: {notes.note}")
     for issue in backend.compatibility_issues(bundle.pte):
         _tell(f"warning: {issue}. Export it again before it goes to a phone")
-    return bundle
+    return bundle, backend.runtime
 
 
 @app.command()
@@ -203,9 +205,11 @@ def run(
     with _reporting(as_json):
         from mlp_export.runtime.run import run as run_bundle
 
+        opened, runtime = _to_run(bundle)
         answer = run_bundle(
-            _to_run(bundle),
+            opened,
             prompt,
+            runtime,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
@@ -231,8 +235,10 @@ def chat(
     with _reporting(False):
         from mlp_export.runtime.chat_session import chat_repl
 
+        opened, runtime = _to_run(bundle)
         chat_repl(
-            _to_run(bundle),
+            opened,
+            runtime,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
@@ -344,7 +350,7 @@ def bench(
         from mlp_export.evaluation.bench import bench as bench_bundle
 
         report = bench_bundle(
-            _to_run(bundle),
+            _to_run(bundle)[0],
             Progress(quiet=quiet or as_json),
             prompt_tokens=lengths[0] if lengths else 512,
             new_tokens=new_tokens,
@@ -401,7 +407,7 @@ def evaluate(
             if is_checkpoint(model):
                 report = evaluate_checkpoint(opened(model), progress, against=reference, **options)
             else:
-                report = evaluate_bundle(_to_run(Path(model)), progress, against=reference, **options)
+                report = evaluate_bundle(_to_run(Path(model))[0], progress, against=reference, **options)
         _show(report.to_json() if as_json else report.summary(), as_json)
 
 
@@ -428,6 +434,7 @@ def quantize(
 ) -> None:
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
     with _reporting(as_json):
+        from mlp_export.backends.base import get_backend
         from mlp_export.cli.targets import check_backend
         from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
@@ -436,7 +443,7 @@ def quantize(
         options = QuantizeOptions(
             model=model,
             out=out,
-            backend=check_backend(backend),
+            scheme=get_backend(check_backend(backend)).scheme,
             weights=weights,
             head=head,
             calibration=tuple(calibration or ()),
