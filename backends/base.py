@@ -13,7 +13,7 @@ from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import UsageError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Numerics
+from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress

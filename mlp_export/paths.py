@@ -1,8 +1,7 @@
-"""Paths that the libraries below can take (those written in Rust take UTF-8 text and nothing else), and hashes."""
+"""Paths that the libraries below can take: those written in Rust take UTF-8 text and nothing else."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -31,15 +30,6 @@ def check_utf8(path: Path, error: type[MlpExportError] = InputError) -> None:
         f"the path {shown} is not valid UTF-8, and the libraries that read and write there take no other",
         "rename that folder, or use another",
     )
-
-
-def file_sha256(path: Path) -> str:
-    """The file's sha256 in hexadecimal. Raises InputError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
 
 
 def _is_utf8(name: bytes) -> bool:

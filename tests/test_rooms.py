@@ -83,12 +83,7 @@ def test_every_folder_is_a_room_and_every_room_is_there() -> None:
 
 def test_no_module_imports_from_a_room_above_it() -> None:
     found = [line for name, path in MODULES.items() for line in upward(name, path.read_text(encoding="utf-8"))]
-    assert found == [
-        # To go with the layer recipe, which takes config reading and weight names down to models/.
-        "mlp_export.models.config imports mlp_export.checkpoints.formats.recognize",
-        "mlp_export.models.config imports mlp_export.text.special_tokens",
-        "mlp_export.models.decoder imports mlp_export.checkpoints.checkpoint",
-    ]
+    assert not found
 
 
 def test_no_modules_import_each_other() -> None:

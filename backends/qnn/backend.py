@@ -23,11 +23,12 @@ from mlp_export.backends.qnn.encodings import Jitter, StaticNumerics, read_encod
 from mlp_export.backends.qnn.runtime import QnnRuntime
 from mlp_export.backends.qnn.targets import TARGETS
 from mlp_export.bundle.bundle import ENCODINGS
-from mlp_export.checkpoints.checkpoint import Kind, weight_shapes
+from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Numerics
+from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.tensors import weight_shapes
 from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme

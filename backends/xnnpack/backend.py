@@ -19,10 +19,11 @@ from mlp_export.backends.base import (
     package_requirements,
 )
 from mlp_export.backends.xnnpack.runtime import XnnpackRuntime
-from mlp_export.checkpoints.checkpoint import Kind, parameter_keys, weight_shapes
+from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import DynamicNumerics, EmbeddingNoise, Numerics
+from mlp_export.models.numerics import DynamicNumerics, EmbeddingNoise, Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.tensors import parameters, weight_shapes
 from mlp_export.program.cache import cache_tensors
 from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
@@ -139,7 +140,7 @@ def _packed_bytes(config: ModelConfig, scheme: Scheme) -> int:
 
 def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
     """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
+    shapes = {name: parameter.shape for name, parameter in parameters(config).items()}
     shared = scheme.ties(config)
     if config.tied_embeddings and not shared:  # codes of its own
         shapes["head"] = shapes["embed"]

@@ -23,7 +23,10 @@ from collections.abc import Sequence
 
 import torch
 
-from mlp_export.models.decoder import Layer, Numerics, TokenSequence, WeightSource
+from mlp_export.models.eager import Layer
+from mlp_export.models.numerics import Numerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import TappedCall
 from mlp_export.verification.layers import summed
 
@@ -148,4 +151,4 @@ class HalfLayerWatch:
         rows = self._hidden if name != "norm" else self._hidden[list(self.sequence.logit_indices)]
         largest = rows.abs().amax(-1, keepdim=True)
         root = (rows.pow(2).mean(-1, keepdim=True) + self.config.norm_eps).sqrt()
-        return _SMALLEST * largest / root * self._weights.norm(name).float().abs()
+        return _SMALLEST * largest / root * self._weights.vector(name).float().abs()

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mlp_export.models.decoder import DynamicNumerics, Numerics, TokenSequence, WeightSource, WeightVisitor
+from mlp_export.models.eager import WeightVisitor
+from mlp_export.models.numerics import DynamicNumerics, Numerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import WeightSource
 from mlp_export.runtime.host_runtime import HostRuntime
 from mlp_export.verification.fp16_layers import HalfLayerWatch, watched_calls
 from mlp_export.verification.layers import LayerCheck, layer_calls
