@@ -14,7 +14,7 @@ import torch
 from artifacts import QUIET, export_model, quantized, small_model
 
 from mlp_export.backends.base import BuildOptions, get_backend
-from mlp_export.backends.xnnpack.tapped import open_tapped, watch_layers
+from mlp_export.backends.xnnpack.tapped import open_tapped
 from mlp_export.backends.xnnpack.tapped_payload import TappablePayload
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import read_checkpoint
@@ -23,9 +23,11 @@ from mlp_export.models.eager import Layer, decode_each
 from mlp_export.models.numerics import DynamicNumerics
 from mlp_export.quantization.scheme import group_scheme
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.verification.layer_watch import watch_layers
 from mlp_export.verification.layers import LayerCall, LayerCheck, layer_calls
 from mlp_export.verification.verify import verify
 
+RUNTIME = get_backend("xnnpack").runtime
 WORDS = torch.randint(0, 300, (997,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
@@ -44,11 +46,18 @@ class Together:
             check.head(ids, rows)
 
 
+def layers_of(path: Path, model: QuantizedModel, numerics: DynamicNumerics, context: int) -> LayerCheck:
+    """The comparison of the file with `model`, which a decoding is to visit."""
+    check = watch_layers(RUNTIME, path, model, numerics, context, WORDS)
+    assert isinstance(check, LayerCheck)
+    return check
+
+
 def checked(model: QuantizedModel, files: Mapping[str, Path], context: int, kv_cache: Any) -> dict[str, LayerCheck]:
     """The comparison of each file with `model`. Files are removed once they have run."""
     checks = {}
     for name, path in files.items():
-        checks[name] = watch_layers(path, model, DynamicNumerics("int8", kv_cache), context, WORDS)
+        checks[name] = layers_of(path, model, DynamicNumerics("int8", kv_cache), context)
         path.unlink()
     decode_each(model, [], visitor=Together(list(checks.values())))
     return checks
@@ -74,7 +83,7 @@ def test_what_is_right_passes_with_room(tmp_path: Path, family: Any, checkpoint:
     bundle = export_model(model, tmp_path / "b", weights=checkpoint.get("weights"), **options)
     before = set(bundle.path.iterdir())
     numerics = DynamicNumerics.from_manifest(bundle.manifest.quantization)
-    check = watch_layers(bundle.pte, model, numerics, bundle.manifest.context, WORDS)
+    check = layers_of(bundle.pte, model, numerics, bundle.manifest.context)
     decode_each(model, [], visitor=check)
     assert check.passed, check.summary()
     assert set(bundle.path.iterdir()) == before
