@@ -120,7 +120,7 @@ class ModelInfo:
 
 def shape_of(config: ModelConfig) -> Shape:
     """ModelConfig's fields as JSON has them."""
-    return cast(Shape, json.loads(json.dumps(asdict(config), allow_nan=False)))
+    return cast(Shape, config.to_json())
 
 
 @with_config(CLOSED)
