@@ -36,7 +36,7 @@ from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resources import human_bytes
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 from mlp_export.runtime.session import Session
 
 # The compiler takes N rows in tiles of 32, and a ring of W slots has to hold those of one call.
@@ -144,7 +144,7 @@ class QnnBackend:
         return SimulatorSession(path)
 
     def load_runtime(self) -> None:
-        with Muted():
+        with capture_native_output():
             # C++ code that is loaded behind Qualcomm's libraries crashes on its first use.
             import executorch.extension.llm.runner  # noqa: F401
             import pytorch_tokenizers  # noqa: F401

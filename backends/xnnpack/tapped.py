@@ -51,7 +51,7 @@ from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.program.pte import PteLayout, mapped, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls, planned_bytes
 from mlp_export.runtime.executorch_session import ExecutorchSession
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 from mlp_export.verification.layers import LayerCheck, layer_calls
 
 _TAPPED_BYTES = 256_000_000  # most that the layers' results of one call may take
@@ -139,7 +139,7 @@ class TappedXnnpackSession:
     def __init__(self, path: Path, config: ModelConfig, most_rows: int) -> None:
         """`path` is a file that `write_tapped` wrote, for calls of up to `most_rows` tokens."""
         self.most_rows, self._config = most_rows, config
-        with Muted():
+        with capture_native_output():
             self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
             self._forward = self._program.load_method("forward")
 

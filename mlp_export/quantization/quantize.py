@@ -21,7 +21,6 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from mlp_export.backends.base import get_backend
-from mlp_export.bundle.bundle import file_sha256
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.demo import cache_folder
 from mlp_export.checkpoints.resolve import resolve

@@ -18,7 +18,7 @@ from mlp_export.backends.base import get_backend
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import Generation, StopReason, StopStrings, check_answer_options, check_prompt, rate
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 if TYPE_CHECKING:
     from executorch.extension.llm.runner import Stats, TextLLMRunner
@@ -72,7 +72,7 @@ def generate_with_stock_runner(
     ended: Literal["eos", "stop_string"] | None = None
 
     get_backend(manifest.backend.name).load_runtime()
-    with Muted() as muted:
+    with capture_native_output() as native:
         from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
         from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
         from executorch.kernels import quantized  # noqa: F401  registers the embedding kernels
@@ -80,7 +80,7 @@ def generate_with_stock_runner(
         def say(piece: str) -> None:
             if piece:
                 pieces.append(piece)
-                with muted.aloud():
+                with native.passthrough():
                     on_text(piece)
 
         def on_token(piece: str) -> None:
@@ -109,7 +109,7 @@ def generate_with_stock_runner(
         except UnicodeDecodeError as error:
             raise PartialCharacterError("".join(pieces)) from error
         except RuntimeError as error:
-            raise InputError(f"the stock runner failed: {error}: {muted.last_line()}", "verify the bundle") from error
+            raise InputError(f"the stock runner failed: {error}: {native.last_line()}", "verify the bundle") from error
         say(stops.flush())
         runners.clear()  # inside the block: a delegate's native code talks when it goes
     limit: StopReason = "length" if tokens == max_new_tokens else "context"
