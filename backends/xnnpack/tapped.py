@@ -48,7 +48,7 @@ from mlp_export.models.config import ModelConfig
 from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.program.pte import PteLayout, mapped, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls, planned_bytes
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 _TAPPED_BYTES = 256_000_000  # most that the layers' results of one call may take
 _ALIGNMENT = 64
@@ -135,7 +135,7 @@ class TappedXnnpackSession:
     def __init__(self, path: Path, config: ModelConfig, most_rows: int) -> None:
         """`path` is a file that `write_tapped` wrote, for calls of up to `most_rows` tokens."""
         self.most_rows, self._config = most_rows, config
-        with Muted():
+        with capture_native_output():
             self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
             self._forward = self._program.load_method("forward")
 

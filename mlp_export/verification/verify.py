@@ -44,7 +44,7 @@ from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.runtime.generate import generate
 from mlp_export.runtime.host_runtime import VerificationBudget
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 from mlp_export.runtime.session import Session
 from mlp_export.runtime.stock_runner import PartialCharacterError, generate_with_stock_runner
 from mlp_export.text.chat import Message
@@ -490,7 +490,7 @@ def _runners_ids(bundle: Bundle, prompts: Sequence[_Prompt]) -> Check:
     """Whether the stock runner's tokenizer, on the bundle's file, gives the ids of the reference."""
     compared = "ids of the stock runner's tokenizer with those of Hugging Face's, on tokenizer.json"
     try:
-        with Muted():
+        with capture_native_output():
             from pytorch_tokenizers import CppHFTokenizer
 
             runners = CppHFTokenizer()
