@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 import torch
 
-from mlp_export.bundle.bundle import Bundle, shape_of
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.resolve import ResolvedModel
 from mlp_export.errors import InputError, UsageError, VerificationError
@@ -31,16 +32,10 @@ from mlp_export.evaluation.token_scores import (
     score_rows,
     share_estimate,
 )
-from mlp_export.models.decoder import (
-    FLOAT,
-    DynamicNumerics,
-    FloatWeights,
-    Numerics,
-    TokenSequence,
-    WeightSource,
-    decode_rows,
-    head_logits,
-)
+from mlp_export.models.eager import decode_rows, head_logits
+from mlp_export.models.numerics import FLOAT, DynamicNumerics, Numerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights, WeightSource
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import channel_scheme, group_scheme
