@@ -362,7 +362,7 @@ def text_sequences(
     return taken
 
 
-def check_same_model(shape: dict[str, Any], tokenizer: Tokenizer, reference: OpenCheckpoint, name: str) -> None:
+def check_same_model(shape: Mapping[str, Any], tokenizer: Tokenizer, reference: OpenCheckpoint, name: str) -> None:
     """Raises InputError, with what differs, where logits of `name` and of `reference` are not about the same tokens, or
     come from decoders of different shapes.
     """
