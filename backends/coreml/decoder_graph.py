@@ -247,8 +247,8 @@ class CoremlOps:
         """A norm's weight or a bias in float16. Raises InputError where it does not fit."""
         exact = graph_vector(self.model, name)
         if exact.abs().max() > torch.finfo(torch.float16).max:
-            what = "values" if name.endswith("_bias") else "the weight"
-            raise InputError(f"{what} of {name!r} is beyond float16's 65,504", "--backend xnnpack keeps it in float32")
+            what = f"values of {name!r} are" if name.endswith("_bias") else f"the weight of {name!r} is"
+            raise InputError(f"{what} beyond float16's 65,504", "--backend xnnpack keeps it in float32")
         return exact.numpy().astype(np.float16)
 
 

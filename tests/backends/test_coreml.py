@@ -621,6 +621,32 @@ def test_activations_far_beyond_the_usual(tmp_path: Path) -> None:
     assert report.verification is not None and report.verification.passed
 
 
+def test_hidden_rows_beyond_float16_are_carried_divided(tmp_path: Path) -> None:
+    """As Gemma's are: an embedding that is multiplied by 8 makes hidden rows that float16 does not hold."""
+    folder = checkpoint_of(tmp_path / "model", "float", "gemma3", tied=False, sliding_window=WINDOW)
+    scaled(folder, "model.embed_tokens.weight", 20000.0)
+    model = model_of(folder)
+    hidden = model.rows("embed", torch.arange(1, 300)).abs().max()
+    assert hidden < 65504 < hidden * model.config.embedding_scale
+    report = export(options(folder, tmp_path / "b", context=64), QUIET)
+    assert report.verification is not None and report.verification.passed
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "says"),
+    [
+        ("input_layernorm.weight", "llama", r"the weight of 'layers\.1\.attention_norm' is beyond float16"),
+        ("self_attn.k_proj.bias", "qwen2.5", r"values of 'layers\.1\.k_bias' are beyond float16"),
+    ],
+)
+def test_vectors_that_float16_does_not_hold_are_said(tmp_path: Path, name: str, family: Any, says: str) -> None:
+    folder = checkpoint_of(tmp_path / "model", "float", family)
+    scaled(folder, f"model.layers.1.{name}", 70000.0)
+    with pytest.raises(InputError, match=says):
+        export(options(folder, tmp_path / "b", context=64, verify=False), QUIET)
+    assert not (tmp_path / "b").exists()
+
+
 def test_rows_behind_the_last_token_have_no_say(tmp_path: Path) -> None:
     """Token 0 overflows, and no text has it: a row that is filled up must not be it."""
     folder = checkpoint_of(tmp_path / "model", "float", family="llama", tied=False)
