@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 import torch
 
-from mlp_export.models.eager import Layer
 from mlp_export.models.numerics import Numerics
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import WeightSource
@@ -76,7 +75,7 @@ class HalfLayerWatch:
     def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
         return [(self.sequence, self)]
 
-    def layer(self, layer: Layer) -> None:
+    def layer(self, weights: WeightSource, layer: int) -> None:
         pass
 
     def head(self, ids: torch.Tensor, rows: torch.Tensor) -> None:
