@@ -123,22 +123,19 @@ def window_of_one_layer(layer: int, window: int) -> Fault:
     """The mask of one local layer."""
 
     def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
-        right = graph_module._Builder.layer
+        right = graph_module.XnnpackOps.attention
 
-        def wrong(self: Any, number: int, hidden: Value, caches: Any, inputs: Any) -> Any:
-            if number != layer:
-                return right(self, number, hidden, caches, inputs)
+        def wrong(self: Any, name: str, query: Value, key: Value, value: Value, number: int) -> Any:
             masks, config = self.masks, self.config
-            other = replace(config, window=window)
-            self.config = other
-            keys = self.key_positions(inputs)[True]
-            self.masks = {**masks, True: self.attention_mask(inputs.query_positions, keys, True)}
-            self.config = config
-            result = right(self, number, hidden, caches, inputs)
-            self.masks = masks
+            if number == layer:
+                self.config = replace(config, window=window)
+                keys = self.inputs.key_positions()[True]
+                self.masks = {**masks, True: self.attention_mask(self.inputs.query_positions, keys, True)}
+            result = right(self, name, query, key, value, number)
+            self.masks, self.config = masks, config
             return result
 
-        patch.setattr(graph_module._Builder, "layer", wrong)
+        patch.setattr(graph_module.XnnpackOps, "attention", wrong)
         return model
 
     return fault
