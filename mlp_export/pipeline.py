@@ -12,24 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, KvCache, get_backend
-from mlp_export.bundle.bundle import (
-    ENCODINGS,
-    LICENSE,
-    PTE,
-    BackendInfo,
-    Bundle,
-    BundleWriter,
-    Manifest,
-    ModelInfo,
-    TokenizerInfo,
-    check_target,
-)
+from mlp_export.bundle.bundle import ENCODINGS, Bundle, BundleWriter, check_target
+from mlp_export.bundle.manifest import LICENSE, PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.checkpoints.demo import cache_folder
 from mlp_export.checkpoints.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error, shipped_text
+from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error
 from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.quantized_weight import WeightFormat
@@ -41,6 +31,7 @@ from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.verify import VerificationReport, verify
 
@@ -257,6 +248,9 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             tied_weights_stored_once=artifact.tied_weights_stored_once,
             tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
             chat=chat,
+            verification=None,
+            files={},
+            exporter=Exporter.this(),
         )
         with progress.stage("hash"):
             bundle = writer.write_manifest(manifest)
