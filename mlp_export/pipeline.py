@@ -19,7 +19,7 @@ from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_di
 from mlp_export.checkpoints.demo import cache_folder
 from mlp_export.checkpoints.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error, shipped_text
+from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error
 from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.quantized_weight import WeightFormat
@@ -31,6 +31,7 @@ from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.verify import VerificationReport, verify
 

@@ -34,6 +34,7 @@ def quantize(
 ) -> None:
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
     with reporting(as_json):
+        from mlp_export.backends.base import get_backend
         from mlp_export.cli.targets import check_backend
         from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
@@ -42,7 +43,7 @@ def quantize(
         options = QuantizeOptions(
             model=model,
             out=out,
-            backend=check_backend(backend),
+            scheme=get_backend(check_backend(backend)).scheme,
             weights=weights,
             head=head,
             calibration=tuple(calibration or ()),
