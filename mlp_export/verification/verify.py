@@ -120,10 +120,10 @@ def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> 
     found = resolve(model, bundle.manifest.backend.name, announce=progress.note, quiet=progress.quiet)
     checkpoint = read_checkpoint(found.folder, found.quantization)
     shape, expected = bundle.manifest.model.shape, shape_of(checkpoint.config)
-    for key, value in expected.items():
-        if shape.get(key) != value:
+    for key in {**expected, **shape}:  # a key that one lacks: a feature that its model does not have
+        if shape.get(key) != expected.get(key):
             raise InputError(
-                f"{model} has {key} {value}, the bundle's model {shape.get(key)}",
+                f"{model} has {key} {expected.get(key)}, the bundle's model {shape.get(key)}",
                 f"give the model it came from: {bundle.manifest.model.id}",
             )
     scheme, record = Scheme.from_manifest(bundle.manifest.quantization), bundle.manifest.quantization.get("quantizer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -115,6 +116,18 @@ def test_against_another_model(bundle: Bundle, tmp_path: Path) -> None:
     assert "weights" in failed(verify(bundle, other, QUIET))
     with pytest.raises(InputError, match="num_layers"):
         verify_bundle(bundle.path, str(small_model(tmp_path / "deep", num_hidden_layers=6).checkpoint.path), QUIET)
+
+
+def test_a_feature_that_only_the_bundle_has(bundle: Bundle, model: QuantizedModel, tmp_path: Path) -> None:
+    """Manifests leave features out that a model does not have."""
+    shutil.copytree(bundle.path, tmp_path / "b")
+    path = tmp_path / "b" / "manifest.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    assert "activation" not in values["model"]["shape"]
+    values["model"]["shape"]["activation"] = "gelu_tanh"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match="has activation None, the bundle's model gelu_tanh"):
+        verify_bundle(tmp_path / "b", str(model.checkpoint.path), QUIET)
 
 
 def test_a_report_of_the_command_line_names_the_model(bundle: Bundle, model: QuantizedModel) -> None:
