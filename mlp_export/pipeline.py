@@ -26,13 +26,13 @@ from mlp_export.bundle.bundle import (
 )
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
-from mlp_export.checkpoints.demo import cache_folder
 from mlp_export.checkpoints.resolve import ResolvedModel, download_bytes, resolve, resolve_config
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error, shipped_text
 from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.quantized_weight import WeightFormat
+from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.compressed_tensors import read_record
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
