@@ -14,8 +14,9 @@ import torch
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import UsageError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Numerics, WeightSource
+from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights

@@ -18,7 +18,10 @@ from small_checkpoints import write_checkpoint
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.demo import cached_folder
 from mlp_export.evaluation.evaluate import decode_sequences
-from mlp_export.models.decoder import FLOAT, FloatWeights, TokenSequence, decode
+from mlp_export.models.eager import decode
+from mlp_export.models.numerics import FLOAT
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 from mlp_export.quantization.gguf import gguf_name
 from mlp_export.text.tokenizer import Tokenizer
 

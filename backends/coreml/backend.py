@@ -34,11 +34,13 @@ from mlp_export.backends.coreml.targets import (
     uses_neural_engine,
 )
 from mlp_export.backends.coreml.xcode import check_xcode
-from mlp_export.checkpoints.checkpoint import Kind, weight_shapes
+from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Numerics, WeightSource
+from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.tensors import weight_shapes
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme

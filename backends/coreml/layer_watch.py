@@ -26,7 +26,10 @@ import torch
 
 from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
 from mlp_export.backends.coreml.session import InterpretedSession
-from mlp_export.models.decoder import Layer, Numerics, TokenSequence, WeightSource
+from mlp_export.models.eager import Layer
+from mlp_export.models.numerics import Numerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.half_rope import rotate_half_permutation
 from mlp_export.verification.layers import summed
 
@@ -158,7 +161,7 @@ class HalfLayerWatch:
         rows = self._hidden if name != "norm" else self._hidden[list(self.sequence.logit_indices)]
         largest = rows.abs().amax(-1, keepdim=True)
         root = (rows.pow(2).mean(-1, keepdim=True) + self.config.norm_eps).sqrt()
-        return _SMALLEST * largest / root * self._weights.norm(name).float().abs()
+        return _SMALLEST * largest / root * self._weights.vector(name).float().abs()
 
     # The program
 

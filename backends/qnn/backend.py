@@ -24,11 +24,13 @@ from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.encodings import Jitter, StaticNumerics, read_encodings
 from mlp_export.backends.qnn.targets import TARGETS
 from mlp_export.bundle.bundle import ENCODINGS
-from mlp_export.checkpoints.checkpoint import Kind, weight_shapes
+from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Numerics, WeightSource
+from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.tensors import weight_shapes
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme

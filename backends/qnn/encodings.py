@@ -103,7 +103,7 @@ _UNIT = Encoding(_float32(1 / 32767), 32767)  # cosines and sines
 
 @dataclass
 class RangeObserver:
-    """The decoder in float, with the range of each result recorded (see mlp_export.models.decoder.Numerics)."""
+    """The decoder in float, with the range of each result recorded (see mlp_export.models.numerics)."""
 
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -127,7 +127,7 @@ class RangeObserver:
 
 @dataclass(frozen=True)
 class Encodings:
-    """An encoding for each named result of the decoder (see mlp_export.models.decoder)."""
+    """An encoding for each named result of the decoder (see mlp_export.models.eager)."""
 
     points: Mapping[str, Encoding]  # without those of the residual stream
     mask: Encoding  # 0 where a key is seen; its least value where it is not
@@ -216,7 +216,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class StaticNumerics:
-    """The decoder as the HTP rounds it (see mlp_export.models.decoder.Numerics)."""
+    """The decoder as the HTP rounds it (see mlp_export.models.numerics)."""
 
     encodings: Encodings
     jitter: Jitter | None = None

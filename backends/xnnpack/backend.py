@@ -20,10 +20,12 @@ from mlp_export.backends.base import (
     VerificationBudget,
     package_requirements,
 )
-from mlp_export.checkpoints.checkpoint import Kind, parameter_keys, weight_shapes
+from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import DynamicNumerics, EmbeddingNoise, Numerics, WeightSource
+from mlp_export.models.numerics import DynamicNumerics, EmbeddingNoise, Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.tensors import parameters, weight_shapes
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.cache import cache_tensors
 from mlp_export.program.layer_taps import LayerWatch
 from mlp_export.progress import Progress
@@ -161,7 +163,7 @@ def _packed_bytes(config: ModelConfig, scheme: Scheme) -> int:
 
 def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
     """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
+    shapes = {name: parameter.shape for name, parameter in parameters(config).items()}
     shared = scheme.ties(config)
     if config.tied_embeddings and not shared:  # codes of its own
         shapes["head"] = shapes["embed"]

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import torch
 
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
-from mlp_export.checkpoints.checkpoint import parameter_keys
-from mlp_export.models.decoder import SMALLEST_KV_SCALE
+from mlp_export.models.numerics import SMALLEST_KV_SCALE
+from mlp_export.models.tensors import weight_shapes
 from mlp_export.program.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.progress import Stage
 from mlp_export.quantization.store import QuantizedModel
@@ -70,7 +70,7 @@ class _Builder:
         self.kv_cache = kv_cache
         self.graph = Subgraph()
         self.shared: dict[str, Value] = {}
-        self.rows_of = {name: shape[0] for name, (_, shape) in parameter_keys(self.config).items()}
+        self.rows_of = {name: shape[0] for name, shape in weight_shapes(self.config).items()}
 
     def build(self, stage: Stage) -> Subgraph:
         graph, config = self.graph, self.config
@@ -213,7 +213,7 @@ class _Builder:
         return self.graph.multiply(rows, self.graph.reciprocal_square_root(self.mean_square(rows)))
 
     def rms_norm(self, rows: Value, name: str) -> Value:
-        return self.graph.multiply(self.unit_rms(rows), self.graph.constant(self.model.norm(name)))
+        return self.graph.multiply(self.unit_rms(rows), self.graph.constant(self.model.vector(name)))
 
     def attend_int8(
         self, query: Value, key: Value, value: Value, caches: list[Value], mask: Value

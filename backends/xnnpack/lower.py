@@ -9,7 +9,7 @@ import torch
 from mlp_export.backends.base import Artifact, BuildOptions, compiled_with
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.program import emit_program
-from mlp_export.models.decoder import INT8_ACTIVATIONS
+from mlp_export.models.numerics import INT8_ACTIVATIONS
 from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.pte import share_constants
 from mlp_export.program.text_program import write_durably

@@ -18,7 +18,7 @@ from torch.export import Dim
 from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import rope_frequencies
+from mlp_export.models.rope import rope_frequencies
 from mlp_export.program.cache import CacheTensor, KvCacheType
 from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.text_program import (

@@ -45,7 +45,8 @@ from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.tapped_payload import PayloadNode, TappablePayload
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Numerics, WeightSource
+from mlp_export.models.numerics import Numerics
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.program.pte import PteLayout, mapped, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls, planned_bytes

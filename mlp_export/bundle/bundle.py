@@ -21,7 +21,8 @@ import jsonschema
 
 from mlp_export.errors import InputError
 from mlp_export.folder_writer import FolderKind, FolderWriter, check_folder_target
-from mlp_export.models.config import ModelConfig, read_json_object
+from mlp_export.jsonfile import read_json_object
+from mlp_export.models.config import ModelConfig
 from mlp_export.paths import check_utf8
 from mlp_export.text.chat import ChatFormat
 from mlp_export.text.tokenizer import Tokenizer
@@ -89,8 +90,7 @@ class ModelInfo:
 
 def shape_of(config: ModelConfig) -> dict[str, Any]:
     """ModelConfig's fields as JSON has them."""
-    shape: dict[str, Any] = json.loads(json.dumps(asdict(config), allow_nan=False))
-    return shape
+    return config.to_json()
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from mlp_export.checkpoints.checkpoint import rotate_half_rows
 from mlp_export.checkpoints.safetensors_folder import os_error
 from mlp_export.errors import InputError
+from mlp_export.models.rope import rotate_half_rows
 
 # gguf's token types (llama.cpp, llama_token_type)
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4

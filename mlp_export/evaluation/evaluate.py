@@ -31,16 +31,10 @@ from mlp_export.evaluation.token_scores import (
     score_rows,
     share_estimate,
 )
-from mlp_export.models.decoder import (
-    FLOAT,
-    DynamicNumerics,
-    FloatWeights,
-    Numerics,
-    TokenSequence,
-    WeightSource,
-    decode_rows,
-    head_logits,
-)
+from mlp_export.models.eager import decode_rows, head_logits
+from mlp_export.models.numerics import FLOAT, DynamicNumerics, Numerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights, WeightSource
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import channel_scheme, group_scheme

@@ -8,7 +8,9 @@ from typing import Protocol
 
 import torch
 
-from mlp_export.models.decoder import Numerics, TokenSequence, WeightVisitor
+from mlp_export.models.eager import WeightVisitor
+from mlp_export.models.numerics import Numerics
+from mlp_export.models.token_sequence import TokenSequence
 
 # What a layer shows: queries after RoPE and QK norm, times the softmax scale, [n, heads, head_dim]; what o takes
 # [n, heads * head_dim]; hidden rows behind the attention [n, hidden]; what down takes [n, ffn]; hidden rows behind it.

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mlp_export.checkpoints.checkpoint import Kind, weight_shapes
+from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import InputError, UsageError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.quantized_weight import Bits, WeightFormat
+from mlp_export.models.tensors import weight_shapes
 
 GROUP_SIZE = 32  # of MobileLLM-Pro's CPU checkpoint, and the smallest XNNPACK takes
 Weights = Literal["int4", "mixed", "int8"]

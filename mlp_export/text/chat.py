@@ -20,7 +20,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlp_export.errors import InputError
-from mlp_export.models.config import read_json_object
+from mlp_export.jsonfile import read_json_object
 from mlp_export.text.special_tokens import read_special_tokens
 
 

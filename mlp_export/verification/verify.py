@@ -35,7 +35,8 @@ from mlp_export.errors import InputError
 from mlp_export.evaluation.evaluate import shipped_text
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import TokenSequence, decode_each
+from mlp_export.models.eager import decode_each
+from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.program.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint

@@ -41,7 +41,10 @@ from mlp_export.devices.doctor import doctor
 from mlp_export.devices.push import push
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
-from mlp_export.models.decoder import FLOAT, FloatWeights, TokenSequence, decode, decode_each
+from mlp_export.models.eager import decode, decode_each
+from mlp_export.models.numerics import FLOAT
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 from mlp_export.pipeline import ExportOptions, ExportReport, export, plan
 from mlp_export.program.half_rope import graph_weight
 from mlp_export.program.pte import map_file, read_layout
@@ -375,7 +378,7 @@ def test_another_norm_is_found(copied: Bundle, checkpoint: Path) -> None:
     """A constant that is no weight of a linear."""
     package = read_package(map_file(copied.pte), "it")
     place, length = package.files["model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"]
-    norm = model_of(checkpoint).norm("layers.2.ffn_norm").numpy().astype(np.float16)
+    norm = model_of(checkpoint).vector("layers.2.ffn_norm").numpy().astype(np.float16)
     at = bytes(package.data[place : place + length]).find(norm.tobytes())
     assert at >= 0
     change(copied.pte, place + at, norm.nbytes, lambda b: (b.view(np.float16) * np.float16(1.02)).view(np.uint8))

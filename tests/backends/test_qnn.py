@@ -42,8 +42,9 @@ from mlp_export.bundle.bundle import ENCODINGS, Bundle
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
-from mlp_export.models.decoder import TokenSequence, decode
+from mlp_export.models.eager import decode
 from mlp_export.models.quantized_weight import QuantizedWeight
+from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.pipeline import ExportOptions, ExportReport, export, plan
 from mlp_export.program.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.progress import Progress

@@ -45,7 +45,10 @@ from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import DynamicNumerics, TokenSequence, decode
+from mlp_export.models.eager import decode
+from mlp_export.models.families import config_from_json
+from mlp_export.models.numerics import DynamicNumerics
+from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.pipeline import ExportOptions, plan
 from mlp_export.program import text_program
 from mlp_export.program.cache import cache_tensors
@@ -766,7 +769,7 @@ def costs(
 
 @pytest.mark.parametrize(("context", "mebibytes"), [(2000, 14.04), (4000, 22.83), (8000, 40.41)])
 def test_mobilellm_pros_kv_cache_has_the_published_size(context: int, mebibytes: float) -> None:
-    config = ModelConfig.from_json(pro_json())
+    config = config_from_json(pro_json())
     expected = (9 * context + 21 * 512) * 512
     assert config.kv_cache_bytes(context) == expected
     assert round(expected / 2**20, 2) == mebibytes
@@ -778,7 +781,7 @@ def test_mobilellm_pros_kv_cache_has_the_published_size(context: int, mebibytes:
 
 
 def test_mobilellm_pros_file_has_at_most_the_promised_size() -> None:
-    config = ModelConfig.from_json(pro_json())
+    config = config_from_json(pro_json())
     groups, channels = Scheme(4, GROUP_SIZE), Scheme(4, None, learned=True)
     table = config.vocab_size * config.hidden_size
     codes = config.num_parameters // 2  # the norms' few are in there too
@@ -786,7 +789,7 @@ def test_mobilellm_pros_file_has_at_most_the_promised_size() -> None:
     assert codes * (1 + 2 * 2 / GROUP_SIZE) < now <= 612_000_000
     assert now < costs(config, groups, 8192, runtime="1.3").file_bytes <= 630_000_000
     assert costs(config, groups, 2048).file_bytes == now  # caches take no place in the file
-    untied = costs(ModelConfig.from_json(pro_json(tie_word_embeddings=False)), groups, 8192).file_bytes
+    untied = costs(config_from_json(pro_json(tie_word_embeddings=False)), groups, 8192).file_bytes
     assert untied - now == table // 2 + table // GROUP_SIZE * 2
     # Embedding and head of the accelerator's checkpoint have scales of their own, and so codes.
     assert costs(config, channels, 8192).file_bytes > codes + table // 2
@@ -829,7 +832,7 @@ def test_nothing_grows_with_the_square_of_the_context(long: dict[int, Built]) ->
     assert longest.bundle.manifest.device_ram_bytes <= 4.1 * short.bundle.manifest.device_ram_bytes
     files = [built.bundle.pte.stat().st_size for built in (short, longest)]
     assert abs(files[1] - files[0]) < 4096
-    config, scheme = ModelConfig.from_json(pro_json()), Scheme(4, GROUP_SIZE)
+    config, scheme = config_from_json(pro_json()), Scheme(4, GROUP_SIZE)
     for kv_cache in ("int8", "fp32"):
         most, less = (costs(config, scheme, context, kv_cache=kv_cache) for context in (131072, 32768))
         assert most.device_ram_bytes <= 4.1 * less.device_ram_bytes
@@ -837,7 +840,7 @@ def test_nothing_grows_with_the_square_of_the_context(long: dict[int, Built]) ->
 
 
 def test_a_context_of_131_072_at_mobilellm_pros_shape_is_planned(tmp_path: Path) -> None:
-    config, scheme = ModelConfig.from_json(pro_json()), Scheme(4, GROUP_SIZE)
+    config, scheme = config_from_json(pro_json()), Scheme(4, GROUP_SIZE)
     found = costs(config, scheme, 131072)
     assert found.kv_cache_bytes == (9 * 131072 + 21 * 512) * 512
     assert found.file_bytes <= 612_000_000

@@ -22,7 +22,7 @@ from small_checkpoints import config_json
 from mlp_export.backends.base import BuildOptions, get_backend
 from mlp_export.backends.xnnpack.lower import lower
 from mlp_export.errors import MissingError, UsageError
-from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import config_from_json
 from mlp_export.models.quantized_weight import WeightFormat
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme
 from mlp_export.runtime.native_runner import (
@@ -308,7 +308,7 @@ def test_the_stub_of_pytorch_returns_schemas_of_the_right_size(tmp_path: Path) -
 def test_the_plan_counts_weights_as_xnnpack_packs_them() -> None:
     """Of a mapped file the embedding's pages are the system's to drop: an untied one takes no more memory."""
     backend, options = get_backend("xnnpack"), BuildOptions(2048, 128, "int8", "1.5")
-    tied, untied = (ModelConfig.from_json(config_json(tied=tied, vocab_size=32_000)) for tied in (True, False))
+    tied, untied = (config_from_json(config_json(tied=tied, vocab_size=32_000)) for tied in (True, False))
     scheme = Scheme(4, GROUP_SIZE)
     one, two = backend.plan(tied, scheme, options), backend.plan(untied, scheme, options)
     assert two.file_bytes > one.file_bytes

@@ -21,7 +21,8 @@ from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints import demo
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError
-from mlp_export.models.decoder import DynamicNumerics, Layer, decode_each
+from mlp_export.models.eager import Layer, decode_each
+from mlp_export.models.numerics import DynamicNumerics
 from mlp_export.quantization.scheme import group_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.verification.layers import LayerCall, LayerCheck, layer_calls
