@@ -72,8 +72,8 @@ ARCHITECTURES: Mapping[str, GgufArchitecture] = {
 def write_folder(gguf: Path, folder: Path, config: Mapping[str, Any]) -> None:
     """Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into `folder`.
 
-    `config` is config.json: a gguf file has a part of it only. `torch_dtype` in it is the dtype of the weights, "float32"
-    where each dequantized value is to be kept. Raises InputError for another architecture and OSError of the disk.
+    `config` is config.json: a gguf file has a part of it only. Its `torch_dtype` is the dtype of the weights: "float32"
+    keeps each dequantized value. Raises InputError for another architecture and OSError of the disk.
     """
     from gguf import GGUFReader  # read only here, once a machine
 
@@ -94,9 +94,7 @@ def write_folder(gguf: Path, folder: Path, config: Mapping[str, Any]) -> None:
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(fields, config))
 
 
-def _tensors(
-    reader: Any, architecture: GgufArchitecture, head_dim: int, dtype: torch.dtype
-) -> dict[str, torch.Tensor]:
+def _tensors(reader: Any, architecture: GgufArchitecture, head_dim: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Tensors under their Hugging Face names, with what gguf changed of them changed back."""
     from gguf.quants import dequantize
 
@@ -165,7 +163,7 @@ def _sentencepiece(fields: Mapping[str, Any]) -> Tokenizer:
 
 
 def _merges(by_rank: Iterable[str], vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Every split of every piece into two pieces: SentencePiece merges any neighbors whose union is one, best rank first."""
+    """Every split of a piece into two pieces: SentencePiece merges any neighbors that make a piece, best rank first."""
     merges = []
     for token in by_rank:
         splits = ((token[:i], token[i:]) for i in range(1, len(token)))

