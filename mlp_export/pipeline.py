@@ -12,18 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, KvCache, get_backend
-from mlp_export.bundle.bundle import (
-    ENCODINGS,
-    LICENSE,
-    PTE,
-    BackendInfo,
-    Bundle,
-    BundleWriter,
-    Manifest,
-    ModelInfo,
-    TokenizerInfo,
-    check_target,
-)
+from mlp_export.bundle.bundle import ENCODINGS, Bundle, BundleWriter, check_target
+from mlp_export.bundle.manifest import LICENSE, PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.checkpoints.resolve import ResolvedModel, download_bytes, resolve, resolve_config
@@ -257,6 +247,9 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             tied_weights_stored_once=artifact.tied_weights_stored_once,
             tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
             chat=chat,
+            verification=None,
+            files={},
+            exporter=Exporter.this(),
         )
         with progress.stage("hash"):
             bundle = writer.write_manifest(manifest)

@@ -14,7 +14,8 @@ from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.schema import Program, SubsegmentOffsets
 from small_checkpoints import BOS_ID, CHAT_TEMPLATE, EOS_ID, EOT_ID, VOCAB_SIZE, small_tokenizer
 
-from mlp_export.bundle.bundle import BackendInfo, Bundle, BundleWriter, Manifest, ModelInfo, TokenizerInfo
+from mlp_export.bundle.bundle import Bundle, BundleWriter
+from mlp_export.bundle.manifest import BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
 from mlp_export.text.chat import ChatTemplate, derive_chat_format
@@ -101,6 +102,9 @@ def manifest(*, chat: bool = True, context: int = 64, prefill_chunk: int = 8, id
         tied_weights_stored_once=True,
         tokenizer=TokenizerInfo(("tokenizer.json",), BOS_ID, (EOS_ID, EOT_ID), add_bos=True),
         chat=CHAT if chat else None,
+        verification=None,
+        files={},
+        exporter=Exporter.this(),
     )
 
 

