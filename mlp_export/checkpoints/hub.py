@@ -102,6 +102,10 @@ class _HubModel:
         return f"{self.repo}/{self.subfolder}" if self.subfolder else self.repo
 
     @property
+    def is_here(self) -> bool:
+        return not self.to_fetch
+
+    @property
     def download_bytes(self) -> int:
         return sum(self.to_fetch.values())
 
@@ -110,9 +114,7 @@ class _HubModel:
         with storage_errors(self.cache):
             root = _snapshot(self.repo, patterns, self.revision, self.cache, offline=False, quiet=True)
             folder = root / self.subfolder
-            return ModelDescription(
-                read_config(folder), self.trained_for or stated_training(folder), None if self.to_fetch else folder
-            )
+            return ModelDescription(read_config(folder), self.trained_for or stated_training(folder))
 
     def fetch(self, announce: Announce, *, quiet: bool = False, accepted: Collection[str] = ()) -> ResolvedModel:
         with storage_errors(self.cache):

@@ -28,12 +28,16 @@ class LocalModel:
         return self.resolved.id
 
     @property
+    def is_here(self) -> bool:
+        return True
+
+    @property
     def download_bytes(self) -> int:
         return 0
 
     def describe(self) -> ModelDescription:
         folder = self.resolved.folder
-        return ModelDescription(read_config(folder), self.resolved.trained_for, folder)
+        return ModelDescription(read_config(folder), self.resolved.trained_for)
 
     def fetch(self, announce: Announce, *, quiet: bool = False, accepted: Collection[str] = ()) -> ResolvedModel:
         return self.resolved

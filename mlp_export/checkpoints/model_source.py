@@ -32,7 +32,6 @@ class ModelDescription:
 
     config: ModelConfig
     trained_for: Kind | None  # as in ResolvedModel
-    folder: Path | None  # the checkpoint, where this machine holds it whole
 
 
 class LocatedModel(Protocol):
@@ -41,6 +40,10 @@ class LocatedModel(Protocol):
     @property
     def id(self) -> str:
         """As in ResolvedModel."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this machine holds the checkpoint whole."""
 
     @property
     def download_bytes(self) -> int:

@@ -169,11 +169,15 @@ class _Located:
         return self.model.id
 
     @property
+    def is_here(self) -> bool:
+        return False
+
+    @property
     def download_bytes(self) -> int:
         return missing_bytes(self.model.wheels, self.cache)
 
     def describe(self) -> ModelDescription:
-        return ModelDescription(config_from_json(self.model.config), None, None)
+        return ModelDescription(config_from_json(self.model.config), None)
 
     def fetch(self, announce: Announce, *, quiet: bool = False, accepted: Collection[str] = ()) -> ResolvedModel:
         with storage_errors(self.cache):
