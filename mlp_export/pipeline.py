@@ -21,7 +21,7 @@ from mlp_export.checkpoints.license_files import write_license_files
 from mlp_export.checkpoints.model_source import LocatedModel, ResolvedModel
 from mlp_export.checkpoints.resolve import locate, read_resolved
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error, shipped_text
+from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error
 from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import get_family
@@ -35,6 +35,7 @@ from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.verify import VerificationReport, verify
 

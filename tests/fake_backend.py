@@ -18,6 +18,8 @@ from mlp_export.bundle.bundle import Bundle, BundleWriter
 from mlp_export.bundle.manifest import BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
+from mlp_export.runtime.host_runtime import HostNotes, VerificationBudget
+from mlp_export.runtime.session import Session
 from mlp_export.text.chat import ChatTemplate, derive_chat_format
 from mlp_export.text.tokenizer import Tokenizer
 
@@ -81,6 +83,27 @@ class FakeSession:
         if tokens[-1] in self.table:
             logits[self.table[tokens[-1]]] = 10.0
         return logits
+
+
+class FakeRuntime:
+    """A HostRuntime with one session, whatever the program."""
+
+    notes = HostNotes()
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def load(self) -> None:
+        pass
+
+    def open(self, path: Path) -> Session:
+        return self.session
+
+    def open_tapped(self, path: Path, config: ModelConfig) -> None:
+        return None
+
+    def verification_budget(self, parameters: int) -> VerificationBudget:
+        return VerificationBudget()
 
 
 def manifest(*, chat: bool = True, context: int = 64, prefill_chunk: int = 8, id: str = "owner/model") -> Manifest:

@@ -22,7 +22,7 @@ from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.backends.xnnpack.tapped import write_program
-from mlp_export.models.config import ModelConfig
+from mlp_export.models.config import ModelConfig, Rope
 from mlp_export.models.rope import rope_frequencies
 from mlp_export.program.pte import mapped, read_layout, read_program
 from mlp_export.progress import Progress
@@ -97,10 +97,10 @@ def swapped_norms(layer: int) -> Fault:
     """A layer's two norms."""
 
     def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
-        right = type(model).norm
+        right = type(model).vector
         names = [f"layers.{layer}.attention_norm", f"layers.{layer}.ffn_norm"]
         other = dict(zip(names, reversed(names), strict=True))
-        patch.setattr(type(model), "norm", lambda self, name: right(self, other.get(name, name)))
+        patch.setattr(type(model), "vector", lambda self, name: right(self, other.get(name, name)))
         return model
 
     return fault
@@ -191,7 +191,9 @@ def with_rope_base(shipped: Path, out: Path, config: ModelConfig, factor: float)
     """Write the file at `shipped` to `out` with the frequencies of another base."""
 
     def spelled(of: ModelConfig) -> bytes:
-        return rope_frequencies(of).float().repeat_interleave(2).numpy().tobytes()
+        return (
+            rope_frequencies(Rope(of.rope_theta, of.rope_scaling), of.head_dim).repeat_interleave(2).numpy().tobytes()
+        )
 
     data = shipped.read_bytes()
     right = spelled(config)

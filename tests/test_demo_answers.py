@@ -12,10 +12,10 @@ from artifacts import QUIET
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from short_questions import same_answers, short_questions
 
+from mlp_export.backends.base import open_session
 from mlp_export.evaluation.evaluate import ArtifactPredictor
 from mlp_export.paths import cache_folder
 from mlp_export.pipeline import ExportOptions, export
-from mlp_export.runtime.session import open_session
 
 # GPTQ's, which takes minutes.
 MADE = any((cache_folder() / "quantized").glob("*/config.json"))

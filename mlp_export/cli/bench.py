@@ -85,7 +85,7 @@ def bench(
         from mlp_export.evaluation.bench import bench as bench_bundle
 
         report = bench_bundle(
-            open_to_run(bundle),
+            open_to_run(bundle)[0],
             Progress(quiet=quiet or as_json),
             prompt_tokens=lengths[0] if lengths else 512,
             new_tokens=new_tokens,

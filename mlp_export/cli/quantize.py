@@ -42,6 +42,7 @@ def quantize(
 ) -> None:
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
     with reporting(as_json):
+        from mlp_export.backends.base import get_backend
         from mlp_export.cli.consent import accepted_licenses
         from mlp_export.cli.targets import check_backend
         from mlp_export.progress import Progress
@@ -51,7 +52,7 @@ def quantize(
         options = QuantizeOptions(
             model=model,
             out=out,
-            backend=check_backend(backend),
+            scheme=get_backend(check_backend(backend)).scheme,
             weights=weights,
             head=head,
             calibration=tuple(calibration or ()),

@@ -5,11 +5,10 @@ Perplexity; and against a checkpoint KL divergence and top-1 agreement, with con
 
 from __future__ import annotations
 
-import importlib.resources
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
+from mlp_export.backends.base import open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import Checkpoint
@@ -42,7 +42,8 @@ from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import channel_scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import require
-from mlp_export.runtime.session import Session, all_cores, open_session
+from mlp_export.runtime.session import Session, all_cores
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 SEQUENCE_TOKENS = 2048  # of a checkpoint: the context that an export has by default
@@ -198,11 +199,6 @@ def is_checkpoint(name: str) -> bool:
     # owner/name is a hub id, and build/demo with a slip of the pen is a folder that is not there.
     parent = os.path.dirname(name)
     return not name.startswith((".", "/", "~")) and not (parent and os.path.isdir(parent))
-
-
-def shipped_text() -> str:
-    """A short English text, written for this project."""
-    return importlib.resources.files("mlp_export").joinpath("data/text.txt").read_text(encoding="utf-8")
 
 
 def evaluate(
@@ -367,7 +363,7 @@ def text_sequences(
     return taken
 
 
-def check_same_model(shape: dict[str, Any], tokenizer: Tokenizer, reference: OpenCheckpoint, name: str) -> None:
+def check_same_model(shape: Mapping[str, Any], tokenizer: Tokenizer, reference: OpenCheckpoint, name: str) -> None:
     """Raises InputError, with what differs, where logits of `name` and of `reference` are not about the same tokens, or
     come from decoders of different shapes.
     """

@@ -31,7 +31,7 @@ from executorch.exir.schema import (
 from safetensors.torch import load_file
 from small_checkpoints import LLAMA3_SCALING, pro_json, save_tensors
 
-from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend
+from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend, open_session
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack import subgraph as subgraph_module
@@ -60,7 +60,7 @@ from mlp_export.progress import Stage
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.runtime.executorch_session import ExecutorchSession
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.session import Session
 
 CONTEXT, CHUNK = 64, 16  # a chunk longer than window + 1: upstream's ring is wrong there
 ITEM_BYTES = {ScalarType.BOOL: 1, ScalarType.CHAR: 1, ScalarType.FLOAT: 4, ScalarType.INT: 4, ScalarType.LONG: 8}

@@ -427,7 +427,7 @@ def test_a_program_that_answers_nan(bundle: Bundle, monkeypatch: pytest.MonkeyPa
         def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
             return super().forward(tokens, position) * float("nan")
 
-    monkeypatch.setattr("mlp_export.runtime.run.open_session", lambda bundle: NanSession({}))
+    monkeypatch.setattr("mlp_export.runtime.run.load_session", lambda *_: NanSession({}))
     done = run("run", bundle.path, "--prompt", "Hi", "--json")
     assert (done.code, done.json["error"]) == (1, "the program answered NaN")
 

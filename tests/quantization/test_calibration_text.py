@@ -30,11 +30,11 @@ from small_checkpoints import (
 from transformers import AutoTokenizer
 
 from mlp_export.errors import InputError, UsageError
-from mlp_export.evaluation.evaluate import shipped_text
 from mlp_export.quantization import calibration_text as module
 from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
 from mlp_export.quantization.languages import spoken_language
 from mlp_export.text.chat import ChatTemplate, read_chat_template
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 DATA = importlib.resources.files("mlp_export").joinpath("data/calibration")
