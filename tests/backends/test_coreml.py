@@ -579,6 +579,8 @@ def watched(checkpoint: Path, folder: Path, **changes: Any) -> HalfLayerWatch:
 def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, changes: Any, weights: Any) -> None:
     watch = watched(checkpoint_of(tmp_path / "model", kind, family, **changes), tmp_path, weights=weights, context=50)
     assert watch.passed and max(ratio for ratio, _ in watch.worst.values()) < 0.8, watch.summary()
+    forecast = inspect_artifact(tmp_path / "b").placement_forecast
+    assert forecast is not None and forecast.share == 1.0 and forecast.exceptions == []
 
 
 @pytest.mark.parametrize(
