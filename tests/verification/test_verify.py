@@ -239,7 +239,7 @@ def broken(
 def test_a_window_off_by_one_fails(
     model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: int
 ) -> None:
-    right = graph_module._Builder.attention_mask
+    right = graph_module.XnnpackOps.attention_mask
 
     def wrong(self: Any, query: Any, keys: Any, is_local: bool) -> Any:
         self.config = replace(self.config, window=self.config.window + change)
@@ -247,7 +247,7 @@ def test_a_window_off_by_one_fails(
         self.config = replace(self.config, window=self.config.window - change)
         return mask
 
-    found = broken(model, tmp_path, monkeypatch, graph_module._Builder, "attention_mask", wrong)
+    found = broken(model, tmp_path, monkeypatch, graph_module.XnnpackOps, "attention_mask", wrong)
     assert "window" in found and "stale slot" not in found
 
 
@@ -259,16 +259,16 @@ def test_no_mask_fails(model: QuantizedModel, tmp_path: Path, monkeypatch: pytes
 def test_rotate_half_in_place_of_interleaved_fails(
     model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(self: Any, inputs: Any) -> Any:
+    def half(self: Any, cos: Any, sin: Any) -> Any:
         size = self.config.head_dim
         swap = torch.zeros(size, size)
         for i in range(size // 2):
             swap[i + size // 2, i], swap[i, i + size // 2] = -1.0, 1.0
         graph = self.graph
-        identity = graph.multiply(graph.constant(torch.eye(size)), inputs.cos)
-        return graph.add(identity, graph.multiply(graph.constant(swap), inputs.sin))
+        identity = graph.multiply(graph.constant(torch.eye(size)), cos)
+        return graph.add(identity, graph.multiply(graph.constant(swap), sin))
 
-    found = broken(model, tmp_path, monkeypatch, graph_module._Builder, "rotation_matrices", half)
+    found = broken(model, tmp_path, monkeypatch, graph_module.XnnpackOps, "rotation_matrices", half)
     assert {"logits: mid-chunk", "logits: window edge"} <= found
 
 
