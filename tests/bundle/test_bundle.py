@@ -18,7 +18,7 @@ from fake_backend import PROGRAM, manifest, write_bundle
 
 import mlp_export.folder_writer as folder_writer_module
 from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
-from mlp_export.bundle.manifest import Manifest
+from mlp_export.bundle.manifest import BundleError, BundleProblem, Manifest
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 
 
@@ -78,18 +78,44 @@ def test_a_manifest_of_format_1_is_read(tmp_path: Path) -> None:
     [
         ({"format": 3}, "format 3"),
         ({"format": "1"}, "format '1'"),
-        ({"context": 0}, "context"),
-        ({"context": "2048"}, "context"),
-        ({"model": {}}, "model"),
-        ({"extra": 1}, "extra"),
-        ({"chat": {"bos": ""}}, "chat"),
-        ({"files": {}}, "files"),
+        ({"context": 0}, r"context: .* greater than or equal to 1, found 0"),
+        ({"context": "2048"}, r"context: .* valid integer, found '2048'"),
+        ({"model": {}}, r"model\.id: the key is missing"),
+        ({"extra": 1}, "extra: an unknown key"),
+        ({"chat": {"bos": ""}}, r"chat\.system_prefix: the key is missing"),
+        ({"files": {}}, r"files: model\.pte is not among them"),
+        ({"verification": {"passed": 1}}, r"verification\.passed: .* valid boolean, found 1"),
     ],
 )
 def test_a_manifest_that_does_not_fit_the_schema(tmp_path: Path, changes: dict[str, object], said: str) -> None:
     edit(write_bundle(tmp_path / "b"), **changes)
     with pytest.raises(InputError, match=said):
         Bundle.open(tmp_path / "b")
+
+
+@pytest.mark.parametrize("depth", [150, 250, 900, 1_100, 100_000])
+def test_a_manifest_that_is_nested_deeply(tmp_path: Path, depth: int) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    text = (bundle.path / "manifest.json").read_text()
+    text = text.replace('"quantization": {', '"quantization": {"more": ' + "[" * depth + "]" * depth + ", ")
+    (bundle.path / "manifest.json").write_text(text)
+    if depth < 200:
+        assert "more" in Bundle.open(bundle.path).manifest.quantization
+    else:
+        with pytest.raises(BundleError) as caught:
+            Bundle.open(bundle.path)
+        assert caught.value.problem == BundleProblem.DAMAGED_MANIFEST
+
+
+def test_numbers_that_no_double_holds(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    text = (bundle.path / "manifest.json").read_text()
+    for number, said in (("1e400", "1e400 is not a number"), ("NaN", "NaN is not a number")):
+        (bundle.path / "manifest.json").write_text(
+            text.replace('"quantization": {', f'"quantization": {{"x": {number}, ')
+        )
+        with pytest.raises(InputError, match=said):
+            Bundle.open(bundle.path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": NaN}', '{"model": 1}', "\ufeff{}"])
