@@ -264,12 +264,13 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     script = f"""
         import resource, signal
         from pathlib import Path
-        from fake_backend import write_bundle
+        from mlp_export.bundle.bundle import BundleWriter
         from mlp_export.errors import ResourceError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         try:
-            write_bundle(Path({str(tmp_path / "b")!r}), bytes(100_000))
+            with BundleWriter(Path({str(tmp_path / "b")!r})) as writer:
+                (writer.folder / "model.pte").write_bytes(bytes(100_000))
         except ResourceError as error:
             print(error.exit_code)
     """
@@ -295,12 +296,13 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
 
 # Killed runs
 
+# It takes tokenizer and manifest from a bundle, and so does without torch, which takes seconds to load.
 _WRITER = """
-import sys, time
+import shutil, sys, time
 from pathlib import Path
-from fake_backend import TOKENIZER, manifest
-from mlp_export.bundle.bundle import BundleWriter
+from mlp_export.bundle.bundle import Bundle, BundleWriter
 target, fill, pause = Path(sys.argv[1]), sys.argv[2].encode(), float(sys.argv[3])
+source = Bundle.open(Path(sys.argv[4]))
 print("ready", flush=True)
 while True:
     with BundleWriter(target, overwrite=True) as writer:
@@ -308,8 +310,8 @@ while True:
         (writer.folder / "model.pte").write_bytes(fill * 200_000)
         time.sleep(pause)
         (writer.folder / "LICENSE").write_text("text")
-        TOKENIZER.write(writer.folder)
-        writer.write_manifest(manifest())
+        shutil.copy(source.path / "tokenizer.json", writer.folder)
+        writer.write_manifest(source.manifest)
         writer.publish()
 """
 
@@ -319,9 +321,9 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
 
 
-def _start(target: Path, fill: str, pause: float = 0.0) -> subprocess.Popen[str]:
+def _start(target: Path, fill: str, source: Bundle, pause: float = 0.0) -> subprocess.Popen[str]:
     writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(target), fill, str(pause)],
+        [sys.executable, "-c", _WRITER, str(target), fill, str(pause), str(source.path)],
         env=_environment(),
         stdout=subprocess.PIPE,
         text=True,
@@ -338,14 +340,19 @@ def _kill(writer: subprocess.Popen[str]) -> None:
     writer.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("source") / "b")
+
+
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.011, 0.029])
-def test_kill_9_at_some_moment(tmp_path: Path, delay: float, existing: bool) -> None:
+def test_kill_9_at_some_moment(tmp_path: Path, source: Bundle, delay: float, existing: bool) -> None:
     """A writer that publishes over and over is killed: the target is a whole bundle, or nothing if there was none."""
     target = tmp_path / "b"
     if existing:
         write_bundle(target, b"old" * 10)
-    writer = _start(target, "n")
+    writer = _start(target, "n", source)
     time.sleep(delay)
     _kill(writer)
     if existing or target.exists():
@@ -356,8 +363,8 @@ def test_kill_9_at_some_moment(tmp_path: Path, delay: float, existing: bool) -> 
     assert left_in(tmp_path) == ["b"]
 
 
-def test_a_killed_run_leaves_no_bundle_and_a_rerun_cleans_up(tmp_path: Path) -> None:
-    writer = _start(tmp_path / "b", "n", pause=60)
+def test_a_killed_run_leaves_no_bundle_and_a_rerun_cleans_up(tmp_path: Path, source: Bundle) -> None:
+    writer = _start(tmp_path / "b", "n", source, pause=60)
     assert writer.stdout is not None
     writer.stdout.readline()
     _kill(writer)
@@ -367,8 +374,8 @@ def test_a_killed_run_leaves_no_bundle_and_a_rerun_cleans_up(tmp_path: Path) -> 
     assert left_in(tmp_path) == ["b"]
 
 
-def test_a_running_export_is_left_alone(tmp_path: Path) -> None:
-    writer = _start(tmp_path / "b", "n", pause=60)
+def test_a_running_export_is_left_alone(tmp_path: Path, source: Bundle) -> None:
+    writer = _start(tmp_path / "b", "n", source, pause=60)
     assert writer.stdout is not None
     writer.stdout.readline()
     try:
