@@ -9,11 +9,20 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, KvCache, get_backend
 from mlp_export.bundle.bundle import ENCODINGS, Bundle, BundleWriter, check_target
-from mlp_export.bundle.manifest import PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
+from mlp_export.bundle.manifest import (
+    PTE,
+    BackendInfo,
+    Exporter,
+    Manifest,
+    ModelInfo,
+    Quantization,
+    TokenizerInfo,
+    Verification,
+)
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.checkpoints.catalog import default_model
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
@@ -249,7 +258,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
-            quantization=quantization,
+            quantization=cast(Quantization, quantization),
             kv_cache_bytes=costs.kv_cache_bytes,
             kv_scale_bytes=costs.kv_scale_bytes,
             device_ram_bytes=costs.device_ram_bytes,
@@ -271,7 +280,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
                     f"the artifact is not the model: {'; '.join(failed)}",
                     "nothing was written; please report it with the model's name. --no-verify writes it all the same",
                 )
-            writer.write_manifest(replace(manifest, verification=report.to_json()))
+            writer.write_manifest(replace(manifest, verification=cast(Verification, report.to_json())))
         with progress.stage("publish"):
             published = writer.publish()
     return ExportReport(published, report, error, list(progress.stages))

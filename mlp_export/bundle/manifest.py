@@ -99,6 +99,7 @@ class Shape(TypedDict):
     num_heads: Count
     num_kv_heads: Count
     head_dim: Count
+    window: NotRequired[Annotated[int, Field(ge=0, description="Keys that a local layer sees; 0 where none is local.")]]
 
 
 @with_config(CLOSED)
