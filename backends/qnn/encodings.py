@@ -21,6 +21,7 @@ from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
 from mlp_export.quantization.scheme import Scheme
 
+ENCODINGS = "encodings.json"  # in a bundle: static scales, by the names of the decoder's results
 _SMALLEST_RANGE = 1e-6  # of a result that is always zero
 # Other texts go further than the one that was looked at. SmolLM2-135M, ranges from one half of a text, the other half
 # against float: the worst of 256 positions 2.6 dB without, 11.5 with 1.1, 15.4 with 1.25, 11.5 with 1.5.

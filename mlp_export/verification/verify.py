@@ -191,7 +191,7 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
         by_formula = model.config.kv_cache_bytes(manifest.context, value_bytes)
         expected["KV cache bytes by the model's shape"] = (by_formula, found.kv_cache_bytes)
         expected["tied"] = (
-            model.tied and get_backend(manifest.backend.name).shares_tied_weights,
+            model.tied and get_backend(manifest.backend.name).compiler.traits.shares_tied_weights,
             found.tied_weights_stored_once,
         )
         expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
@@ -207,10 +207,10 @@ def _weights(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
     unequal: list[str] = []
     codes = scales = 0
     hidden: dict[str, int] = {}  # where they are compared -> scales that the file does not show
-    with progress.stage("weights, bit for bit", total=len(names)) as stage:
+    with progress.stage("weights, bit for bit", total=len(names)) as stage, backend.open_artifact(bundle.pte) as reader:
         for name in names:
             expected = model.weight(name)
-            found = backend.read_weight(bundle.pte, name, expected)
+            found = reader.weight(name, expected)
             unequal += [f"{part} of {name}" for part in found.differences(expected)]
             codes += found.codes.numel()
             if found.scales is None:
@@ -306,7 +306,7 @@ def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
     right = [_sequence(plan, words) for plan in plans]
     work = config.num_parameters * sum(len(sequence.tokens) for sequence in right)
     draws = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
-    ways = [backend.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
+    ways = [backend.compiler.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
     checks: list[Check] = []
     watch: LayerWatch | None = None
     with progress.stage("the layers' results"):

@@ -393,7 +393,7 @@ def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_doctor_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
-    monkeypatch.setattr("mlp_export.backends.xnnpack.BACKEND.requirements", lambda: [lacking])
+    monkeypatch.setattr("mlp_export.backends.xnnpack.backend.XnnpackCompiler.requirements", lambda self: [lacking])
     done = run("doctor", "--backend", "xnnpack", "--json")
     assert (done.code, done.json["ok"]) == (4, False)
     table = run("doctor", "--backend", "xnnpack")

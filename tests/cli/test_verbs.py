@@ -19,7 +19,7 @@ from small_checkpoints import VOCAB_SIZE
 import mlp_export.backends.base as base_module
 import mlp_export.devices.doctor as doctor_module
 import mlp_export.resources as resources_module
-from mlp_export.backends.base import BACKENDS, Requirement
+from mlp_export.backends.base import Requirement, delegates
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.catalog import list_models
 from mlp_export.checkpoints.resolve import DEFAULT_MODELS
@@ -146,9 +146,9 @@ def test_bench_counts_out_of_range(
 
 def test_doctor_looks_at_python_and_each_backend(tmp_path: Path) -> None:
     report = doctor(folder=tmp_path / "not" / "there" / "yet")
-    assert list(report.requirements) == ["python", *BACKENDS]
+    assert list(report.requirements) == ["python", *delegates()]
     assert {entry.name for entry in report.requirements["xnnpack"]} >= {"torch", "executorch", "torchao"}
-    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in BACKENDS)
+    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in delegates())
     assert report.ok, "this very environment"
     assert report.cores >= 1 and report.available_ram_bytes > 0 and report.free_disk_bytes > 0
     assert report.packages["tokenizers"] and report.packages["numpy"]
