@@ -141,7 +141,8 @@ def bench(
 
 def _load_natively(bundle: Bundle, prompt: list[int], progress: Progress) -> LoadReport | None:
     """Load and prefill in the native runner, cold and then warm; None, with a note why, where it cannot be had."""
-    if not get_backend(bundle.manifest.backend.name).runtime.notes.runs_natively:
+    library = get_backend(bundle.manifest.backend.name).runtime.notes.native_library
+    if not library:
         return None
     chunk = bundle.manifest.prefill_chunk
     script = [MEMORY, load(bundle.pte), MEMORY]
@@ -149,7 +150,7 @@ def _load_natively(bundle: Bundle, prompt: list[int], progress: Progress) -> Loa
     options = replace(_AS_ON_A_PHONE, threads=runtime_threads())
     try:
         with progress.stage("load in a bare process"):
-            runner = build_runner(host_sdk())
+            runner = build_runner(host_sdk(library))
             drop_from_page_cache(bundle.pte)
             cold = runner.run(script[:2], options)
             warm = runner.run([*script, MEMORY], options)

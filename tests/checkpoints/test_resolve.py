@@ -31,8 +31,8 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from small_checkpoints import write_checkpoint
 
-from mlp_export.checkpoints import hub as module
 from mlp_export.backends.base import delegates, get_delegate
+from mlp_export.checkpoints import hub as module
 from mlp_export.checkpoints.catalog import MODELS, KnownModel
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.config import TRAINED_FOR
