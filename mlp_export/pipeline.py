@@ -45,7 +45,8 @@ from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
-from mlp_export.verification.verify import VerificationReport, verify
+from mlp_export.verification.report import VerificationReport
+from mlp_export.verification.verify import verify
 
 Quantizer = Literal["gptq", "nearest"]
 _RANGE_TOKENS = 2048  # for static scales
