@@ -15,7 +15,6 @@ import torch
 from artifacts import export_model, quantized, read_weight, small_model
 from bigram import write_bigram
 from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNDatatype
-from executorch.exir._serialize._program import _flatbuffer_to_program
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import (
     DelegateCall,
@@ -53,6 +52,7 @@ from mlp_export.pipeline import ExportOptions, plan
 from mlp_export.program import text_program
 from mlp_export.program.cache import cache_tensors
 from mlp_export.program.embedding import EmbeddingTable
+from mlp_export.program.executorch_private import flatbuffer_to_program
 from mlp_export.program.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.program.pte import PteLayout, mapped, read_layout, share_constants
 from mlp_export.program.repeat_layers import repeat_layers
@@ -860,7 +860,7 @@ def test_a_context_of_131_072_at_mobilellm_pros_shape_is_planned(tmp_path: Path)
 def read_program(path: Path) -> Program:
     with mapped(path) as data:
         layout = read_layout(data, str(path))
-        return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+        return flatbuffer_to_program(bytes(data[: layout.segment_base]))
 
 
 def forward(program: Program) -> ExecutionPlan:
