@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlp_export.cli.options import CalibrationOption, HeadOption, JsonOption, ModelOption, QuietOption, WeightsOption
+from mlp_export.cli.options import (
+    CalibrationOption,
+    HeadOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    VerboseOption,
+    WeightsOption,
+)
 from mlp_export.cli.output import show
 from mlp_export.cli.reporting import reporting
 
@@ -53,11 +61,12 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Export a model: mlp-export --backend xnnpack --model demo --out build/demo."""
     if backend is None:
         raise typer.BadParameter("give --backend xnnpack", param_hint="--backend")
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.cli.targets import check_backend, check_soc
         from mlp_export.progress import Progress
 
@@ -86,7 +95,7 @@ def export(
             verify=verify,
             overwrite=overwrite,
         )
-        progress = Progress(quiet=quiet or as_json)
+        progress = Progress(quiet=quiet or as_json or verbose)
         if dry_run:
             show(plan(options).to_json(), as_json)
         elif socs and len(socs) > 1:

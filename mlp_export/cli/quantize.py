@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlp_export.cli.options import CalibrationOption, HeadOption, JsonOption, QuietOption, WeightsOption
+from mlp_export.cli.options import CalibrationOption, HeadOption, JsonOption, QuietOption, VerboseOption, WeightsOption
 from mlp_export.cli.output import show
 from mlp_export.cli.reporting import reporting
 
@@ -31,9 +31,10 @@ def quantize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.cli.targets import check_backend
         from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
@@ -52,4 +53,4 @@ def quantize(
             format=format,
             overwrite=overwrite,
         )
-        show(quantize_checkpoint(options, Progress(quiet=quiet or as_json)).to_json(), as_json)
+        show(quantize_checkpoint(options, Progress(quiet=quiet or as_json or verbose)).to_json(), as_json)

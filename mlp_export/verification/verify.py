@@ -98,11 +98,14 @@ class VerificationReport:
         return asdict(self)
 
 
-def verify_bundle(path: Path, model: str | None, progress: Progress) -> VerificationReport:
-    """Verify the bundle in folder `path`, against checkpoint `model` where one is given.
+def verify_bundle(path: Path, model: str | None = None, progress: Progress | None = None) -> VerificationReport:
+    """Verify the bundle in folder `path` against checkpoint `model`, a hub id, folder or alias; without it: hashes,
+    structure and a smoke run. `progress` shows its stages on stderr; None: nothing is shown.
 
-    Raises InputError where the folder is no bundle or the checkpoint is not of the manifest's shape.
+    A bundle that does not do what its model does gives a report whose `passed` is False. Raises InputError where the
+    folder is no bundle or the checkpoint is not of the manifest's shape.
     """
+    progress = progress or Progress(quiet=True)
     with progress.stage("hashes"):
         bundle = Bundle.open(path)
     found = f"{len(bundle.manifest.files)} files have the manifest's sizes and sha256"

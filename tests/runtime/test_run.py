@@ -15,7 +15,8 @@ from tokenizers import Tokenizer as HFTokenizer
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, UsageError
 from mlp_export.runtime.generate import Generation
-from mlp_export.runtime.run import check_message, run
+from mlp_export.runtime.prompt import check_message
+from mlp_export.runtime.run import run
 from mlp_export.runtime.session import open_session
 from mlp_export.runtime.stock_runner import PartialCharacterError
 from mlp_export.text.tokenizer import Tokenizer
