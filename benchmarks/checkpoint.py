@@ -25,8 +25,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, parameter_keys, read_checkpoint
+from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, read_checkpoint
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import config_from_json
+from mlp_export.models.tensors import parameters
 
 LAYERS = 30
 PARAMETERS = 1_084_453_120  # of the full model
@@ -105,7 +107,7 @@ def write_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     values = config_json(layers, all_global)
     write_tokenizer(folder)
-    _write_safetensors(folder / "model.safetensors", ModelConfig.from_json(values), learned_scales, seed)
+    _write_safetensors(folder / "model.safetensors", config_from_json(values), learned_scales, seed)
     (folder / "config.json").write_text(json.dumps(values, indent=2))
     return folder
 
@@ -122,7 +124,7 @@ def write_layers(folder: Path, kinds: str, vocab_size: int, seed: int = 0) -> Pa
         "eos_token_id": [1],
         "pad_token_id": 2,
     }
-    _write_safetensors(folder / "model.safetensors", ModelConfig.from_json(values), False, seed)
+    _write_safetensors(folder / "model.safetensors", config_from_json(values), False, seed)
     (folder / "config.json").write_text(json.dumps(values, indent=2))
     return folder
 
@@ -151,7 +153,7 @@ def write_tokenizer(folder: Path) -> None:
 
 def _write_safetensors(file: Path, config: ModelConfig, learned_scales: bool, seed: int) -> None:
     """Writes the file front to back. The format: length of the header as u64, the header as JSON, the tensors."""
-    shapes = {spellings[0]: shape for spellings, shape in parameter_keys(config).values()}
+    shapes = {parameter.keys[0]: parameter.shape for parameter in parameters(config).values()}
     if learned_scales:
         scales = {key: (shape[0], 1) for key, shape in shapes.items() if len(shape) == 2}
         if config.tied_embeddings:  # the head's ranges are its own

@@ -30,8 +30,9 @@ import torch
 from measure import measure
 from speed import show
 
-from mlp_export.checkpoints.checkpoint import Checkpoint, parameter_keys, read_checkpoint
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.tensors import parameters
 
 CONTEXT = 2048
 CHUNK = 512
@@ -69,7 +70,7 @@ def write_meta_checkpoint(checkpoint: Checkpoint, weights: Path, params: Path) -
     config = checkpoint.config
     if config.qk_norm or config.rope_scaling or not config.tied_embeddings:
         raise ValueError(f"{checkpoint.path}: expected a checkpoint of checkpoint.py, tied and without QK norm")
-    tensors = {_meta_name(name): checkpoint.tensor(name) for name in parameter_keys(config)}
+    tensors = {_meta_name(name): checkpoint.tensor(name) for name in parameters(config)}
     tensors["output.weight"] = tensors["tok_embeddings.weight"]  # torch stores it once
     torch.save(tensors, weights)
     values = {

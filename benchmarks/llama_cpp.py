@@ -46,7 +46,8 @@ import torch
 from measure import Usage, measure
 from speed import DEPTHS, NEW_TOKENS, PROMPT_TOKENS, REPETITIONS, THREADS, Rate, SpeedReport, show
 
-from mlp_export.checkpoints.checkpoint import Checkpoint, parameter_keys, read_checkpoint
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from mlp_export.models.tensors import parameters
 from mlp_export.quantization.gguf import add_shape, gguf_name
 
 VERSION = "0.3.36"  # of llama-cpp-python
@@ -124,7 +125,7 @@ def write_gguf(checkpoint: Checkpoint, file: Path) -> None:
     add_shape(writer, config)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
     writer.add_tokenizer_model("none")
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
+    shapes = {name: parameter.shape for name, parameter in parameters(config).items()}
     for name, shape in shapes.items():
         _, dtype, kind = _STORED[len(shape)]
         size = math.prod(shape) * np.dtype(dtype).itemsize

@@ -51,7 +51,8 @@ from mlp_export.checkpoints.demo import WHEEL, cache_folder, demo_folder
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.evaluation.evaluate import EagerPredictor, decode_sequences, open_checkpoint, score
 from mlp_export.evaluation.token_scores import Estimate, mean_divergence, perplexity, share_estimate
-from mlp_export.models.decoder import FLOAT, DynamicNumerics, FloatWeights, Numerics, WeightSource
+from mlp_export.models.numerics import FLOAT, DynamicNumerics, Numerics
+from mlp_export.models.weights import FloatWeights, WeightSource
 from mlp_export.quantization.calibration_text import calibration_sequences
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import INT8, Scheme

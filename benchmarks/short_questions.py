@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 
+from mlp_export.backends.base import open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.demo import demo_folder
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.evaluation.evaluate import ArtifactPredictor, Predictor, is_checkpoint, open_checkpoint
-from mlp_export.runtime.session import open_session
 from mlp_export.text.chat import Message, read_chat_template
 from mlp_export.text.tokenizer import Tokenizer
 

@@ -96,9 +96,9 @@ def load(path: str | os.PathLike[str]) -> LoadedModel:
     """
     from pathlib import Path
 
+    from mlp_export.backends.base import open_session
     from mlp_export.bundle.bundle import Bundle
     from mlp_export.runtime.loaded_model import LoadedModel
-    from mlp_export.runtime.session import open_session
 
     bundle = Bundle.open(Path(path))
     return LoadedModel(bundle, open_session(bundle), bundle.tokenizer())

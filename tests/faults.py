@@ -23,7 +23,7 @@ from mlp_export.backends.xnnpack.graph import decoder_subgraph
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.backends.xnnpack.tapped import write_program
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import rope_frequencies
+from mlp_export.models.rope import rope_frequencies
 from mlp_export.program.pte import mapped, read_layout, read_program
 from mlp_export.progress import Progress
 from mlp_export.quantization.store import QuantizedModel

@@ -17,8 +17,10 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Kind, parameter_keys
+from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Kind
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import config_from_json
+from mlp_export.models.tensors import parameters
 
 Family = Literal["mobilellm-pro", "mobilellm-r1", "llama"]
 
@@ -138,7 +140,8 @@ def random_tensors(
     generator = torch.Generator().manual_seed(seed)
     module = 1 if config.family == "llama" else 0
     tensors: dict[str, torch.Tensor] = {}
-    for name, (spellings, shape) in parameter_keys(config).items():
+    for name, parameter in parameters(config).items():
+        spellings, shape = parameter.keys, parameter.shape
         key = spellings[min(module, len(spellings) - 1)]
         if len(shape) == 1:
             tensors[key] = (1 + 0.1 * torch.randn(shape, generator=generator)).to(dtype)
@@ -191,7 +194,7 @@ def write_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     values = config_json(family, tied=tied, **changes)
     (folder / "config.json").write_text(json.dumps(values, indent=2))
-    save_tensors(folder, random_tensors(ModelConfig.from_json(values), kind, dtype, seed), shards)
+    save_tensors(folder, random_tensors(config_from_json(values), kind, dtype, seed), shards)
     if tokenizer:
         write_tokenizer(folder)
     return folder

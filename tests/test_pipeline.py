@@ -22,7 +22,7 @@ import jsonschema
 import psutil
 import pytest
 import torch
-from artifacts import CPU_NAME, QUIET, small_model
+from artifacts import CPU_NAME, QUIET, export_options, small_model
 from safetensors.torch import load_file
 from small_checkpoints import (
     BOS,
@@ -41,6 +41,7 @@ from tokenizers import AddedToken
 import mlp_export
 import mlp_export.folder_writer as folder_writer_module
 from mlp_export import pipeline as export_module
+from mlp_export.backends.base import get_backend
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import lower as lower_module
 from mlp_export.backends.xnnpack import program as program_module
@@ -67,7 +68,7 @@ EMBED = "model.embed_tokens.weight"
 
 def options(model: Path | str | None, out: Path, **changes: Any) -> ExportOptions:
     asked = {"context": 64, "prefill_chunk": 16, "verify": False, **changes}
-    return ExportOptions("xnnpack", None if model is None else str(model), out, **asked)
+    return export_options("xnnpack", model, out, **asked)
 
 
 def left_in(folder: Path) -> list[str]:
@@ -353,15 +354,16 @@ def test_the_stock_runner_says_what_run_does_given_two_files(tmp_path: Path) -> 
     alone.mkdir()
     for name in ("model.pte", "tokenizer.json"):
         shutil.copyfile(bundle.path / name, alone / name)
+    runtime = get_backend("xnnpack").runtime
     for prompt in ("A", "The capital of France is", "x" * 40):  # one call, and three
-        ours = run(bundle, prompt, raw=True, max_new_tokens=12)
+        ours = run(bundle, prompt, runtime, raw=True, max_new_tokens=12)
         assert len(ours.text) == 12 and ours.stop_reason == "length"
         pieces: list[str] = []
         runner = TextLLMRunner(str(alone / "model.pte"), str(alone / "tokenizer.json"))
         asked = GenerationConfig(echo=False, max_new_tokens=12, temperature=0.0, num_bos=1, warming=True)
         runner.generate(prompt, asked, pieces.append)
         assert "".join(pieces) == ours.text
-        assert run(bundle, prompt, raw=True, max_new_tokens=12, stock_runner=True).text == ours.text
+        assert run(bundle, prompt, runtime, raw=True, max_new_tokens=12, stock_runner=True).text == ours.text
 
 
 # What a plan tells

@@ -47,7 +47,7 @@ def test_javascript_composes_what_the_vectors_say() -> None:
 
 def test_keys_that_snippets_name_are_in_the_schema() -> None:
     schema = json.loads((VECTORS.parent.parent / "mlp_export/data/manifest.schema.json").read_text())
-    chat = schema["properties"]["chat"]["oneOf"][1]["properties"]
+    chat = schema["$defs"]["ChatFormat"]["properties"]
     (kotlin,) = snippets("kotlin")
     named = re.findall(r'\b(?:text|isNull|getBoolean|getJSONArray)\("(\w+)"\)', kotlin)
     assert len(named) == 10 and set(named) <= set(chat)

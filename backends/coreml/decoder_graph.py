@@ -110,7 +110,7 @@ class _Writer:
             hidden = self.layer(layer, hidden, masks[config.local_layers[layer]])
             on_layer()
         last = mb.reduce_sum(x=mb.mul(x=hidden, y=self.inputs["last_row"]), axes=[3], keep_dims=True)
-        normed = self.norm("norm", last)
+        normed = self.vector("norm", last)
         head = self.model.weight("head")
         names, pieces = piece_names(config.vocab_size), head_pieces(config.vocab_size)
         logits = [
@@ -186,7 +186,7 @@ class _Writer:
         return mb.concat(values=[slots, new], axis=2)
 
     def norm(self, name: str, x: Var) -> Var:
-        exact = self.model.norm(name)
+        exact = self.model.vector(name)
         if exact.abs().max() > torch.finfo(torch.float16).max:
             raise InputError(
                 f"the weight of {name!r} is beyond float16's 65,504", "--backend xnnpack keeps it in float32"

@@ -16,7 +16,7 @@ _INSIDE = ("sigmoid",)  # results that the program does not have: `silu` is one 
 
 @dataclass(frozen=True)
 class HalfNumerics:
-    """See mlp_export.models.decoder.Numerics. With a generator, results are disturbed by as much as kernels may differ.
+    """See mlp_export.models.numerics. With a generator, results are disturbed by as much as kernels may differ.
 
     Raises InputError where the model computes what float16 does not hold.
     """

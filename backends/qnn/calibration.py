@@ -5,7 +5,8 @@ from __future__ import annotations
 from mlp_export.backends.base import CalibrationText
 from mlp_export.backends.qnn.encodings import Encodings, RangeObserver
 from mlp_export.errors import InputError
-from mlp_export.models.decoder import TokenSequence, decode
+from mlp_export.models.eager import decode
+from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.progress import Progress
 from mlp_export.quantization.store import QuantizedModel
 

@@ -58,7 +58,7 @@ def decoder_graph(
         hidden = writer.write(hidden, cos, sin, seen[config.local_layers[layer]], caches)
         on_layer()
     final = graph.gather("last", hidden, last, axis=2)
-    normed = graph.half_rms_norm("norm", final, model.norm("norm"), config.norm_eps)
+    normed = graph.half_rms_norm("norm", final, model.vector("norm"), config.norm_eps)
     graph.float_output("logits", graph.linear("head", normed, graph_weight(model, "head")))
     return graph
 
@@ -115,7 +115,7 @@ class _LayerWriter:
 
     def norm(self, name: str, x: Value) -> Value:
         full = f"{self.layer}.{name}"
-        return self.graph.half_rms_norm(full, x, self.model.norm(full), self.config.norm_eps)
+        return self.graph.half_rms_norm(full, x, self.model.vector(full), self.config.norm_eps)
 
     def linear(self, name: str, x: Value) -> Value:
         full = f"{self.layer}.{name}"

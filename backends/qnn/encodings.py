@@ -21,6 +21,7 @@ from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
 from mlp_export.quantization.scheme import Scheme
 
+ENCODINGS = "encodings.json"  # in a bundle: static scales, by the names of the decoder's results
 _SMALLEST_RANGE = 1e-6  # of a result that is always zero
 # Other texts go further than the one that was looked at. SmolLM2-135M, ranges from one half of a text, the other half
 # against float: the worst of 256 positions 2.6 dB without, 11.5 with 1.1, 15.4 with 1.25, 11.5 with 1.5.
@@ -103,7 +104,7 @@ _UNIT = Encoding(_float32(1 / 32767), 32767)  # cosines and sines
 
 @dataclass
 class RangeObserver:
-    """The decoder in float, with the range of each result recorded (see mlp_export.models.decoder.Numerics)."""
+    """The decoder in float, with the range of each result recorded (see mlp_export.models.numerics)."""
 
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -127,7 +128,7 @@ class RangeObserver:
 
 @dataclass(frozen=True)
 class Encodings:
-    """An encoding for each named result of the decoder (see mlp_export.models.decoder)."""
+    """An encoding for each named result of the decoder (see mlp_export.models.eager)."""
 
     points: Mapping[str, Encoding]  # without those of the residual stream
     mask: Encoding  # 0 where a key is seen; its least value where it is not
@@ -216,7 +217,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class StaticNumerics:
-    """The decoder as the HTP rounds it (see mlp_export.models.decoder.Numerics)."""
+    """The decoder as the HTP rounds it (see mlp_export.models.numerics)."""
 
     encodings: Encodings
     jitter: Jitter | None = None

@@ -45,13 +45,10 @@ from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.tapped_payload import PayloadNode, TappablePayload
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Numerics, WeightSource
 from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.program.pte import PteLayout, mapped, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls, planned_bytes
-from mlp_export.runtime.executorch_session import ExecutorchSession
 from mlp_export.runtime.native_output import Muted
-from mlp_export.verification.layers import LayerCheck, layer_calls
 
 _TAPPED_BYTES = 256_000_000  # most that the layers' results of one call may take
 _ALIGNMENT = 64
@@ -176,7 +173,11 @@ def open_tapped(path: Path, config: ModelConfig) -> Iterator[TappedXnnpackSessio
     try:
         with os.fdopen(handle, "wb") as file, mapped(path) as data:
             most_rows = write_tapped(data, config, file)
-        yield TappedXnnpackSession(Path(name), config, most_rows)
+        session = TappedXnnpackSession(Path(name), config, most_rows)
+        try:
+            yield session
+        finally:
+            session.unload()
     finally:
         os.unlink(name)
 
@@ -262,19 +263,3 @@ def write_program(program: Program, data: mmap.mmap, layout: PteLayout, file: Bi
     for at in range(layout.segment_base, end, _COPIED_BYTES):
         file.write(data[at : min(at + _COPIED_BYTES, end)])
     file.flush()
-
-
-def watch_layers(
-    path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
-) -> LayerCheck:
-    """Run the program at `path` with its layers' results, on tokens `words`, over and over. Raises InputError where its
-    layers are not found.
-    """
-    with open_tapped(path, weights.config) as session:
-        calls = layer_calls(weights.config, context, session.most_rows)
-        tokens = [[words[(call.position + n) % len(words)] for n in range(call.count)] for call in calls]
-        found = [session.forward(ids, call.position, call.rows()) for ids, call in zip(tokens, calls, strict=True)]
-        session.unload()
-    shipped = ExecutorchSession(path)
-    logits = [shipped.forward(ids, call.position) for ids, call in zip(tokens, calls, strict=True)]
-    return LayerCheck(weights, numerics, calls, tokens, found, logits)

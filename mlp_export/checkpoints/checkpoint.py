@@ -8,6 +8,7 @@ Source of the learned ranges: the state dict of torchao's weight fake-quantizer,
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from typing import Literal
 
 import torch
 
+from mlp_export.checkpoints.config import read_config
 from mlp_export.checkpoints.formats.embedding_scales import take_embedding
 from mlp_export.checkpoints.formats.packed_weight import Deviation, FormatReader, PackedWeight, deviation, representable
 from mlp_export.checkpoints.formats.readers import reader_of
@@ -23,8 +25,11 @@ from mlp_export.checkpoints.formats.recognize import FLOAT_MODEL, check_tensor_n
 from mlp_export.checkpoints.safetensors_folder import FETCH_AGAIN, Stored, StoredTensors, list_names, read, read_headers
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
-from mlp_export.models.config import ModelConfig, read_config
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.rope import interleave_rows, rotate_half_rows
+from mlp_export.models.tensors import Parameter, head_parameter, parameters
 
 Kind = Literal["float", "int4-cpu", "int4-accelerator", "quantized"]
 
@@ -62,13 +67,18 @@ class Checkpoint:
 
     def weight_names(self) -> tuple[str, ...]:
         """Names of the linears, the embedding and the head, in the order of the model; the head tied or not."""
-        return tuple(name for name in self._tensors if not name.endswith("norm"))
+        vectors = {name for name, parameter in self._parameters.items() if not parameter.quantized}
+        return tuple(name for name in self._tensors if name not in vectors)
+
+    def vector_names(self) -> tuple[str, ...]:
+        """Names of norms and biases, in the order of the model."""
+        return tuple(name for name, parameter in self._parameters.items() if not parameter.quantized)
 
     def key(self, name: str) -> str:
         """The name that a parameter has in a checkpoint of floats; a tied head's is the embedding's."""
         if name == "head" and self.config.tied_embeddings:
             name = "embed"
-        spellings, _ = parameter_keys(self.config)[name]
+        spellings = self._parameters[name].keys
         start = self._tensors[name].key.rpartition("_proj.")[0]
         return next((key for key in spellings if start and key.startswith(start)), spellings[0])
 
@@ -99,7 +109,11 @@ class Checkpoint:
         )
 
     def tensor(self, name: str) -> torch.Tensor:
-        """The tensor of a canonical name in the checkpoint's dtype: linears and embedding [out, in], norms [hidden].
+        """The tensor of a canonical name in the checkpoint's dtype: linears and embedding [out, in], biases [out], and
+        norms [hidden] or [head_dim].
+
+        Norms come as they multiply: with the 1 that a family leaves out in its files, and divided by the embedding's
+        scale where hidden rows are (see `ModelConfig.hidden_eps`); both in float32.
 
         It may be backed by the mapped file: its pages are given back when the tensor is dropped. Writing to it is
         allowed and never reaches the file. Raises KeyError for an unknown name and InputError where the file has become
@@ -113,7 +127,16 @@ class Checkpoint:
         # The minimum and maximum are NaN or infinite if any value is, without a second copy of the tensor.
         if not all(bool(torch.isfinite(bound)) for bound in torch.aminmax(value)):
             raise InputError(f"{stored.file}: `{stored.key}` holds NaN or infinite values", FETCH_AGAIN)
-        return self._interleaved(name, value)
+        return self._norm(name, self._interleaved(name, value))
+
+    def as_stored(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """The inverse of what `tensor` does to a parameter's values and rows, for files of the same family."""
+        config, parameter = self.config, self._parameters.get(name)
+        if parameter is not None and parameter.role == "post norm" and config.embedding_scale != 1:
+            value = value * config.embedding_scale
+        if parameter is not None and "norm" in parameter.role and config.unit_offset_norms:
+            value = value - 1
+        return rotate_half_rows(value, config.head_dim) if self._turned(name) else value
 
     def learned_scale(self, name: str) -> torch.Tensor | None:
         """The learned scale of a linear, "embed" or "head": float32 [out, 1], its bits kept, rows as in `tensor`.
@@ -125,10 +148,27 @@ class Checkpoint:
         stored = self._scales.get(name)
         return None if stored is None else self._interleaved(name, read(stored))
 
+    @functools.cached_property
+    def _parameters(self) -> Mapping[str, Parameter]:
+        return parameters(self.config)
+
+    def _turned(self, name: str) -> bool:
+        """Whether the files have the parameter's rows in another order."""
+        parameter = self._parameters.get(name)
+        return self.rotate_half and parameter is not None and parameter.rotated
+
     def _interleaved(self, name: str, rows: torch.Tensor) -> torch.Tensor:
-        if not self.rotate_half or name.rpartition(".")[2] not in ("q", "k"):
-            return rows
-        return interleave_rows(rows, self.config.head_dim)
+        return interleave_rows(rows, self.config.head_dim) if self._turned(name) else rows
+
+    def _norm(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        config, parameter = self.config, self._parameters.get(name)
+        if parameter is None or "norm" not in parameter.role:
+            return value
+        if config.unit_offset_norms:
+            value = value.float() + 1
+        if parameter.role == "post norm" and config.embedding_scale != 1:
+            value = value.float() / config.embedding_scale
+        return value
 
 
 def check_no_adapter(names: Iterable[str], where: str) -> None:
@@ -153,20 +193,6 @@ def check_answers_differ(checkpoint: Checkpoint) -> None:
             raise InputError(f"{stored.file}: `{stored.key}` is zero throughout", _SAVE_AGAIN)
         if value.dim() == 2 and len(value) > 1 and bool((value == value[:1]).all()):
             raise InputError(f"{stored.file}: all rows of `{stored.key}` are equal", _SAVE_AGAIN)
-
-
-def interleave_rows(rows: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """Rows [heads * head_dim, ...] of q or k from the rotate-half layout to the interleaved one.
-
-    Rotate-half turns the values i and i + head_dim / 2 of a head together, interleaved 2 i and 2 i + 1. Attention
-    scores are sums over the pairs of a head, so the same permutation of q and k leaves them as they are.
-    """
-    return rows.reshape(-1, 2, head_dim // 2, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
-
-
-def rotate_half_rows(rows: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """The inverse of `interleave_rows`."""
-    return rows.reshape(-1, head_dim // 2, 2, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
 
 
 def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoint:
@@ -229,42 +255,12 @@ def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoin
         path=folder,
         kind=kind,
         dtype=_float_dtype(tensors, packed) if packed else _one_dtype(tensors),
-        rotate_half=config.family == "llama",
+        rotate_half=get_family(config.family).rotate_half,
         _tensors=tensors,
         _scales=scales,
         _packed=packed,
         deviation=deviation(weight for name, weight in packed.items() if name != "head" or not config.tied_embeddings),
     )
-
-
-def parameter_keys(config: ModelConfig) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Canonical name -> (names it may have in files, shape), of every parameter. A tied head is not among them."""
-    hidden, ffn = config.hidden_size, config.ffn_size
-    query, key_value = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    attention = {"q": (query, hidden), "k": (key_value, hidden), "v": (key_value, hidden), "o": (hidden, query)}
-    feed_forward = {"gate": (ffn, hidden), "up": (ffn, hidden), "down": (hidden, ffn)}
-    keys: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
-        "embed": (("model.embed_tokens.weight",), (config.vocab_size, hidden))
-    }
-    for n in range(config.num_layers):
-        prefix = f"model.layers.{n}."
-        keys[f"layers.{n}.attention_norm"] = ((f"{prefix}input_layernorm.weight",), (hidden,))
-        for name, shape in attention.items():
-            keys[f"layers.{n}.{name}"] = ((f"{prefix}self_attn.{name}_proj.weight",), shape)
-        keys[f"layers.{n}.ffn_norm"] = ((f"{prefix}post_attention_layernorm.weight",), (hidden,))
-        for name, shape in feed_forward.items():
-            spellings = tuple(f"{prefix}{module}.{name}_proj.weight" for module in ("feed_forward", "mlp"))
-            keys[f"layers.{n}.{name}"] = (spellings, shape)
-    keys["norm"] = (("model.norm.weight",), (hidden,))
-    if not config.tied_embeddings:
-        keys["head"] = (("lm_head.weight",), (config.vocab_size, hidden))
-    return keys
-
-
-def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """Canonical name -> [out, in] of the linears, the embedding and a head of its own."""
-    shapes = {name: shape for name, (_, shape) in parameter_keys(config).items()}
-    return {name: (shape[0], shape[1]) for name, shape in shapes.items() if len(shape) == 2}
 
 
 @dataclass
@@ -279,13 +275,10 @@ def _take_tensors(config: ModelConfig, stored: StoredTensors, reader: FormatRead
     """Moves the model's parameters out of `stored`, checking name, shape and dtype of each."""
     taken = _Taken()
     missing = []
-    keys = parameter_keys(config)
-    if config.tied_embeddings:
-        keys["head"] = (("lm_head.weight",), keys["embed"][1])
-    for name, (spellings, shape) in keys.items():
-        found = _take(taken, stored, reader, name, spellings, shape)
+    for name, parameter in {**parameters(config), "head": head_parameter(config)}.items():
+        found = _take(taken, stored, reader, name, parameter.keys, parameter.shape)
         if not found and not (name == "head" and config.tied_embeddings):
-            missing.append(spellings[0])
+            missing.append(parameter.keys[0])
     if missing:
         check_tensor_names(stored.tensors, str(stored.folder))
         hint = "the checkpoint is incomplete, or its config.json belongs to another model"
@@ -357,12 +350,13 @@ def _same_values(taken: _Taken) -> bool:
 
 def _take_scales(config: ModelConfig, stored: dict[str, Stored]) -> dict[str, Stored]:
     """Moves the learned scales out of `stored`: none at all, or one for each linear, the embedding and the head."""
-    keys = {name: entry for name, entry in parameter_keys(config).items() if len(entry[1]) == 2}
-    if config.tied_embeddings:  # embedding and head share weights, not ranges
-        keys["head"] = (("lm_head.weight",), keys["embed"][1])
+    # Embedding and head have ranges of their own even where they share weights.
+    weights = {name: parameter for name, parameter in parameters(config).items() if parameter.quantized}
+    weights["head"] = head_parameter(config)
     taken: dict[str, Stored] = {}
     missing = []
-    for name, (spellings, shape) in keys.items():
+    for name, parameter in weights.items():
+        spellings, shape = parameter.keys, parameter.shape
         found = [stored.pop(key + SCALE_SUFFIX) for key in spellings if key + SCALE_SUFFIX in stored]
         if len(found) != 1:
             missing.append(spellings[0] + SCALE_SUFFIX)
@@ -399,7 +393,7 @@ def _float_dtype(tensors: Mapping[str, Stored], packed: Mapping[str, PackedWeigh
     """Of the first weight that a quantized checkpoint stores as floats; of scales where there is none. Tools store what
     they do not quantize in dtypes of their own.
     """
-    floats = [_DTYPES[tensors[name].dtype] for name in tensors if name not in packed and not name.endswith("norm")]
+    floats = [_DTYPES[entry.dtype] for name, entry in tensors.items() if name not in packed and len(entry.shape) == 2]
     return floats[0] if floats else next(iter(packed.values())).read_scales().dtype
 
 

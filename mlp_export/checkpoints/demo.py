@@ -30,9 +30,9 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from mlp_export.checkpoints.checkpoint import rotate_half_rows
 from mlp_export.checkpoints.safetensors_folder import os_error
 from mlp_export.errors import InputError, MissingError
+from mlp_export.models.rope import rotate_half_rows
 from mlp_export.paths import check_utf8
 
 ALIAS = "demo"

@@ -36,10 +36,12 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from mlp_export.checkpoints import demo
 from mlp_export.checkpoints.checkpoint import Kind, check_no_adapter
+from mlp_export.checkpoints.config import read_config
 from mlp_export.checkpoints.formats import embedding_scales
 from mlp_export.checkpoints.formats.recognize import QUANTIZATION_FILES
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
-from mlp_export.models.config import ModelConfig, read_config
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import config_from_json
 from mlp_export.paths import check_utf8
 from mlp_export.resources import existing_parent
 
@@ -220,7 +222,7 @@ def resolve_config(name: str | None, backend: str = "xnnpack", *, cache: Path | 
     with _storage_errors(cache):
         if place is None:
             folder = demo.cached_folder(cache)
-            config = ModelConfig.from_json(demo.CONFIG) if folder is None else read_config(folder)
+            config = config_from_json(demo.CONFIG) if folder is None else read_config(folder)
             return ResolvedConfig(demo.MODEL_ID, config, None, folder)
         try:
             found = _locate(place, cache)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from mlp_export.backends.base import delegates
 from mlp_export.cli.open_bundle import open_to_run
 from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption, VerboseOption
 from mlp_export.cli.output import show, table, text, write_line
@@ -86,7 +87,7 @@ def bench(
         from mlp_export.evaluation.bench import bench as bench_bundle
 
         report = bench_bundle(
-            open_to_run(bundle),
+            open_to_run(bundle)[0],
             Progress(quiet=quiet or as_json or verbose),
             prompt_tokens=lengths[0] if lengths else 512,
             new_tokens=new_tokens,
@@ -100,7 +101,7 @@ def _show_device_bench(report: Mapping[str, Any]) -> None:
     rows = report["rows"]
     show({key: value for key, value in report.items() if key not in ("rows", "sustained")}, False)
     columns = ("prefill_tokens", "prefill_s", "prefill_tok_s", "decode_position", "decode_tok_s")
-    published = {"xnnpack": "S25 CPU: prefill_s", "qnn": "S24 HTP: prefill_s"}
+    published = {name: f"{d.published.device}: prefill_s" for name, d in delegates().items() if d.published is not None}
     if any(row["published_prefill_s"] is None for row in rows):
         published = {}
     write_line("")

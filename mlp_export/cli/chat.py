@@ -22,8 +22,10 @@ def chat(
     with reporting(False):
         from mlp_export.runtime.chat_session import chat_repl
 
+        opened, runtime = open_to_run(bundle)
         chat_repl(
-            open_to_run(bundle),
+            opened,
+            runtime,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,

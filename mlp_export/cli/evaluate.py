@@ -65,5 +65,5 @@ def evaluate(
             if is_checkpoint(model):
                 report = evaluate_checkpoint(opened(model), progress, against=reference, **options)
             else:
-                report = evaluate_bundle(open_to_run(Path(model)), progress, against=reference, **options)
+                report = evaluate_bundle(open_to_run(Path(model))[0], progress, against=reference, **options)
         show(report.to_json() if as_json else report.summary(), as_json)

@@ -15,7 +15,9 @@ from mlp_export.cli.reporting import reporting
 def quantize(
     model: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Hub id, folder, alias or demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the quantized checkpoint, or the gguf file.")],
-    backend: Annotated[str, typer.Option(help="Whose int4: in groups for xnnpack, by channel for NPUs.")] = "xnnpack",
+    backend: Annotated[
+        str | None, typer.Option(help="Whose int4: in groups for CPUs, which is the default, by channel for NPUs.")
+    ] = None,
     weights: WeightsOption = None,
     head: HeadOption = None,
     calibration: CalibrationOption = None,
@@ -35,15 +37,16 @@ def quantize(
 ) -> None:
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
     with reporting(as_json, verbose):
-        from mlp_export.cli.targets import check_backend
+        from mlp_export.backends.base import get_backend
         from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
         from mlp_export.quantization.quantize import quantize as quantize_checkpoint
+        from mlp_export.quantization.scheme import group_scheme
 
         options = QuantizeOptions(
             model=model,
             out=out,
-            backend=check_backend(backend),
+            scheme=group_scheme if backend is None else get_backend(backend).compiler.scheme,
             weights=weights,
             head=head,
             calibration=tuple(calibration or ()),

@@ -34,9 +34,11 @@ def run(
     with reporting(as_json, verbose):
         from mlp_export.runtime.run import run as run_bundle
 
+        opened, runtime = open_to_run(bundle)
         answer = run_bundle(
-            open_to_run(bundle),
+            opened,
             prompt,
+            runtime,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,

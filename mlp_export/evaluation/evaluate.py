@@ -5,7 +5,6 @@ Perplexity; and against a checkpoint KL divergence and top-1 agreement, with con
 
 from __future__ import annotations
 
-import importlib.resources
 import itertools
 import os
 import tempfile
@@ -17,7 +16,9 @@ from typing import Any, Protocol
 
 import torch
 
-from mlp_export.bundle.bundle import Bundle, shape_of
+from mlp_export.backends.base import open_session
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.resolve import ResolvedModel
 from mlp_export.errors import InputError, UsageError, VerificationError
@@ -31,22 +32,17 @@ from mlp_export.evaluation.token_scores import (
     score_rows,
     share_estimate,
 )
-from mlp_export.models.decoder import (
-    FLOAT,
-    DynamicNumerics,
-    FloatWeights,
-    Numerics,
-    TokenSequence,
-    WeightSource,
-    decode_rows,
-    head_logits,
-)
+from mlp_export.models.eager import decode_rows, head_logits
+from mlp_export.models.numerics import FLOAT, DynamicNumerics, Numerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights, WeightSource
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import channel_scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import require
-from mlp_export.runtime.session import Session, all_cores, open_session
+from mlp_export.runtime.session import Session, all_cores
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 SEQUENCE_TOKENS = 2048  # of a checkpoint: the context that an export has by default
@@ -202,11 +198,6 @@ def is_checkpoint(name: str) -> bool:
     # owner/name is a hub id, and build/demo with a slip of the pen is a folder that is not there.
     parent = os.path.dirname(name)
     return not name.startswith((".", "/", "~")) and not (parent and os.path.isdir(parent))
-
-
-def shipped_text() -> str:
-    """A short English text, written for this project."""
-    return importlib.resources.files("mlp_export").joinpath("data/text.txt").read_text(encoding="utf-8")
 
 
 def evaluate(

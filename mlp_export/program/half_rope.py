@@ -9,12 +9,13 @@ from __future__ import annotations
 import torch
 
 from mlp_export.models.quantized_weight import QuantizedWeight
+from mlp_export.models.tensors import ROTATED, parameters
 from mlp_export.quantization.store import QuantizedModel
 
 
 def uses_rope(name: str) -> bool:
     """Whether RoPE turns what the linear `name` gives."""
-    return name.rsplit(".", 1)[-1] in ("q", "k")
+    return name.rsplit(".", 1)[-1] in ROTATED
 
 
 def rotate_half_permutation(rows: int, head_dim: int) -> torch.Tensor:
@@ -30,3 +31,11 @@ def graph_weight(model: QuantizedModel, name: str) -> QuantizedWeight:
         return weight
     rows = rotate_half_permutation(weight.codes.shape[0], model.config.head_dim)
     return QuantizedWeight(weight.codes[rows], weight.scales[rows], weight.bits, weight.group_size)
+
+
+def graph_vector(model: QuantizedModel, name: str) -> torch.Tensor:
+    """A norm or a bias float32 [n] in the same order: what belongs to q and k goes where their rows go."""
+    values = model.vector(name)
+    if not parameters(model.config)[name].rotated:
+        return values
+    return values[rotate_half_permutation(len(values), model.config.head_dim)]

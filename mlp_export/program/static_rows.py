@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import rope_frequencies
+from mlp_export.models.rope import rope_frequencies
 from mlp_export.program.cache import CacheTensor
 from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.text_program import CachedProgram
@@ -41,7 +41,8 @@ class StaticRowsProgram(CachedProgram):
         """`hidden`: what is added to the score of a key that is not seen."""
         super().__init__(config, context, tensors, embedding, delegate)
         self.rows = rows
-        self.register_buffer("frequencies", rope_frequencies(config).float())
+        frequencies = [rope_frequencies(rope, config.head_dim) for rope in config.ropes]
+        self.register_buffer("frequencies", torch.stack(frequencies))
         self.register_buffer("row_numbers", torch.arange(rows))
         self.register_buffer("slots", torch.arange(context))
         self.register_buffer("seen", torch.tensor(0.0))
@@ -55,12 +56,17 @@ class StaticRowsProgram(CachedProgram):
         """int64 [1, S] to float32 [N, hidden]; rows behind `last` are its."""
         return self.embedding(tokens.index_select(1, torch.minimum(self.row_numbers, last)))
 
-    def rotations(self, input_pos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines float32 [N, head_dim]: x * cos + (x with its halves swapped) * sin is x turned."""
-        positions = input_pos + self.row_numbers
-        angles = positions.to(torch.float32).view(-1, 1) * self.frequencies
-        cos, sin = torch.cos(angles), torch.sin(angles)
-        return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+    def rotations(self, input_pos: torch.Tensor) -> list[torch.Tensor]:
+        """Cosines and sines float32 [N, head_dim] of each of the config's `ropes`, one behind the other: x * cos + (x
+        with its halves swapped) * sin is x turned.
+        """
+        positions = (input_pos + self.row_numbers).to(torch.float32).view(-1, 1)
+        turns = []
+        for frequencies in self.frequencies:
+            angles = positions * frequencies
+            cos, sin = torch.cos(angles), torch.sin(angles)
+            turns += [torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)]
+        return turns
 
     def global_mask(self, input_pos: torch.Tensor) -> torch.Tensor:
         """float32 [context]: which slots of a global layer hold keys of this sequence."""

@@ -102,7 +102,7 @@ def runner_metadata(config: ModelConfig, context: int, chunk: int) -> dict[str, 
 def one_layer_of_each_kind(config: ModelConfig) -> ModelConfig:
     """`config` with a local and a global layer, or one where all are alike: what `repeat_layers` makes all of."""
     kinds = tuple(dict.fromkeys(config.local_layers))
-    return replace(config, num_layers=len(kinds), local_layers=kinds)
+    return replace(config, num_layers=len(kinds), local_layers=kinds, nope_layers=())
 
 
 def trace(

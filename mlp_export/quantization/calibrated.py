@@ -23,12 +23,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from mlp_export.bundle.bundle import file_sha256
 from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.safetensors_folder import save_whole
 from mlp_export.errors import InputError, ResourceError, UsageError
+from mlp_export.hashing import file_sha256
 from mlp_export.jsonfile import read_json_object
-from mlp_export.models.decoder import FloatWeights, Layer, Numerics, TokenSequence, rms_norm, rope_frequencies
+from mlp_export.models.eager import EagerOps
+from mlp_export.models.layer import decode_layer, final_norm
+from mlp_export.models.numerics import Numerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights, LayerWeights, WeightSource
 from mlp_export.progress import Progress, Stage
 from mlp_export.quantization.gptq import Objective, quantize_by
 from mlp_export.quantization.scheme import Scheme
@@ -102,7 +106,6 @@ class _Run:
 
     def quantize(self, stage: Stage) -> None:
         config, float_weights = self.checkpoint.config, FloatWeights(self.checkpoint)
-        frequencies = rope_frequencies(config)
         if not self.tied:
             self._add("embed", Objective.of_lookup(config.hidden_size), stage)
         first, hidden = self._resume()
@@ -111,32 +114,31 @@ class _Run:
             if self.sequential:
                 if self.tied:
                     for number in range(config.num_layers):
-                        hidden = self._through(Layer(float_weights, number, frequencies), hidden, self.numerics)
+                        hidden = self._through(LayerWeights(float_weights), number, hidden, self.numerics)
                     self._add("embed", Objective.of_tied_head(self._head_moments(hidden)), stage)
                 hidden = self._looked_up()
         for number in range(first, config.num_layers):
-            layer = Layer(float_weights, number, frequencies)
-            hidden = self._quantize_layer(layer, hidden, stage)
-            del layer
+            hidden = self._quantize_layer(LayerWeights(float_weights), number, hidden, stage)
             self._save(number + 1, hidden)
         head = "embed" if self.tied else "head"
         if head not in self.store:
             moments = self._head_moments(hidden)
             self._add(head, Objective.of_tied_head(moments) if self.tied else Objective.of_linear(moments), stage)
 
-    def _quantize_layer(self, layer: Layer, hidden: torch.Tensor, stage: Stage) -> torch.Tensor:
+    def _quantize_layer(self, weights: LayerWeights, layer: int, hidden: torch.Tensor, stage: Stage) -> torch.Tensor:
         """Adds the layer's weights to the store; the values behind it."""
-        observed = InputMoments(layer.name, self.numerics)
-        after = self._through(layer, hidden, observed)
+        name = f"layers.{layer}"
+        observed = InputMoments(name, self.numerics)
+        after = self._through(weights, layer, hidden, observed)
         for parts in _STAGES:
             objective = Objective.of_linear(observed.take(parts[0]))
             for part in parts:
-                self._add(f"{layer.name}.{part}", objective, stage, getattr(layer, part))
+                self._add(f"{name}.{part}", objective, stage, weights.matrix(f"{name}.{part}"))
         if not self.sequential:
             return after
-        for part in (part for parts in _STAGES for part in parts):
-            setattr(layer, part, self.store.weight(f"{layer.name}.{part}").dequantize())
-        return self._through(layer, hidden, self.numerics)
+        linears = [f"{name}.{part}" for parts in _STAGES for part in parts]
+        replaced = {linear: self.store.weight(linear).dequantize() for linear in linears}
+        return self._through(LayerWeights(weights.source, replaced), layer, hidden, self.numerics)
 
     def _add(self, name: str, objective: Objective, stage: Stage, weight: torch.Tensor | None = None) -> None:
         if name in self.store:  # of the layer that an earlier run was killed in
@@ -146,11 +148,12 @@ class _Run:
         self.store.add(name, quantize_by(objective, weight, self.store.scheme.format(name)))
         stage.advance()
 
-    def _through(self, layer: Layer, hidden: torch.Tensor, numerics: Numerics) -> torch.Tensor:
-        """[n, T, hidden] to the same."""
+    def _through(self, weights: WeightSource, layer: int, hidden: torch.Tensor, numerics: Numerics) -> torch.Tensor:
+        """[n, T, hidden] to the same behind the layer."""
         after = torch.empty_like(hidden)
         for rows, out, tokens in zip(hidden, after, self.sequences, strict=True):
-            out.copy_(layer.forward(rows, TokenSequence(tokens.tolist(), ()), numerics))
+            ops = EagerOps(weights, numerics, TokenSequence(tokens.tolist(), ()))
+            out.copy_(decode_layer(ops, self.checkpoint.config, layer, rows))
         return after
 
     def _embedded(self) -> torch.Tensor:
@@ -162,11 +165,10 @@ class _Run:
         return self.numerics.point("embed", rows).view(*self.sequences.shape, -1)
 
     def _head_moments(self, hidden: torch.Tensor) -> torch.Tensor:
-        norm = FloatWeights(self.checkpoint).norm("norm")
+        ops = EagerOps(FloatWeights(self.checkpoint), self.numerics, TokenSequence((), ()))
         moments = _Moments()
         for rows in hidden:
-            normed = self.numerics.point("norm", rms_norm(rows, norm, self.checkpoint.config.norm_eps))
-            moments.add(self.numerics.linear_input(normed))
+            moments.add(self.numerics.linear_input(final_norm(ops, self.checkpoint.config, rows)))
         return moments.mean("head")
 
     def _save(self, layers: int, hidden: torch.Tensor) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint, rotate_half_rows
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.formats import embedding_scales
 from mlp_export.checkpoints.formats.packing import pack_words
 from mlp_export.checkpoints.formats.safetensors_file import Entry, write_tensors
@@ -60,7 +60,7 @@ def write_checkpoint(
     """
     checkpoint = model.checkpoint
     with FolderWriter(folder, KIND, overwrite) as writer:
-        entries = _weight_entries(model, on_weight) + _norm_entries(model)
+        entries = _weight_entries(model, on_weight) + _vector_entries(model)
         metadata = {"format": "pt", METADATA_KEY: json.dumps(dict(record))}
         write_tensors(writer.folder / _WEIGHTS, entries, metadata)
         if not model.tied:
@@ -132,14 +132,14 @@ def _format(model: QuantizedModel, name: str) -> WeightFormat:
     return model.scheme.format("embed" if name == "head" and model.tied else name)
 
 
-def _norm_entries(model: QuantizedModel) -> list[Entry]:
+def _vector_entries(model: QuantizedModel) -> list[Entry]:
     checkpoint, norms = model.checkpoint, model.norms
-    names = [name for name in checkpoint.names() if name.endswith("norm")]
+    names = checkpoint.vector_names()
     if unknown := norms.keys() - set(names):
         raise ValueError(f"the model has no norm {sorted(unknown)}")
     entries = []
     for name in names:
-        value = norms[name] if name in norms else checkpoint.tensor(name)
+        value = checkpoint.as_stored(name, norms[name] if name in norms else checkpoint.tensor(name))
         half = value.to(torch.bfloat16)
         # As everything else where that is exact: transformers casts to one dtype, our reader takes what is there.
         entries.append(
@@ -159,15 +159,9 @@ def _maker(
     on_weight: Callable[[], object] = lambda: None,
 ) -> Callable[[], torch.Tensor]:
     def make() -> torch.Tensor:
-        checkpoint = model.checkpoint
         result = form(name, model.weight(name))
-        if checkpoint.rotate_half and name.rpartition(".")[2] in (
-            "q",
-            "k",
-        ):  # the rows' order in the checkpoint's files
-            result = rotate_half_rows(result, model.config.head_dim)
         on_weight()
-        return result
+        return model.checkpoint.as_stored(name, result)
 
     return make
 

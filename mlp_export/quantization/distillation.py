@@ -18,18 +18,12 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from mlp_export.errors import InputError, UsageError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import (
-    FLOAT,
-    FloatWeights,
-    Layer,
-    Numerics,
-    TokenSequence,
-    decode_rows,
-    head_logits,
-    rms_norm,
-    rope_frequencies,
-)
+from mlp_export.models.eager import EagerOps, decode_rows, head_logits
+from mlp_export.models.layer import decode_layer, final_norm
+from mlp_export.models.numerics import FLOAT, Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 from mlp_export.progress import Progress
 from mlp_export.quantization.calibrated import disk_errors
 from mlp_export.quantization.gptq import storable
@@ -104,12 +98,12 @@ class _Tuned:
         self._device = device
         self.head = "embed" if model.tied else "head"
         self._weights = [name for name in model.weight_names() if name != "head" or not model.tied]
-        self._norms = [name for name in model.checkpoint.names() if name.endswith("norm")]
+        self._norms = [name for name in model.checkpoint.vector_names() if name.endswith("norm")]
         self.factors: dict[str, torch.Tensor] = {}
         for name in self._weights:
             self.factors[name] = torch.ones(model.weight(name).scales.shape, requires_grad=True)
         for name in self._norms:
-            self.factors[name] = torch.ones(model.config.hidden_size, requires_grad=True)
+            self.factors[name] = torch.ones(model.vector(name).shape, requires_grad=True)
 
     @property
     def config(self) -> ModelConfig:
@@ -124,8 +118,9 @@ class _Tuned:
         scales = weight.scales[cpu_ids].to(self._device, torch.float32) * self.factors[name][ids]
         return (codes.view(*scales.shape, -1) * scales.unsqueeze(-1)).view_as(codes)
 
-    def norm(self, name: str) -> torch.Tensor:
-        return self._model.norm(name).to(self._device) * self.factors[name]
+    def vector(self, name: str) -> torch.Tensor:
+        value = self._model.vector(name).to(self._device)
+        return value * self.factors[name] if name in self.factors else value
 
     def store(self, folder: Path) -> WeightStore:
         """The codes with the tuned scales."""
@@ -141,7 +136,7 @@ class _Tuned:
     def norms(self) -> dict[str, torch.Tensor]:
         """The tuned norms, as the checkpoint's dtype holds them."""
         dtypes = {name: self._model.checkpoint.tensor(name).dtype for name in self._norms}
-        return {name: self.norm(name).detach().cpu().to(dtypes[name]).float() for name in self._norms}
+        return {name: self.vector(name).detach().cpu().to(dtypes[name]).float() for name in self._norms}
 
 
 @dataclass(frozen=True)
@@ -196,8 +191,8 @@ class _Placed:
     def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
         return self.weights.rows(name, ids.cpu()).to(self.device)
 
-    def norm(self, name: str) -> torch.Tensor:
-        return self.weights.norm(name).to(self.device)
+    def vector(self, name: str) -> torch.Tensor:
+        return self.weights.vector(name).to(self.device)
 
 
 def _loss(tuned: _Tuned, tokens: torch.Tensor, numerics: Numerics, wanted: torch.Tensor) -> torch.Tensor:
@@ -205,11 +200,11 @@ def _loss(tuned: _Tuned, tokens: torch.Tensor, numerics: Numerics, wanted: torch
 
     Layers and blocks of the head are computed again for their gradients, so that one at a time is in memory.
     """
-    sequence, passing = TokenSequence(tokens.tolist(), ()), _StraightThrough(numerics)
-    frequencies = rope_frequencies(tuned.config)
+    passing = _StraightThrough(numerics)
+    ops = EagerOps(tuned, passing, TokenSequence(tokens.tolist(), range(len(tokens))))
 
     def layer(hidden: torch.Tensor, number: int) -> torch.Tensor:
-        return Layer(tuned, number, frequencies).forward(hidden, sequence, passing)
+        return decode_layer(ops, tuned.config, number, hidden)
 
     def block(rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         return passing.linear_input(rows) @ tuned.rows(tuned.head, ids).T
@@ -217,7 +212,7 @@ def _loss(tuned: _Tuned, tokens: torch.Tensor, numerics: Numerics, wanted: torch
     hidden = passing.point("embed", tuned.rows("embed", tokens))
     for number in range(tuned.config.num_layers):
         hidden = recomputed(layer, hidden, number, use_reentrant=False)
-    rows = passing.point("norm", rms_norm(hidden, tuned.norm("norm"), tuned.config.norm_eps))
+    rows = final_norm(ops, tuned.config, hidden)
     blocks = torch.arange(tuned.config.vocab_size).split(_HEAD_ROWS)
     logits = torch.cat([recomputed(block, rows, ids, use_reentrant=False) for ids in blocks], -1)
     found = passing.point("head", logits).log_softmax(-1)

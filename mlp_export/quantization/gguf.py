@@ -11,7 +11,6 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ import torch
 
 from mlp_export.errors import InputError
 from mlp_export.folder_writer import write_file
-from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import rope_frequencies
+from mlp_export.models.config import ModelConfig, Rope
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.rope import rope_frequencies
 from mlp_export.quantization.nearest import with_format
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.text.chat import read_chat_template
@@ -63,13 +62,14 @@ def write_gguf(model: QuantizedModel, path: Path) -> None:
     vocabulary = _vocabulary(model)
     tensors: dict[str, Callable[[], torch.Tensor]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    vectors = model.checkpoint.vector_names()
     for name in model.checkpoint.names():
         if name == "head" and model.tied:
             continue
         key = gguf_name(name)
-        if name.endswith("norm"):
+        if name in vectors:
             shapes[key] = (config.hidden_size,)
-            tensors[key] = functools.partial(model.norm, name)
+            tensors[key] = functools.partial(model.vector, name)
         else:
             form = model.scheme.format(name)
             if form.bits != 4 or form.group_size is None or form.group_size % _BLOCK:
@@ -78,8 +78,8 @@ def write_gguf(model: QuantizedModel, path: Path) -> None:
             shapes[key] = (rows, columns // _BLOCK * _BLOCK_BYTES)
             tensors[key] = functools.partial(_stored_blocks, model, name)
     if config.rope_scaling is not None:
-        plain = rope_frequencies(replace(config, rope_scaling=None))
-        factors = plain / rope_frequencies(config)
+        plain = rope_frequencies(Rope(config.rope_theta), config.head_dim)
+        factors = plain / rope_frequencies(Rope(config.rope_theta, config.rope_scaling), config.head_dim)
         shapes["rope_freqs.weight"], tensors["rope_freqs.weight"] = tuple(factors.shape), lambda: factors
 
     with write_file(path, "gguf file") as unfinished:
@@ -120,10 +120,17 @@ def q4_0_blocks(name: str, weight: QuantizedWeight) -> torch.Tensor:
 
 
 def _check_architecture(config: ModelConfig) -> None:
-    if config.qk_norm:
-        raise InputError("the model has a norm of q and k, which llama.cpp's architecture `llama` has not", _HINT)
-    if any(config.local_layers):
-        raise InputError("the model has local layers, which llama.cpp's architecture `llama` has not", _HINT)
+    for what, there in (
+        ("a norm of q and k", config.qk_norm),
+        ("local layers", any(config.local_layers)),
+        ("layers without position embeddings", bool(config.nope_layers)),
+        ("biases", bool(config.biases)),
+        ("norms behind attention and FFN", config.post_norms),
+        ("a GELU", config.activation != "silu"),
+        ("an attention scale of its own", config.attention_scale is not None),
+    ):
+        if there:
+            raise InputError(f"the model has {what}, which llama.cpp's architecture `llama` has not", _HINT)
 
 
 def gguf_name(name: str) -> str:

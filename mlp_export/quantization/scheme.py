@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from mlp_export.checkpoints.checkpoint import Kind, weight_shapes
+from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import InputError, UsageError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.quantized_weight import Bits, WeightFormat
+from mlp_export.models.tensors import weight_shapes
 
 GROUP_SIZE = 32  # of MobileLLM-Pro's CPU checkpoint, and the smallest XNNPACK takes
 Weights = Literal["int4", "mixed", "int8"]
@@ -85,6 +86,18 @@ class Scheme:
         if self.exceptions:
             said["exceptions"] = {weight: form.name for weight, form in self.exceptions.items()}
         return {**said, "scale_type": "fp16"} if self.half_scales else said
+
+
+class SchemeRule(Protocol):
+    """How a kind of delegate wants weights: `group_scheme` and `channel_scheme` are two."""
+
+    def __call__(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme: ...
 
 
 def group_scheme(

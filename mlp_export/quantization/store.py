@@ -16,12 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from mlp_export.checkpoints.checkpoint import Checkpoint, weight_shapes
+from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.safetensors_folder import save_whole
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.quantized_weight import QuantizedWeight, with_half_scales
+from mlp_export.models.tensors import weight_shapes
 from mlp_export.quantization.scheme import Scheme
 
 _SCHEME = "scheme.json"
@@ -128,6 +129,6 @@ class QuantizedModel:
         """float32 [n, in] of rows `ids`."""
         return self.weight(name).dequantize_rows(ids)
 
-    def norm(self, name: str) -> torch.Tensor:
-        """float32 [hidden]"""
+    def vector(self, name: str) -> torch.Tensor:
+        """float32 [n], a norm or a bias."""
         return (self.norms[name] if name in self.norms else self.checkpoint.tensor(name)).float()

@@ -9,31 +9,34 @@ from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, MissingError
 from mlp_export.runtime.conversation import Conversation
 from mlp_export.runtime.generate import check_answer_options
+from mlp_export.runtime.host_runtime import HostRuntime
 from mlp_export.runtime.loaded_model import LoadedModel, chat_format
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.session import load_session
 
 HELP = "/reset starts a new conversation, /exit ends, Ctrl-C stops an answer"
 
 
 def chat_repl(
     bundle: Bundle,
+    runtime: HostRuntime,
     *,
     max_new_tokens: int = 1024,
     temperature: float = 0.0,
     seed: int = 0,
-    session: Session | None = None,
     read: Callable[[str], str] = input,
     write: Callable[[str], None] = lambda text: print(text, end="", flush=True),
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> None:
-    """Talk with the bundle until /exit or the end of the input. Ctrl-C stops an answer; between answers it ends too.
+    """Talk with the bundle, run by `runtime`, until /exit or the end of the input.
+
+    Ctrl-C stops an answer; between answers it ends the conversation, too.
 
     Raises UsageError for a bundle without a chat format and for options out of range, MissingError where messages
     cannot be read.
     """
     chat_format(bundle)
     check_answer_options(max_new_tokens, temperature, seed)  # both before a large model is loaded
-    model = LoadedModel(bundle, session or open_session(bundle), bundle.tokenizer())
+    model = LoadedModel(bundle, load_session(bundle, runtime), bundle.tokenizer())
     conversation = model.chat(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     tell(HELP)
     while True:

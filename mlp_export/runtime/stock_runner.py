@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from mlp_export.backends.base import get_backend
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import Generation, StopReason, StopStrings, check_answer_options, check_prompt, rate
+from mlp_export.runtime.host_runtime import HostRuntime
 from mlp_export.runtime.native_output import Muted
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class PartialCharacterError(InputError):
 def generate_with_stock_runner(
     bundle: Bundle,
     prompt: str,
+    runtime: HostRuntime,
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -45,6 +46,7 @@ def generate_with_stock_runner(
     on_text: Callable[[str], None] = lambda piece: None,
 ) -> Generation:
     """Continue the text `prompt`; `bos` lets the tokenizer put BOS before it. Special tokens in it count as tokens.
+    `runtime` is the backend's, whose delegate the runner needs.
 
     The answer has no `token_ids`: the runner does not tell them. Sampling above temperature 0 cannot be seeded.
 
@@ -71,7 +73,7 @@ def generate_with_stock_runner(
     tokens = 0
     ended: Literal["eos", "stop_string"] | None = None
 
-    get_backend(manifest.backend.name).load_runtime()
+    runtime.load()
     with Muted() as muted:
         from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
         from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner

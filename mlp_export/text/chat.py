@@ -11,16 +11,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jinja2
 import jinja2.ext
 from jinja2 import nodes
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import Field, with_config
 
 from mlp_export.errors import InputError
-from mlp_export.models.config import read_json_object
+from mlp_export.json_schema import CLOSED
+from mlp_export.jsonfile import read_json_object
 from mlp_export.text.special_tokens import read_special_tokens
 
 
@@ -90,6 +92,7 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     return ChatTemplate(source, read_special_tokens(folder).spelled())
 
 
+@with_config(CLOSED)  # a manifest holds it
 @dataclass(frozen=True)
 class ChatFormat:
     """A chat template as strings. A conversation is `bos`, then for each turn its role's prefix, text and suffix."""
@@ -103,7 +106,7 @@ class ChatFormat:
     assistant_suffix: str
     default_system: str | None  # the system message of a conversation that gives none; None: then there is no such turn
     trim: bool  # whether white space around a message is dropped
-    stop: tuple[str, ...]  # texts that end an answer
+    stop: tuple[Annotated[str, Field(min_length=1)], ...]  # texts that end an answer
 
     def compose(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """What the template renders, put together from the strings: the algorithm for programs that read the manifest.

@@ -27,7 +27,10 @@ from dataclasses import dataclass
 import torch
 
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import Layer, Numerics, TokenSequence, WeightSource, kv_scales, rms_norm
+from mlp_export.models.eager import Layer, rms_norm
+from mlp_export.models.numerics import Numerics, kv_scales
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 
 _EPS = 2.0**-23
@@ -115,7 +118,7 @@ class LayerCheck:
         self._last = torch.tensor([len(rows) for rows in self._rows]).cumsum(0) - 1
         picked = [ids[row] for ids, rows in zip(tokens, self._rows, strict=True) for row in rows]
         self._hidden = weights.rows("embed", torch.tensor(picked))
-        self._norm = weights.norm("norm")
+        self._norm = weights.vector("norm")
         self._head_input: _LinearInput | None = None
         self._same = all(torch.equal(one.logits, other) for one, other in zip(found, shipped, strict=True))
         self.pieces: dict[str, _Piece] = {}

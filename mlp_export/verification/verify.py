@@ -27,27 +27,30 @@ from typing import Any, Literal
 
 import torch
 
-from mlp_export.backends.base import Backend, VerificationBudget, get_backend
-from mlp_export.bundle.bundle import Bundle, shape_of
+from mlp_export.backends.base import Backend, get_backend, open_session
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.errors import InputError
-from mlp_export.evaluation.evaluate import shipped_text
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import TokenSequence, decode_each
-from mlp_export.program.layer_taps import LayerWatch
+from mlp_export.models.eager import decode_each
+from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.quantize import find_quantized
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.runtime.generate import generate
+from mlp_export.runtime.host_runtime import VerificationBudget
 from mlp_export.runtime.native_output import Muted
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.session import Session
 from mlp_export.runtime.stock_runner import PartialCharacterError, generate_with_stock_runner
 from mlp_export.text.chat import Message
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
+from mlp_export.verification.layer_watch import LayerWatch, watch_layers
 
 # Times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md).
 _TOLERANCE = 1.5
@@ -138,8 +141,8 @@ def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> 
 def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:
     """Verify `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run."""
     backend = get_backend(bundle.manifest.backend.name)
-    if backend.host_note:
-        progress.note(backend.host_note)
+    if backend.runtime.notes.note:
+        progress.note(backend.runtime.notes.note)
     checks = [_structure(bundle, model)]
     comparison = None
     bits = None
@@ -165,7 +168,8 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
 
 def _ran_on(backend: Backend) -> str:
     here = f"ExecuTorch {version('executorch')}, {platform.system()} {platform.machine()}"
-    return f"{here}: {backend.host_note}" if backend.host_note else here
+    note = backend.runtime.notes.note
+    return f"{here}: {note}" if note else here
 
 
 def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
@@ -190,7 +194,7 @@ def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
         by_formula = model.config.kv_cache_bytes(manifest.context, value_bytes)
         expected["KV cache bytes by the model's shape"] = (by_formula, found.kv_cache_bytes)
         expected["tied"] = (
-            model.tied and get_backend(manifest.backend.name).shares_tied_weights,
+            model.tied and get_backend(manifest.backend.name).compiler.traits.shares_tied_weights,
             found.tied_weights_stored_once,
         )
         expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
@@ -206,10 +210,10 @@ def _weights(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
     unequal: list[str] = []
     codes = scales = 0
     hidden: dict[str, int] = {}  # where they are compared -> scales that the file does not show
-    with progress.stage("weights, bit for bit", total=len(names)) as stage:
+    with progress.stage("weights, bit for bit", total=len(names)) as stage, backend.open_artifact(bundle.pte) as reader:
         for name in names:
             expected = model.weight(name)
-            found = backend.read_weight(bundle.pte, name, expected)
+            found = reader.weight(name, expected)
             unequal += [f"{part} of {name}" for part in found.differences(expected)]
             codes += found.codes.numel()
             if found.scales is None:
@@ -299,18 +303,18 @@ def call_plans(config: ModelConfig, context: int, chunk: int, budget: Verificati
 def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> _Comparison:
     manifest, config = bundle.manifest, model.config
     plans = call_plans(
-        config, manifest.context, manifest.prefill_chunk, backend.verification_budget(manifest.model.parameters)
+        config, manifest.context, manifest.prefill_chunk, backend.runtime.verification_budget(manifest.model.parameters)
     )
     words = bundle.tokenizer().encode(shipped_text(), bos=manifest.tokenizer.add_bos, special=False)
     right = [_sequence(plan, words) for plan in plans]
     work = config.num_parameters * sum(len(sequence.tokens) for sequence in right)
     draws = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
-    ways = [backend.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
+    ways = [backend.compiler.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
     checks: list[Check] = []
     watch: LayerWatch | None = None
     with progress.stage("the layers' results"):
         try:
-            watch = backend.watch_layers(bundle.pte, model, ways[0], manifest.context, words)
+            watch = watch_layers(backend.runtime, bundle.pte, model, ways[0], manifest.context, words)
         except InputError as error:
             checks.append(Check("layers", False, str(error), "limit", _LAYERS))
     runs = [(sequence, numerics) for numerics in ways for sequence in right]
@@ -462,7 +466,7 @@ class _Prompt:
 def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
     """Which slots count; and the bundle's files through ExecuTorch's own runner: the ids, the greedy text."""
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
-    budget = get_backend(manifest.backend.name).verification_budget(manifest.model.parameters)
+    budget = get_backend(manifest.backend.name).runtime.verification_budget(manifest.model.parameters)
     prompts = _prompts(bundle, tokenizer, budget)
     checks = [_runners_ids(bundle, prompts)]
     answered = [prompt for prompt in prompts[: budget.prompts] if len(prompt.ids) < manifest.context]
@@ -535,8 +539,9 @@ def _own_answer(bundle: Bundle, session: Session, tokenizer: Tokenizer, prompt: 
 def _as_the_runner(bundle: Bundle, prompt: _Prompt, answer: str) -> tuple[str, str]:
     """`answer` and the stock runner's, both as far as the runner's binding can say it."""
     new_tokens = prompt.new_tokens(bundle.manifest.context)
+    runtime = get_backend(bundle.manifest.backend.name).runtime
     try:
-        found = generate_with_stock_runner(bundle, prompt.text, max_new_tokens=new_tokens, bos=prompt.bos)
+        found = generate_with_stock_runner(bundle, prompt.text, runtime, max_new_tokens=new_tokens, bos=prompt.bos)
     except PartialCharacterError as error:
         return answer[: len(error.text)], error.text
     return answer, found.text

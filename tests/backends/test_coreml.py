@@ -17,17 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from artifacts import QUIET, quantized
+from artifacts import QUIET, compatibility_issues, export_options, quantized, read_weight
 from executorch.backends.apple.coreml import executorchcoreml
 from small_checkpoints import VOCAB_SIZE, write_checkpoint
 from typer.testing import CliRunner
 
 from mlp_export.backends import base as base_module
-from mlp_export.backends.base import get_backend
+from mlp_export.backends.base import get_backend, open_session
 from mlp_export.backends.coreml import decoder_graph as graph_module
 from mlp_export.backends.coreml import program as program_module
 from mlp_export.backends.coreml import xcode as xcode_module
-from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
 from mlp_export.backends.coreml.numerics import HalfNumerics
 from mlp_export.backends.coreml.package_reader import read_package, read_tree
 from mlp_export.backends.coreml.payload import BACKEND_ID
@@ -41,15 +40,20 @@ from mlp_export.devices.doctor import doctor
 from mlp_export.devices.push import push
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
-from mlp_export.models.decoder import FLOAT, FloatWeights, TokenSequence, decode, decode_each
+from mlp_export.models.eager import decode, decode_each
+from mlp_export.models.numerics import FLOAT
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 from mlp_export.pipeline import ExportOptions, ExportReport, export, plan
 from mlp_export.program.half_rope import graph_weight
 from mlp_export.program.pte import map_file, read_layout
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.session import open_session
+from mlp_export.verification.fp16_layers import HalfLayerWatch
+from mlp_export.verification.layer_watch import watch_layers
 from mlp_export.verification.verify import verify
 
+RUNTIME = get_backend("coreml").runtime
 CONTEXT, WINDOW, ROWS = 128, 40, 32
 
 
@@ -59,12 +63,12 @@ def checkpoint_of(folder: Path, kind: Any = "int4-accelerator", family: Any = "m
 
 
 def options(model: Path, out: Path, **changes: Any) -> ExportOptions:
-    return ExportOptions("coreml", str(model), out, **{"context": CONTEXT, **changes})
+    return export_options("coreml", model, out, **{"context": CONTEXT, **changes})
 
 
 def model_of(folder: Path) -> QuantizedModel:
     checkpoint = read_checkpoint(folder)
-    return quantized(checkpoint, get_backend("coreml").scheme(checkpoint.kind, checkpoint.config, None))
+    return quantized(checkpoint, get_backend("coreml").compiler.scheme(checkpoint.kind, checkpoint.config, None))
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +379,7 @@ def test_another_norm_is_found(copied: Bundle, checkpoint: Path) -> None:
     """A constant that is no weight of a linear."""
     package = read_package(map_file(copied.pte), "it")
     place, length = package.files["model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"]
-    norm = model_of(checkpoint).norm("layers.2.ffn_norm").numpy().astype(np.float16)
+    norm = model_of(checkpoint).vector("layers.2.ffn_norm").numpy().astype(np.float16)
     at = bytes(package.data[place : place + length]).find(norm.tobytes())
     assert at >= 0
     change(copied.pte, place + at, norm.nbytes, lambda b: (b.view(np.float16) * np.float16(1.02)).view(np.uint8))
@@ -506,7 +510,7 @@ def test_a_small_fault_is_found_in_its_layer(checkpoint: Path, tmp_path: Path, f
         fault(patch)
         bundle = export(options(checkpoint, tmp_path / "b", verify=False), QUIET).bundle
     words = list(range(3, 300, 7))
-    watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), bundle.manifest.context, words)
+    watch = watch_layers(RUNTIME, bundle.pte, model, HalfNumerics(), bundle.manifest.context, words)
     assert watch is not None
     decode_each(model, watch.runs, visitor=watch)
     print(fault, watch.summary())
@@ -527,7 +531,7 @@ def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, cha
     asked = options(folder, tmp_path / "b", verify=False, weights=weights, quantizer="nearest", context=50)
     bundle = export(asked, QUIET).bundle
     model = quantized(read_checkpoint(folder), Scheme.from_manifest(bundle.manifest.quantization))
-    watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), 50, list(range(3, 300, 7)))
+    watch = watch_layers(RUNTIME, bundle.pte, model, HalfNumerics(), 50, list(range(3, 300, 7)))
     assert isinstance(watch, HalfLayerWatch)
     decode_each(model, watch.runs, visitor=watch)
     assert watch.passed and max(ratio for ratio, _ in watch.worst.values()) < 0.8, watch.summary()
@@ -599,7 +603,6 @@ def scaled(folder: Path, name: str, factor: float, rows: slice = slice(None)) ->
         ({"prefill_chunk": WINDOW + 1}, f"prefill chunk of {WINDOW + 1}"),
         ({"context": 16384}, "16,416 keys in a score: the Neural Engine takes 16,384"),
         ({"kv_cache": "int8"}, "--kv-cache int8"),
-        ({"soc": "sm8750"}, "no SoC 'sm8750'"),
         ({"compute_unit": "gpu"}, "--compute-unit gpu"),
         ({"deployment_target": "ios17"}, "--deployment-target ios17"),
         ({"calibration": (Path("text"),)}, "--calibration"),
@@ -636,13 +639,6 @@ def test_a_target_too_old_for_int4_says_why(checkpoint: Path, tmp_path: Path) ->
     with pytest.raises(UsageError) as raised:
         plan(options(checkpoint, tmp_path / "b", deployment_target="ios17"))
     assert "iOS 18" in raised.value.hint
-
-
-@pytest.mark.parametrize("option", ["compute_unit", "deployment_target"])
-def test_options_of_coreml_with_another_backend(checkpoint: Path, tmp_path: Path, option: str) -> None:
-    asked = {option: "cpu_and_ne" if option == "compute_unit" else "ios18"}
-    with pytest.raises(UsageError, match="with --backend xnnpack"):
-        plan(ExportOptions("xnnpack", str(checkpoint), tmp_path / "b", context=64, **asked))
 
 
 def test_weights_in_groups_are_refused(tmp_path: Path) -> None:
@@ -755,7 +751,7 @@ def damaged(pte: Path, file: str, how: Callable[[np.ndarray], np.ndarray]) -> No
 )
 def test_a_damaged_package_is_said(copied: Bundle, file: str) -> None:
     damaged(copied.pte, file, lambda bytes_: bytes_ ^ 255)
-    for look in (inspect_artifact, get_backend("coreml").open):
+    for look in (inspect_artifact, RUNTIME.open):
         with pytest.raises(InputError, match="damaged") as raised:
             look(copied.pte)
         assert "export it again" in raised.value.hint
@@ -806,13 +802,13 @@ def test_damaged_weights_are_said(copied: Bundle, checkpoint: Path) -> None:
     start, _ = weight_span(copied.pte, "layers_0_q", "data")
     change(copied.pte, start - 64, 64, lambda bytes_: bytes_ ^ 255)  # the record before the first weight's bytes
     with pytest.raises(InputError, match="a weight of the Core ML package is damaged"):
-        get_backend("coreml").read_weight(copied.pte, "layers.0.q", model_of(checkpoint).weight("layers.0.q"))
+        read_weight("coreml", copied.pte, "layers.0.q", model_of(checkpoint).weight("layers.0.q"))
 
 
 def test_cut_files_are_said(copied: Bundle) -> None:
     copied.pte.write_bytes(copied.pte.read_bytes()[:-100])
     with pytest.raises(InputError, match="cut short"):
-        get_backend("coreml").open(copied.pte)
+        RUNTIME.open(copied.pte)
 
 
 # Other people's files
@@ -867,9 +863,10 @@ def test_every_package_of_a_file_is_looked_at(tmp_path: Path) -> None:
         skip_ops_for_coreml_delegation=["aten.cumsum.default"],
     )
     assert len(read_layout(path.read_bytes()).delegate_spans(BACKEND_ID)) == 2
-    (told,) = get_backend("coreml").compatibility_issues(path)
+    (told,) = compatibility_issues("coreml", path)
     assert "states in Core ML" in told
-    found = get_backend("coreml").placement(path)
+    with get_backend("coreml").open_artifact(path) as reader:
+        found = reader.placement()
     assert found is not None and found.operators["linear"] == 2
 
 
@@ -882,4 +879,4 @@ def test_a_multifunction_file_is_told_of(tmp_path: Path) -> None:
 
 def test_a_plain_file_of_someone_else_is_not_refused(tmp_path: Path) -> None:
     path = lowered({"forward": torch.nn.Linear(8, 8)}, tmp_path / "plain.pte")
-    assert get_backend("coreml").compatibility_issues(path) == []
+    assert compatibility_issues("coreml", path) == []

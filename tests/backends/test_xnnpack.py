@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from artifacts import export_model, quantized, small_model
+from artifacts import export_model, quantized, read_weight, small_model
 from bigram import write_bigram
 from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNDatatype
 from executorch.exir._serialize._program import _flatbuffer_to_program
@@ -31,21 +31,24 @@ from executorch.exir.schema import (
 from safetensors.torch import load_file
 from small_checkpoints import LLAMA3_SCALING, pro_json, save_tensors
 
-from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend
+from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend, open_session
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack import subgraph as subgraph_module
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.backends.xnnpack.payload import Payload, parse_payloads
 from mlp_export.backends.xnnpack.program import SLOT_STEP, emit_program, passed_slots
-from mlp_export.backends.xnnpack.readback import read_weight
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.decoder import DynamicNumerics, TokenSequence, decode
+from mlp_export.models.eager import decode
+from mlp_export.models.families import config_from_json
+from mlp_export.models.numerics import DynamicNumerics
+from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.pipeline import ExportOptions, plan
 from mlp_export.program import text_program
 from mlp_export.program.cache import cache_tensors
@@ -57,7 +60,7 @@ from mlp_export.progress import Stage
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.runtime.executorch_session import ExecutorchSession
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.session import Session
 
 CONTEXT, CHUNK = 64, 16  # a chunk longer than window + 1: upstream's ring is wrong there
 ITEM_BYTES = {ScalarType.BOOL: 1, ScalarType.CHAR: 1, ScalarType.FLOAT: 4, ScalarType.INT: 4, ScalarType.LONG: 8}
@@ -187,9 +190,10 @@ def test_codes_and_scales_are_the_models(variant: Built) -> None:
     assert "head" in names and "embed" in names
     for name in names:
         weight = variant.model.weight(name)
-        assert not read_weight(variant.bundle.pte, name, weight).differences(weight), name
+        assert not read_weight("xnnpack", variant.bundle.pte, name, weight).differences(weight), name
     head = variant.model.weight("head")
-    assert read_weight(variant.bundle.pte, "layers.0.q", variant.model.weight("layers.0.q")).differences(head)
+    query = read_weight("xnnpack", variant.bundle.pte, "layers.0.q", variant.model.weight("layers.0.q"))
+    assert query.differences(head)
 
 
 def test_linears_over_the_same_rows_are_one(variant: Built) -> None:
@@ -216,7 +220,9 @@ def test_each_part_of_a_fused_weight_is_read_back(pro: Built, tmp_path: Path) ->
                 damaged = bytearray(data)
                 damaged[start + row * row_bytes] ^= 1
                 copied.write_bytes(damaged)
-                found = {n: read_weight(copied, n, w).differences(w) for n in parts if (w := pro.model.weight(n))}
+                found = {
+                    n: read_weight("xnnpack", copied, n, w).differences(w) for n in parts if (w := pro.model.weight(n))
+                }
                 expected = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
                 assert found == expected, (name, suffix, row)
 
@@ -238,7 +244,7 @@ def test_files_with_a_weight_for_each_linear_are_read(pro: Built, tmp_path: Path
         for name in pro.model.weight_names():
             if name != "embed":
                 weight = pro.model.weight(name)
-                assert not read_weight(path, name, weight).differences(weight), name
+                assert not read_weight("xnnpack", path, name, weight).differences(weight), name
         old = ExecutorchSession(path)
         assert torch.equal(answers(old, tokens, counts), answers(pro.session(), tokens, counts))
 
@@ -739,7 +745,7 @@ def test_scales_that_fp16_cannot_hold_stay_exact(tmp_path: Path) -> None:
     assert embedding_scales(built.bundle.pte) == ScalarType.FLOAT
     assert inspect_artifact(built.bundle.pte).runtimes == {"executorch": "1.3"}
     assert built.bundle.manifest.tied_weights_stored_once
-    assert not read_weight(built.bundle.pte, "embed", weight).differences(weight)
+    assert not read_weight("xnnpack", built.bundle.pte, "embed", weight).differences(weight)
     check(built, [7, *random_tokens(15), 7, 7], [16, 1, 1])
 
 
@@ -761,12 +767,14 @@ def costs(
         manifest = built.bundle.manifest
         chunk, kv_cache = manifest.prefill_chunk, manifest.quantization["kv_cache"]
         runtime = manifest.backend.min_runtime["executorch"]
-    return get_backend("xnnpack").plan(config, scheme, BuildOptions(context, chunk, kv_cache, runtime))
+    return get_backend("xnnpack").compiler.plan(
+        config, scheme, BuildOptions(context, chunk, XnnpackOptions(kv_cache), runtime)
+    )
 
 
 @pytest.mark.parametrize(("context", "mebibytes"), [(2000, 14.04), (4000, 22.83), (8000, 40.41)])
 def test_mobilellm_pros_kv_cache_has_the_published_size(context: int, mebibytes: float) -> None:
-    config = ModelConfig.from_json(pro_json())
+    config = config_from_json(pro_json())
     expected = (9 * context + 21 * 512) * 512
     assert config.kv_cache_bytes(context) == expected
     assert round(expected / 2**20, 2) == mebibytes
@@ -778,7 +786,7 @@ def test_mobilellm_pros_kv_cache_has_the_published_size(context: int, mebibytes:
 
 
 def test_mobilellm_pros_file_has_at_most_the_promised_size() -> None:
-    config = ModelConfig.from_json(pro_json())
+    config = config_from_json(pro_json())
     groups, channels = Scheme(4, GROUP_SIZE), Scheme(4, None, learned=True)
     table = config.vocab_size * config.hidden_size
     codes = config.num_parameters // 2  # the norms' few are in there too
@@ -786,7 +794,7 @@ def test_mobilellm_pros_file_has_at_most_the_promised_size() -> None:
     assert codes * (1 + 2 * 2 / GROUP_SIZE) < now <= 612_000_000
     assert now < costs(config, groups, 8192, runtime="1.3").file_bytes <= 630_000_000
     assert costs(config, groups, 2048).file_bytes == now  # caches take no place in the file
-    untied = costs(ModelConfig.from_json(pro_json(tie_word_embeddings=False)), groups, 8192).file_bytes
+    untied = costs(config_from_json(pro_json(tie_word_embeddings=False)), groups, 8192).file_bytes
     assert untied - now == table // 2 + table // GROUP_SIZE * 2
     # Embedding and head of the accelerator's checkpoint have scales of their own, and so codes.
     assert costs(config, channels, 8192).file_bytes > codes + table // 2
@@ -829,7 +837,7 @@ def test_nothing_grows_with_the_square_of_the_context(long: dict[int, Built]) ->
     assert longest.bundle.manifest.device_ram_bytes <= 4.1 * short.bundle.manifest.device_ram_bytes
     files = [built.bundle.pte.stat().st_size for built in (short, longest)]
     assert abs(files[1] - files[0]) < 4096
-    config, scheme = ModelConfig.from_json(pro_json()), Scheme(4, GROUP_SIZE)
+    config, scheme = config_from_json(pro_json()), Scheme(4, GROUP_SIZE)
     for kv_cache in ("int8", "fp32"):
         most, less = (costs(config, scheme, context, kv_cache=kv_cache) for context in (131072, 32768))
         assert most.device_ram_bytes <= 4.1 * less.device_ram_bytes
@@ -837,7 +845,7 @@ def test_nothing_grows_with_the_square_of_the_context(long: dict[int, Built]) ->
 
 
 def test_a_context_of_131_072_at_mobilellm_pros_shape_is_planned(tmp_path: Path) -> None:
-    config, scheme = ModelConfig.from_json(pro_json()), Scheme(4, GROUP_SIZE)
+    config, scheme = config_from_json(pro_json()), Scheme(4, GROUP_SIZE)
     found = costs(config, scheme, 131072)
     assert found.kv_cache_bytes == (9 * 131072 + 21 * 512) * 512
     assert found.file_bytes <= 612_000_000
@@ -1101,7 +1109,7 @@ def test_another_program_has_no_weights_of_ours(other_program: Path, pro: Built)
     assert layout_of(other_program).named_data == {}
     for name in ("head", "embed", "layers.0.q"):
         with pytest.raises(InputError):
-            read_weight(other_program, name, pro.model.weight(name))
+            read_weight("xnnpack", other_program, name, pro.model.weight(name))
 
 
 def test_a_weight_of_another_size_is_refused(pro: Built) -> None:
@@ -1115,7 +1123,7 @@ def test_a_weight_of_another_size_is_refused(pro: Built) -> None:
         ("head", "layers.0.q"),
     ):
         with pytest.raises(InputError, match="does not fit"):
-            read_weight(pro.bundle.pte, name, model.weight(like))
+            read_weight("xnnpack", pro.bundle.pte, name, model.weight(like))
 
 
 def test_the_pipelines_plan_is_the_backends(pro: Built, tmp_path: Path) -> None:

@@ -14,18 +14,11 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 from transformers.models.llama4.modeling_llama4 import apply_rotary_emb
 
-from mlp_export.checkpoints.checkpoint import (
-    SCALE_SUFFIX,
-    Checkpoint,
-    Kind,
-    check_answers_differ,
-    interleave_rows,
-    parameter_keys,
-    read_checkpoint,
-    rotate_half_rows,
-)
+from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.errors import InputError
-from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import config_from_json
+from mlp_export.models.rope import interleave_rows, rotate_half_rows
+from mlp_export.models.tensors import parameters
 
 FAMILIES: tuple[Family, ...] = ("mobilellm-pro", "mobilellm-r1", "llama")
 
@@ -43,7 +36,8 @@ def test_every_tensor_comes_back(family: Family, tied: bool, shards: int, dtype:
     written = random_tensors(checkpoint.config, dtype=dtype)
     assert (checkpoint.kind, checkpoint.qat, checkpoint.dtype) == ("float", False, dtype)
     assert len(checkpoint.names()) == 3 + 9 * checkpoint.config.num_layers
-    for name, (spellings, shape) in parameter_keys(checkpoint.config).items():
+    for name, parameter in parameters(checkpoint.config).items():
+        spellings, shape = parameter.keys, parameter.shape
         expected = next(written.pop(key) for key in spellings if key in written)
         value = checkpoint.tensor(name)
         assert value.shape == shape
@@ -62,7 +56,8 @@ def test_learned_scales_are_carried_bit_for_bit(family: Family, tied: bool, tmp_
     checkpoint = read_checkpoint(write_checkpoint(tmp_path, family, kind="int4-accelerator", tied=tied))
     assert (checkpoint.kind, checkpoint.qat) == ("int4-accelerator", True)
     written = load_file(tmp_path / "model.safetensors")
-    for name, (spellings, shape) in parameter_keys(checkpoint.config).items():
+    for name, parameter in parameters(checkpoint.config).items():
+        spellings, shape = parameter.keys, parameter.shape
         scale = checkpoint.learned_scale(name)
         if len(shape) == 1:
             assert scale is None
@@ -373,8 +368,8 @@ def test_unknown_names_are_a_programming_error(tmp_path: Path) -> None:
 
 def test_parameter_keys_cover_the_model() -> None:
     for tied in (True, False):
-        config = ModelConfig.from_json(config_json(tied=tied))
-        sizes = (torch.Size(shape).numel() for _, shape in parameter_keys(config).values())
+        config = config_from_json(config_json(tied=tied))
+        sizes = (torch.Size(shape).numel() for shape in (parameter.shape for parameter in parameters(config).values()))
         assert sum(sizes) == config.num_parameters
 
 

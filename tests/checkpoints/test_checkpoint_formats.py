@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from artifacts import QUIET, quantized
+from artifacts import QUIET, export_options, quantized, read_weight
 from compressed_tensors.compressors import ModelCompressor
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32, unpack_from_int32
 from compressed_tensors.quantization import (
@@ -43,17 +43,17 @@ from torchao.quantization import (
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig, LlamaConfig, TorchAoConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from mlp_export.backends.base import get_backend
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints.checkpoint import Checkpoint, interleave_rows, read_checkpoint, rotate_half_rows
+from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.formats import embedding_scales
 from mlp_export.checkpoints.formats.packed_weight import deviation, representable
 from mlp_export.checkpoints.formats.packing import pack_words, unpack_words
 from mlp_export.checkpoints.formats.readers import GptqReader
 from mlp_export.checkpoints.safetensors_folder import Stored, StoredTensors
 from mlp_export.errors import InputError, UsageError, VerificationError
-from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import config_from_json
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.rope import interleave_rows, rotate_half_rows
 from mlp_export.pipeline import ExportOptions, export, plan
 from mlp_export.quantization import compressed_tensors
 from mlp_export.quantization.compressed_tensors import read_record, write_checkpoint
@@ -754,7 +754,7 @@ def test_half_scales_of_groups_are_refused_or_rounded(copied: Path, tmp_path: Pa
 
 def exported(folder: Path, out: Path, **options: Any) -> Bundle:
     asked = {"context": 32, "prefill_chunk": 8, "verify": False, **options}
-    return export(ExportOptions("xnnpack", str(folder), out, **asked), QUIET).bundle
+    return export(export_options("xnnpack", folder, out, **asked), QUIET).bundle
 
 
 def assert_codes_in_program(bundle: Bundle, read: Checkpoint) -> None:
@@ -762,7 +762,7 @@ def assert_codes_in_program(bundle: Bundle, read: Checkpoint) -> None:
         weight = read.quantized(name)
         assert weight is not None
         like = with_format(weight, Scheme.from_manifest(bundle.manifest.quantization).format(name))
-        stored = get_backend("xnnpack").read_weight(bundle.pte, name, like)
+        stored = read_weight("xnnpack", bundle.pte, name, like)
         assert stored.differences(like) == [], (name, form)
         assert torch.equal(like.dequantize(), weight.dequantize())
 
@@ -786,7 +786,7 @@ def test_a_written_checkpoint_exports_to_its_own_codes(tmp_path: Path) -> None:
         read = read_checkpoint(tmp_path / "out")
         store = round_checkpoint(read, scheme, tmp_path / f"store{change}")
         like = store.weight("layers.1.down")
-        assert (get_backend("xnnpack").read_weight(bundle.pte, "layers.1.down", like).differences(like) == []) is equal
+        assert (read_weight("xnnpack", bundle.pte, "layers.1.down", like).differences(like) == []) is equal
 
 
 @pytest.mark.parametrize("kind", ["g64", "g128", "w8a8"])
@@ -802,7 +802,7 @@ def test_published_checkpoints_export_to_their_own_codes(kind: str, floats: Path
 
 
 def test_groups_of_linears_that_are_one_weight_are_split_alike() -> None:
-    config = ModelConfig.from_json(config_json("llama", num_hidden_layers=1))
+    config = config_from_json(config_json("llama", num_hidden_layers=1))
     formats = {f"layers.0.{part}": WeightFormat(4, 64) for part in ("q", "k", "v", "o", "gate", "up", "down")}
     scheme = group_scheme("quantized", config, None, {**formats, "layers.0.k": WeightFormat(4, 32)})
     assert [scheme.format(f"layers.0.{part}").name for part in "qkvo"] == ["int4-g32"] * 3 + ["int4-g64"]
@@ -826,7 +826,7 @@ def test_repeated_scales_and_wider_codes_are_the_same_numbers(tmp_path: Path) ->
 
 
 def test_npus_take_rows_and_refuse_groups() -> None:
-    config = ModelConfig.from_json(config_json("llama", num_hidden_layers=1))
+    config = config_from_json(config_json("llama", num_hidden_layers=1))
     rows = {f"layers.0.{part}": WeightFormat(4, None) for part in ("q", "k", "v", "o", "gate", "up")}
     rows["layers.0.down"] = INT8
     scheme = channel_scheme("quantized", config, None, rows)
@@ -882,7 +882,7 @@ def test_gguf_holds_the_codes(tied: bool, group: int, tmp_path: Path) -> None:
         assert tensor.tensor_type == GGMLQuantizationType.Q4_0
         values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))
         assert torch.equal(values, model.weight(name).dequantize())
-    assert torch.equal(torch.from_numpy(tensors["output_norm.weight"].data), model.norm("norm"))
+    assert torch.equal(torch.from_numpy(tensors["output_norm.weight"].data), model.vector("norm"))
     scaled = LlamaConfig(**config_json("llama", rope_scaling=LLAMA3_SCALING))
     inverse, _ = ROPE_INIT_FUNCTIONS["llama3"](scaled, torch.device("cpu"))
     plain = 1 / 500000.0 ** (torch.arange(0, 32, 2) / 32)

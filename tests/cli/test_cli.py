@@ -411,7 +411,7 @@ def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_doctor_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
-    monkeypatch.setattr("mlp_export.backends.xnnpack.BACKEND.requirements", lambda: [lacking])
+    monkeypatch.setattr("mlp_export.backends.xnnpack.backend.XnnpackCompiler.requirements", lambda self: [lacking])
     done = run("doctor", "--backend", "xnnpack", "--json")
     assert (done.code, done.json["ok"]) == (4, False)
     table = run("doctor", "--backend", "xnnpack")
@@ -445,7 +445,7 @@ def test_a_program_that_answers_nan(bundle: Bundle, monkeypatch: pytest.MonkeyPa
         def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
             return super().forward(tokens, position) * float("nan")
 
-    monkeypatch.setattr("mlp_export.runtime.run.open_session", lambda bundle: NanSession({}))
+    monkeypatch.setattr("mlp_export.runtime.run.load_session", lambda *_: NanSession({}))
     done = run("run", bundle.path, "--prompt", "Hi", "--json")
     assert (done.code, done.json["error"]) == (1, "the program answered NaN")
 

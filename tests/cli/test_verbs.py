@@ -19,7 +19,7 @@ from small_checkpoints import VOCAB_SIZE
 import mlp_export.backends.base as base_module
 import mlp_export.devices.doctor as doctor_module
 import mlp_export.resources as resources_module
-from mlp_export.backends.base import BACKENDS, Requirement
+from mlp_export.backends.base import Requirement, delegates
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.catalog import list_models
 from mlp_export.checkpoints.resolve import DEFAULT_MODELS
@@ -28,6 +28,7 @@ from mlp_export.errors import ResourceError, UsageError
 from mlp_export.evaluation.bench import bench
 from mlp_export.progress import Progress, peak_rss_bytes
 from mlp_export.resources import free_disk_bytes, human_bytes, require
+from mlp_export.versions import Dependency, installed_version
 
 QUIET = Progress(quiet=True)
 
@@ -145,12 +146,21 @@ def test_bench_counts_out_of_range(
 
 def test_doctor_looks_at_python_and_each_backend(tmp_path: Path) -> None:
     report = doctor(folder=tmp_path / "not" / "there" / "yet")
-    assert list(report.requirements) == ["python", *BACKENDS]
+    assert list(report.requirements) == ["python", *delegates()]
     assert {entry.name for entry in report.requirements["xnnpack"]} >= {"torch", "executorch", "torchao"}
-    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in BACKENDS)
+    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in delegates())
     assert report.ok, "this very environment"
     assert report.cores >= 1 and report.available_ram_bytes > 0 and report.free_disk_bytes > 0
     assert report.packages["tokenizers"] and report.packages["numpy"]
+
+
+def test_doctor_tells_versions_that_were_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine, other = Dependency("numpy", "2.4.6", ">=2,<3", "2.4.6"), Dependency("rich", "16.0", ">=14", "15.0.0")
+    monkeypatch.setattr(doctor_module, "dependencies", lambda: [fine, other])
+    report = doctor("xnnpack")
+    assert report.packages == {"mlp-export": installed_version("mlp-export"), "numpy": "2.4.6", "rich": "16.0"}
+    assert report.untested == ["rich 16.0 was not tested, 15.0.0 was"]
+    assert report.ok, "supported, if not tested"
 
 
 def test_doctor_json() -> None:

@@ -28,7 +28,6 @@ from mlp_export.evaluation.evaluate import (
     measure_quantization_error,
     open_checkpoint,
     score,
-    shipped_text,
     text_sequences,
 )
 from mlp_export.evaluation.token_scores import (
@@ -39,10 +38,14 @@ from mlp_export.evaluation.token_scores import (
     share_estimate,
     t_quantile,
 )
-from mlp_export.models.decoder import FLOAT, DynamicNumerics, FloatWeights, TokenSequence, decode
+from mlp_export.models.eager import decode
+from mlp_export.models.numerics import FLOAT, DynamicNumerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 from mlp_export.progress import Progress
 from mlp_export.quantization.compressed_tensors import write_checkpoint as write_quantized
 from mlp_export.quantization.scheme import INT8, Scheme, group_scheme
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 QUIET = Progress(quiet=True)

@@ -10,12 +10,14 @@ import pytest
 from small_checkpoints import LLAMA3_SCALING, config_json, pro_json
 from transformers import Llama4TextConfig, LlamaConfig
 
+from mlp_export.checkpoints.config import read_config
 from mlp_export.errors import InputError
-from mlp_export.models.config import ModelConfig, RopeScaling, read_config
+from mlp_export.models.config import RopeScaling
+from mlp_export.models.families import config_from_json
 
 
 def test_mobilellm_pro_has_the_published_size() -> None:
-    config = ModelConfig.from_json(pro_json())
+    config = config_from_json(pro_json())
     assert config.family == "mobilellm-pro"
     assert config.num_parameters == 1_084_453_120
     assert [i for i, local in enumerate(config.local_layers) if not local] == [0, 4, 8, 12, 16, 20, 24, 28, 29]
@@ -29,7 +31,7 @@ def test_mobilellm_pro_without_the_keys_that_could_not_be_seen() -> None:
     values = pro_json()
     for key in ("no_rope_layers", "moe_layers", "rope_theta", "rms_norm_eps", "use_qk_norm", "tie_word_embeddings"):
         del values[key]
-    config = ModelConfig.from_json(values)
+    config = config_from_json(values)
     defaults = Llama4TextConfig()
     assert config.rope_theta == defaults.default_theta
     assert config.norm_eps == defaults.rms_norm_eps
@@ -54,18 +56,18 @@ def test_r1_reads_the_ffn_width_of_dense_layers_and_slices_lists() -> None:
         num_experts_per_tok=0,
         _attn_implementation_autoset=True,
     )
-    config = ModelConfig.from_json(values)
+    config = config_from_json(values)
     assert (config.family, config.ffn_size, config.num_layers, config.window) == ("mobilellm-r1", 96, 5, 0)
     assert config.local_layers == (False,) * 5
 
 
 def test_chunked_attention_is_full_attention_where_no_chunk_ends_in_the_context() -> None:
     values = config_json("mobilellm-r1", max_position_embeddings=32768, attention_chunk_size=32768, layer_types=None)
-    assert ModelConfig.from_json(values).local_layers == (False,) * 5
+    assert config_from_json(values).local_layers == (False,) * 5
     with pytest.raises(InputError, match="`layer_types` is missing"):
-        ModelConfig.from_json(values | {"attention_chunk_size": 8192})
+        config_from_json(values | {"attention_chunk_size": 8192})
     with pytest.raises(InputError, match="`attention_chunk_size` is 8192"):
-        ModelConfig.from_json(values | {"attention_chunk_size": 8192, "layer_types": ["chunked_attention"] * 5})
+        config_from_json(values | {"attention_chunk_size": 8192, "layer_types": ["chunked_attention"] * 5})
 
 
 @pytest.mark.parametrize("spelling", ["rope_scaling", "rope_parameters", "type"])
@@ -78,7 +80,7 @@ def test_llama3_rope_scaling_in_each_spelling(spelling: str) -> None:
         values["rope_scaling"] = {("type" if k == "rope_type" else k): v for k, v in LLAMA3_SCALING.items()}
     else:
         values["rope_scaling"] = LLAMA3_SCALING
-    config = ModelConfig.from_json(values)
+    config = config_from_json(values)
     assert config.rope_theta == 500000.0
     assert config.rope_scaling == RopeScaling(32.0, 1.0, 4.0, 8192)
 
@@ -86,7 +88,7 @@ def test_llama3_rope_scaling_in_each_spelling(spelling: str) -> None:
 def test_llama_defaults_are_those_of_transformers() -> None:
     values = config_json("llama", head_dim=None, num_key_value_heads=None, rope_theta=None, rms_norm_eps=None)
     del values["tie_word_embeddings"]
-    config, reference = ModelConfig.from_json(values), LlamaConfig(**values)
+    config, reference = config_from_json(values), LlamaConfig(**values)
     assert config.head_dim == reference.head_dim == 16
     assert config.num_kv_heads == reference.num_key_value_heads
     assert config.norm_eps == reference.rms_norm_eps
@@ -98,7 +100,7 @@ def test_llama_defaults_are_those_of_transformers() -> None:
 def test_smollm2_config_as_published_is_read() -> None:
     values = config_json("llama", is_llama_config=True, rope_interleaved=False, transformers_version="4.42.3")
     values["transformers.js_config"] = {"dtype": "q4"}
-    assert ModelConfig.from_json(values).family == "llama"
+    assert config_from_json(values).family == "llama"
 
 
 def test_stop_ids_of_generation_config_are_added(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ REFUSED = [
     ("family", "changes", "key"), REFUSED, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_refusals_name_the_key(family: Any, changes: dict[str, Any], key: str, tmp_path: Path) -> None:
-    ModelConfig.from_json(config_json(family))  # without the changes it is fine
+    config_from_json(config_json(family))  # without the changes it is fine
     (tmp_path / "config.json").write_text(json.dumps(config_json(family, **changes)))
     with pytest.raises(InputError) as caught:
         read_config(tmp_path)
@@ -186,9 +188,7 @@ def test_refusals_name_the_key(family: Any, changes: dict[str, Any], key: str, t
     "changes", [{"attn_temperature_tuning": True}, {"attn_temperature_tuning": 4, "attn_scale": 0.1}]
 )
 def test_temperature_tuning_does_nothing_where_all_layers_have_rope(changes: dict[str, Any]) -> None:
-    assert ModelConfig.from_json(config_json("mobilellm-pro", **changes)) == ModelConfig.from_json(
-        config_json("mobilellm-pro")
-    )
+    assert config_from_json(config_json("mobilellm-pro", **changes)) == config_from_json(config_json("mobilellm-pro"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "llama"', "[" * 100_000, '"llama"'])

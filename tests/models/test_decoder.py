@@ -14,15 +14,10 @@ from transformers.masking_utils import create_sliding_window_causal_mask
 from transformers.models.llama4 import modeling_llama4
 
 from mlp_export.checkpoints.checkpoint import read_checkpoint
-from mlp_export.models.decoder import (
-    FLOAT,
-    DynamicNumerics,
-    FloatWeights,
-    TokenSequence,
-    decode,
-    fake_quantize_kv,
-    fake_quantize_tokens,
-)
+from mlp_export.models.eager import decode
+from mlp_export.models.numerics import FLOAT, DynamicNumerics, fake_quantize_kv, fake_quantize_tokens
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 
 TOKENS = torch.randint(300, (40,), generator=torch.Generator().manual_seed(1)).tolist()
 LLAMA3 = {

@@ -12,7 +12,10 @@ from small_checkpoints import write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, UsageError
-from mlp_export.models.decoder import FLOAT, DynamicNumerics, FloatWeights, TokenSequence, decode
+from mlp_export.models.eager import decode
+from mlp_export.models.numerics import FLOAT, DynamicNumerics
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 from mlp_export.progress import Progress
 from mlp_export.quantization import distillation
 from mlp_export.quantization.distillation import distill, learning_rate_factor
@@ -124,7 +127,7 @@ def test_without_a_learning_rate_nothing_moves(tmp_path: Path, monkeypatch: pyte
     model = rounded(tmp_path)
     store, norms = distill(model, text(2), ARTIFACT, 2, tmp_path / "distilled", QUIET)
     assert all(store.weight(name).equals(model.weight(name)) for name in model.weight_names())
-    assert all(torch.equal(norm, model.norm(name)) for name, norm in norms.items())
+    assert all(torch.equal(norm, model.vector(name)) for name, norm in norms.items())
 
 
 def test_what_cannot_be_distilled(tmp_path: Path) -> None:

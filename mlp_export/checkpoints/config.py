@@ -1,0 +1,50 @@
+"""The shape of a checkpoint folder's model, out of all files that say something of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlp_export.checkpoints.formats.recognize import quantization_config
+from mlp_export.errors import InputError
+from mlp_export.jsonfile import read_json_object
+from mlp_export.models.config import ModelConfig
+from mlp_export.models.config_keys import Keys
+from mlp_export.models.families import config_from_json
+from mlp_export.text.special_tokens import token_ids
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The ModelConfig of a checkpoint folder: `config.json`, with what other files say of its start and stop ids.
+
+    Stop ids are those of config.json, of generation_config.json and the `eos_token` of the tokenizer's files, together.
+
+    Raises InputError where a file is missing, is not JSON, or is refused by `config_from_json`.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        hint = "give the folder that holds config.json, *.safetensors and tokenizer.json"
+        subfolders = sorted(p.parent.name for p in folder.glob("*/config.json")) if folder.is_dir() else []
+        if subfolders:
+            hint = (
+                f"it has checkpoints in subfolders: give one of {', '.join(str(folder / name) for name in subfolders)}"
+            )
+        raise InputError(f"no config.json in {folder}", hint)
+    values = dict(read_json_object(path))
+    quantization_config(values, folder)  # a format that cannot be read is named before anything else is asked
+    generation = folder / "generation_config.json"
+    if generation.is_file():
+        keys = Keys(read_json_object(generation), str(generation))
+        extra = keys.token_ids("eos_token_id")
+        own = Keys(values, str(path)).token_ids("eos_token_id")
+        values["eos_token_id"] = [*own, *(i for i in extra if i not in own)]
+        if values.get("bos_token_id") is None:
+            values["bos_token_id"] = keys.values.get("bos_token_id")
+    spelled = token_ids(folder, "bos_token", "eos_token")
+    if values.get("bos_token_id") is None:
+        values["bos_token_id"] = spelled.get("bos_token")
+    own = Keys(values, str(path)).token_ids("eos_token_id")
+    eos, size = spelled.get("eos_token"), values.get("vocab_size")
+    # A token beyond the embedding's rows can never be answered.
+    if eos is not None and eos not in own and isinstance(size, int) and eos < size:
+        values["eos_token_id"] = [*own, eos]
+    return config_from_json(values, str(path))
