@@ -22,16 +22,19 @@ from mlp_export.backends.base import (
     get_backend,
 )
 from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
-from mlp_export.bundle.manifest import LICENSE, PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
+from mlp_export.bundle.manifest import PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
-from mlp_export.checkpoints.demo import cache_folder
-from mlp_export.checkpoints.resolve import ResolvedModel, download_bytes, resolve, resolve_config
+from mlp_export.checkpoints.license_files import write_license_files
+from mlp_export.checkpoints.model_source import LocatedModel, ResolvedModel
+from mlp_export.checkpoints.resolve import locate, read_resolved
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error
 from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import WeightFormat
+from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.compressed_tensors import read_record
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
@@ -65,6 +68,7 @@ class ExportOptions:
     quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
     calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
     allow_lossy: bool = False  # whether a quantized checkpoint may be taken that no kernel holds exactly
+    accept_license: tuple[str, ...] = ()  # licenses that the person accepts, as `models` names them
     sibling: Path | None = None  # see BuildOptions.sibling
     verify: bool = True
     overwrite: bool = False
@@ -161,7 +165,10 @@ def plan(options: ExportOptions) -> ExportPlan:
 
     Raises what `export` would raise before it reads weights, but for too little memory or disk.
     """
-    settled = _settle(options, _check_options(options))
+    backend = _check_options(options)
+    located = locate(options.model or backend.delegate.default_model)
+    found = _read(located, options, Progress(quiet=True)) if located.is_here else None
+    settled = _settle(options, backend, located, found)
     return ExportPlan(
         model=settled.id,
         backend=options.backend,
@@ -172,7 +179,7 @@ def plan(options: ExportOptions) -> ExportPlan:
         parameters=settled.config.num_parameters,
         peak_ram_bytes=settled.peak_ram_bytes,
         disk_bytes=settled.disk_bytes,
-        download_bytes=download_bytes(options.model, options.backend),
+        download_bytes=located.download_bytes,
         file_bytes=settled.costs.file_bytes,
         kv_cache_bytes=settled.costs.kv_cache_bytes,
         kv_scale_bytes=settled.costs.kv_scale_bytes,
@@ -189,7 +196,9 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     progress = progress or Progress(quiet=True)
     backend = _check_options(options)
     compiler = backend.compiler
-    settled = _settle(options, backend)
+    located = locate(options.model or backend.delegate.default_model)
+    found = _read(located, options, progress) if located.is_here else None
+    settled = _settle(options, backend, located, found)
     check_target(settled.out, options.overwrite)
     require(settled.peak_ram_bytes, settled.disk_bytes, settled.out)
     if settled.quantizer == "gptq":
@@ -198,24 +207,21 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         f"needs {human_bytes(settled.peak_ram_bytes)} of memory and {human_bytes(settled.disk_bytes)} of disk; "
         f"makes a file of {human_bytes(settled.costs.file_bytes)}"
     )
-    found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
+    if found is None:
+        found = _read(located, options, progress)
+        settled = _settle(options, backend, located, found)  # the files may say more than the config alone
+    model, checkpoint = found
+    scheme, quantizer, costs = settled.scheme, settled.quantizer, settled.costs
     with progress.stage("read the checkpoint"):
-        checkpoint = read_checkpoint(found.folder, found.quantization)
-        # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
-        if not options.allow_lossy:
-            check_exact(checkpoint)
-        scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config, checkpoint.formats)
-        quantizer = _quantizer(options, checkpoint.kind, scheme)
-        tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
-        template = read_chat_template(found.folder)
+        tokenizer = Tokenizer.from_folder(model.folder, checkpoint.config.vocab_size)
+        template = read_chat_template(model.folder)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
         chat = None if template is None else derive_chat_format(template, stop)
-        costs = compiler.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     source = checkpoint
     if quantizer == "gptq":
         sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
-        checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, found.id, scheme, sequences, progress))
+        checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, model.id, scheme, sequences, progress))
         scheme = compiler.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
     with BundleWriter(settled.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
@@ -224,11 +230,11 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             )
         for line in storage_notes(checkpoint, scheme):
             progress.note(line)
-        model = QuantizedModel(checkpoint, store)
-        calibrates = compiler.traits.calibrates
-        text = _range_text(source, options.calibration, tokenizer, progress) if calibrates else None
-        artifact = compiler.lower(model, settled.build, writer.folder / PTE, progress, text)
-        (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
+        quantized = QuantizedModel(checkpoint, store)
+        text = _range_text(source, options.calibration, tokenizer, progress) if compiler.traits.calibrates else None
+        artifact = compiler.lower(quantized, settled.build, writer.folder / PTE, progress, text)
+        changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
+        write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
         files = tokenizer.write(writer.folder)
         stops = tuple(stop) if chat is None else chat.stop
         write_tokenizer_config(writer.folder, template, tokenizer, stops, settled.build.context)
@@ -241,11 +247,11 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         error = None
         if not source.qat:
             numerics = compiler.numerics(writer.folder, quantization)
-            error = measure_quantization_error(model, source, tokenizer, numerics, progress)
+            error = measure_quantization_error(quantized, source, tokenizer, numerics, progress)
             progress.note(error.summary())
             quantization["quantization_error"] = error.to_json()
         manifest = Manifest(
-            model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.license_name),
+            model=ModelInfo.of(checkpoint.config, model.id, model.revision, model.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
@@ -264,7 +270,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             bundle = writer.write_manifest(manifest)
         report = None
         if options.verify:
-            report = verify(bundle, model, progress)
+            report = verify(bundle, quantized, progress)
             if not report.passed:
                 failed = [f"{check.name} ({check.detail})" for check in report.checks if not check.passed]
                 raise VerificationError(
@@ -324,21 +330,31 @@ def _own_options(options: ExportOptions, backend: Backend) -> BackendOptions:
     return options.backend_options or backend.delegate.options()
 
 
-def _settle(options: ExportOptions, backend: Backend) -> _Settled:
-    found = resolve_config(options.model, options.backend)
-    config = found.config
+def _read(located: LocatedModel, options: ExportOptions, progress: Progress) -> tuple[ResolvedModel, Checkpoint]:
+    """The checkpoint on this machine, downloaded where it is not here. Reads headers and learned scales, no weights."""
+    model = located.fetch(progress.note, quiet=progress.quiet, accepted=options.accept_license)
+    checkpoint = read_resolved(model, progress.note)
+    if not options.allow_lossy:
+        check_exact(checkpoint)
+    return model, checkpoint
+
+
+def _settle(
+    options: ExportOptions, backend: Backend, located: LocatedModel, found: tuple[ResolvedModel, Checkpoint] | None
+) -> _Settled:
+    """Options and what is known of the model: its files where they are `found`, else its config."""
+    kind: Kind
+    formats: Mapping[str, WeightFormat] = {}
+    if found is None:
+        description = located.describe()
+        config, kind = description.config, description.trained_for or "float"
+    else:
+        config, kind, formats = found[1].config, found[1].kind, found[1].formats
     if options.context > config.max_positions:
         raise UsageError(
             f"a context of {options.context:,}, the model has {config.max_positions:,} positions",
             f"give --context {config.max_positions} or less",
         )
-    kind = found.quantization or "float"
-    formats: Mapping[str, WeightFormat] = {}
-    if found.folder is not None:  # learned scales and codes in the files say what a name may not
-        checkpoint = read_checkpoint(found.folder, found.quantization)
-        kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
-        if not options.allow_lossy:
-            check_exact(checkpoint)
     scheme = _scheme(options, backend, kind, config, formats)
     quantizer = _quantizer(options, kind, scheme)
     if options.calibration and quantizer == "nearest" and not backend.compiler.traits.calibrates:
@@ -348,9 +364,9 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
     chunk = options.prefill_chunk or min(backend.compiler.traits.prefill_chunk, options.context)
     own = _own_options(options, backend)
     build = BuildOptions(options.context, chunk, own, options.runtime, options.sibling)
-    name = "-".join(part for part in (found.id.replace("/", "-").lower(), options.backend, own.repeated) if part)
+    name = "-".join(part for part in (located.id.replace("/", "-").lower(), options.backend, own.repeated) if part)
     out = options.out or Path("bundles") / name
-    return _Settled(found.id, config, scheme, quantizer, build, backend.compiler.plan(config, scheme, build), out)
+    return _Settled(located.id, config, scheme, quantizer, build, backend.compiler.plan(config, scheme, build), out)
 
 
 def _scheme(
@@ -377,8 +393,3 @@ def _range_text(
     text = shipped_text()
     ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_RANGE_TOKENS]
     return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _license(found: ResolvedModel) -> str:
-    text = found.license_text or "The source of these weights states no license."
-    return f"{found.id}: {found.license_name or 'license as follows'}\n\n{text}\n"

@@ -16,7 +16,7 @@ from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.text_program import write_durably
 from mlp_export.progress import Progress
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 ACTIVATIONS = "fp16"  # as the manifest spells them
 
@@ -27,7 +27,7 @@ def lower(model: QuantizedModel, build: BuildOptions, path: Path, progress: Prog
     options = own_options(build, CoremlOptions)
     with progress.stage("write the graph", total=config.num_layers) as stage:
         program = decoder_program(model, build.context, rows, stage.advance)
-    with progress.stage("package for Core ML"), Muted():
+    with progress.stage("package for Core ML"), capture_native_output():
         payload = write_payload(program, path.parent, options.compiled_model)
         del program
     with progress.stage("write the program"):

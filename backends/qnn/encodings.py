@@ -1,9 +1,9 @@
 """Static scales: what every result of the decoder is rounded to on the HTP, and how they are found.
 
 QNN's `SCALE_OFFSET` encoding: value = scale * (code + offset), offset = -zero point. Activations are 16 bits, unsigned,
-with a zero point; keys and values are 8 bits, signed and symmetric, so that a cache of zero bytes holds zeros. The
-residual stream is in float16: a model's first token has values there that are a thousand times those of others, and
-one scale for both leaves little of the others.
+with a zero point; keys and values are 8 bits, signed and symmetric, so that a cache of zero bytes holds zeros. Hidden
+rows and what is added to them by norms are in float16: a model's first token has values there that are a thousand times
+those of others, and one scale for both leaves little of the others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ import torch
 
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.eager import GELU_TANH, decode
+from mlp_export.models.tensors import LINEARS, parameters
+from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.quantization.scheme import Scheme
 
 ENCODINGS = "encodings.json"  # in a bundle: static scales, by the names of the decoder's results
@@ -71,9 +74,14 @@ class Encoding:
         return (codes - self.zero_point) * self.scale
 
 
-def is_residual(name: str) -> bool:
-    """Whether the result `name` is one of the residual stream, in float16."""
-    return name.rsplit(".", 1)[-1] in ("embed", "attention_sum", "ffn_sum")
+def is_half(name: str) -> bool:
+    """Whether the result `name` is in float16: hidden rows, and those of norms that are added to them."""
+    return _kind(name) in _HALF_ERRORS
+
+
+def _kind(name: str) -> str:
+    """Which result of a layer it is: "gate" of "layers.3.gate", "cos" of "cos.1"."""
+    return name.split(".")[0] if name.startswith(("cos", "sin")) else name.rpartition(".")[2]
 
 
 def _float32(value: float) -> float:
@@ -89,17 +97,27 @@ _ERRORS = {
     "scores": 0.9,
     "attended": 0.9,
     "cache": 0.006,
+    "slope": 0.8,
 }
-_LINEARS = ("q", "k", "v", "o", "gate", "up", "down", "head")
 _LINEAR_ERRORS = {4: 4.2, 8: 0.5}  # by the bits of the weights
 _ERROR = 0.4  # of the others
 # Sums in float16, and norms computed in it: relative.
-_HALF_ERRORS = {"norm": 5e-4, "attention_norm": 5e-4, "ffn_norm": 5e-4}
-_HALF_ERROR = 2e-4
+_NORM_ERROR = 5e-4
+_NORMS = ("norm", "attention_norm", "ffn_norm")  # of hidden rows, rounded behind
+_HALF_ERRORS = {
+    "embed": 2e-4,
+    "attention_sum": 2e-4,
+    "ffn_sum": 2e-4,
+    "post_attention_norm": _NORM_ERROR,
+    "post_ffn_norm": _NORM_ERROR,
+}
 
 
 _SHARE = Encoding(_float32(1 / 65535), 0)  # softmax and sigmoid
 _UNIT = Encoding(_float32(1 / 32767), 32767)  # cosines and sines
+# GELU's argument ends where a sigmoid in 16 bits is 0 or 1, and the square in it where the argument does so whatever
+# follows: what is beyond takes the last code, and steps stay as fine as small values want them.
+_FURTHEST = {"square": 36.0, "slope": GELU_TANH[0] + 36.0 * GELU_TANH[1], "argument": 16.0}
 
 
 @dataclass
@@ -130,7 +148,7 @@ class RangeObserver:
 class Encodings:
     """An encoding for each named result of the decoder (see mlp_export.models.eager)."""
 
-    points: Mapping[str, Encoding]  # without those of the residual stream
+    points: Mapping[str, Encoding]  # without those in float16, and products that a bias is added to before rounding
     mask: Encoding  # 0 where a key is seen; its least value where it is not
 
     @property
@@ -146,19 +164,20 @@ class Encodings:
         points: dict[str, Encoding] = {}
         for name, (least, most) in ranges.items():
             low, high = _HEADROOM * least, _HEADROOM * most
-            kind = name.rsplit(".", 1)[-1]
-            if is_residual(name):
+            kind = _kind(name)
+            if is_half(name) or kind == "product":
                 continue
             if kind == "cache":
                 points[name] = Encoding.symmetric(max(-least, most))
             elif kind in ("shares", "sigmoid"):
                 points[name] = _SHARE
-            elif name in ("cos", "sin"):
+            elif name.startswith(("cos", "sin")):
                 points[name] = _UNIT
             elif kind == "masked":
                 points[name] = Encoding.of_range(low + hidden, high)
             else:
-                points[name] = Encoding.of_range(low, high)
+                furthest = _FURTHEST.get(kind, math.inf)
+                points[name] = Encoding.of_range(max(low, -furthest), min(high, furthest))
         return Encodings(points, Encoding.of_range(hidden, 0.0))
 
     def to_json(self) -> dict[str, Any]:
@@ -204,14 +223,18 @@ class Jitter:
 
     def codes(self, name: str, codes: torch.Tensor) -> torch.Tensor:
         """`codes` float32 before they are rounded."""
-        kind = name.rsplit(".", 1)[-1]
-        if kind in _HALF_ERRORS:
-            return self.half(codes, _HALF_ERRORS[kind])
-        error = _LINEAR_ERRORS[self.scheme.format(name).bits] if kind in _LINEARS else _ERRORS.get(kind, _ERROR)
+        kind = _kind(name)
+        if kind in _NORMS:
+            return self._relative(codes, _NORM_ERROR)
+        is_linear = kind in (*LINEARS, "head")
+        error = _LINEAR_ERRORS[self.scheme.format(name).bits] if is_linear else _ERRORS.get(kind, _ERROR)
         return codes + error * torch.randn(codes.shape, generator=self.generator)
 
-    def half(self, values: torch.Tensor, error: float = _HALF_ERROR) -> torch.Tensor:
+    def half(self, name: str, values: torch.Tensor) -> torch.Tensor:
         """Values of half precision before they are rounded."""
+        return self._relative(values, _HALF_ERRORS[_kind(name)])
+
+    def _relative(self, values: torch.Tensor, error: float) -> torch.Tensor:
         return values * (1 + error * torch.randn(values.shape, generator=self.generator))
 
 
@@ -229,9 +252,11 @@ class StaticNumerics:
         return self.point(f"{name}.cache", rows)
 
     def point(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        if is_residual(name):
-            values = values if self.jitter is None else self.jitter.half(values)
+        if is_half(name):
+            values = values if self.jitter is None else self.jitter.half(name, values)
             return values.to(torch.float16).float()
+        if _kind(name) == "product":
+            return values
         encoding = self.encodings.points[name]
         codes = values / encoding.scale
         if self.jitter is not None:
@@ -239,12 +264,25 @@ class StaticNumerics:
         return encoding.values(encoding.rounded(codes))
 
 
-def point_names(config: ModelConfig) -> list[str]:
-    """Every result of the decoder that has an encoding, in no order."""
-    layer = ["attention_norm", "q", "k", "v", "scores", "masked", "shares", "attended", "o"]
-    layer += ["ffn_norm", "gate", "sigmoid", "silu", "up", "activated", "down", "k.cache", "v.cache"]
-    layer += [f"{half}.{part}" for half in "qk" for part in ("cos", "sin", "rotated")] + ["q.scaled"]
-    if config.qk_norm:
-        layer += ["q.normed", "k.normed"]
-    names = [f"layers.{i}.{name}" for i in range(config.num_layers) for name in layer]
-    return ["cos", "sin", "norm", "head", *names]
+def point_names(config: ModelConfig) -> set[str]:
+    """Every result of the decoder that has an encoding: those of a model with the same features and the least sizes."""
+    least = replace(config, vocab_size=1, hidden_size=1, num_heads=1, num_kv_heads=1, head_dim=2, ffn_size=1)
+    observer = RangeObserver()
+    decode(_Zeros(least), [TokenSequence([0], [0])], observer)
+    return set(Encodings.of(observer.ranges).points)
+
+
+@dataclass(frozen=True)
+class _Zeros:
+    """Weights (see mlp_export.models.weights) that are all 0."""
+
+    config: ModelConfig
+
+    def matrix(self, name: str) -> torch.Tensor:
+        return torch.zeros(parameters(self.config)[name].shape)
+
+    def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(ids), self.config.hidden_size)
+
+    def vector(self, name: str) -> torch.Tensor:
+        return self.matrix(name)

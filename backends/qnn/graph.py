@@ -7,7 +7,7 @@ spelled is that of executorch/backends/qualcomm/aot/wrappers. Nothing here knows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,7 @@ _FIXED = {
     (8, True): PyQnn.Qnn_DataType_t.QNN_DATATYPE_SFIXED_POINT_8,
     (8, False): PyQnn.Qnn_DataType_t.QNN_DATATYPE_UFIXED_POINT_8,
     (16, False): PyQnn.Qnn_DataType_t.QNN_DATATYPE_UFIXED_POINT_16,
+    (32, True): PyQnn.Qnn_DataType_t.QNN_DATATYPE_SFIXED_POINT_32,
 }
 # Parameters of operators: name -> type and value
 Scalars = Mapping[str, tuple[Any, Any]]
@@ -92,29 +93,33 @@ class Graph:
         """An input float32 `dims`, in float16 from there on."""
         return self._result("Cast", name, [self._border(name, dims, _F32)], dims, None)
 
+    def half(self, name: str, x: Value) -> Value:
+        """`x` in float16, where it is not."""
+        return x if x.encoding is None else self._result("Dequantize", name, [x], x.dims, None)
+
     def half_add(self, name: str, a: Value, b: Value) -> Value:
-        """a in float16 plus b, whatever it is in."""
-        if b.encoding is not None:
-            b = self._result("Dequantize", f"{name}.half", [b], b.dims, None)
         return self._result("ElementWiseAdd", name, [a, b], _broadcast(a, b), None)
 
     def half_rms_norm(self, name: str, x: Value, weight: torch.Tensor, epsilon: float) -> Value:
-        """Over the last dimension of x in float16; the result is rounded."""
+        """Over the last dimension of x in float16."""
         gain, none = (
             self._static(f"{name}.{part}", values.to(torch.float16).numpy(), _F16, *_spelled(None))
             for part, values in (("gain", weight), ("bias", torch.zeros_like(weight)))
         )
-        normed = self._rms_norm(f"{name}.half", x, gain, none, epsilon, None)
-        return self._computed("Quantize", name, [normed], x.dims)
+        return self._rms_norm(name, x, gain, none, epsilon, None)
 
     # Results with an encoding of their own
+
+    def quantize(self, name: str, x: Value) -> Value:
+        """`x` in float16, rounded."""
+        return self._computed("Quantize", name, [x], x.dims)
 
     def convert(self, name: str, x: Value) -> Value:
         """`x` in another encoding."""
         return self._computed("Convert", name, [x], x.dims)
 
-    def linear(self, name: str, x: Value, weight: QuantizedWeight) -> Value:
-        """x [1, 1, n, in] times weight [out, in]: [1, 1, n, out], as a convolution of 1 x 1."""
+    def linear(self, name: str, x: Value, weight: QuantizedWeight, bias: torch.Tensor | None = None) -> Value:
+        """x [1, 1, n, in] times weight [out, in], plus bias [out]: [1, 1, n, out], as a convolution of 1 x 1."""
         outputs, inputs = weight.codes.shape
         scales = np.empty(outputs, dtype=[("scale", np.float32), ("offset", np.int32)])
         scales["scale"], scales["offset"] = weight.scales.float().view(-1).numpy(), 0
@@ -131,11 +136,24 @@ class Graph:
         return self._computed(
             "Conv2d",
             name,
-            [x, filters],
+            [x, filters, *([] if bias is None else [self._bias(name, x, bias, scales["scale"])])],
             (1, 1, x.dims[2], outputs),
             scalars={"group": (_U32, np.uint32(1))},
             tensors={"stride": _u32([1, 1]), "pad_amount": _u32([[0, 0], [0, 0]]), "dilation": _u32([1, 1])},
         )
+
+    def _bias(self, name: str, x: Value, bias: torch.Tensor, scales: np.ndarray) -> Value:
+        """A linear's bias in codes of 32 bits, whose scales are those of its products."""
+        if x.encoding is None:
+            raise ValueError(f"{x.name} has no codes")
+        steps = np.empty(len(scales), dtype=[("scale", np.float32), ("offset", np.int32)])
+        steps["scale"], steps["offset"] = scales * np.float32(x.encoding.scale), 0
+        codes = np.rint(bias.double().numpy() / steps["scale"])
+        if np.abs(codes).max() > np.iinfo(np.int32).max:
+            raise ValueError(f"a bias of {name} is too large beside its weights for 32 bits")
+        config = {"axis": 0, "scale_offset": steps}
+        kind = _Encoding.QNN_QUANTIZATION_ENCODING_AXIS_SCALE_OFFSET
+        return self._static(f"{name}.bias", codes.astype(np.int32), _FIXED[32, True], kind, config)
 
     def rms_norm(self, name: str, x: Value, weight: torch.Tensor, epsilon: float) -> Value:
         """Over the last dimension; weight float32 [dims[-1]]."""
@@ -150,6 +168,17 @@ class Graph:
     def multiply_by(self, name: str, x: Value, factor: float) -> Value:
         factors = torch.full([1] * len(x.dims), factor)
         return self.multiply(name, x, self.constant(f"{name}.factor", factors, Encoding.of_range(0.0, factor)))
+
+    def multiply_add(self, name: str, x: Value, factor: float, summand: float) -> Value:
+        """x * factor + summand; the product has the codes of x."""
+        if x.encoding is None:
+            raise ValueError(f"{x.name} has no codes")
+        shape = [1] * len(x.dims)
+        factors = self.constant(f"{name}.factor", torch.full(shape, factor), Encoding.of_range(0.0, factor))
+        summands = self.constant(f"{name}.summand", torch.full(shape, summand), Encoding.of_range(0.0, summand))
+        products = replace(x.encoding, scale=x.encoding.scale * factor)
+        product = self._result("ElementWiseMultiply", f"{name}.product", [x, factors], x.dims, products)
+        return self.add(name, product, summands)
 
     def add(self, name: str, a: Value, b: Value) -> Value:
         return self._computed("ElementWiseAdd", name, [a, b], _broadcast(a, b))

@@ -29,9 +29,8 @@ class TextProgram(StaticRowsProgram):
     def forward(self, tokens: torch.Tensor, input_pos: torch.Tensor) -> torch.Tensor:
         config, count = self.config, tokens.shape[1]
         self.start(input_pos)
-        cos, sin = self.rotations(input_pos)
         last = self.last_row(input_pos, count)
-        rows = [self.embedded(tokens, last), cos, sin]
+        rows = [self.embedded(tokens, last), *self.rotations(input_pos)]
         shared = [x.view(1, 1, self.rows, -1) for x in rows]
         if not all(config.local_layers):
             shared.append(self.global_mask(input_pos).view(1, 1, 1, -1))
@@ -70,11 +69,8 @@ def _delegate_signature(
             new = [torch.zeros(kv_heads, rows, 1, tensor.width, dtype=tensor.dtype) for tensor in tensors]
             return (*new, torch.zeros(1, 1, 1, config.vocab_size))
 
-    arguments = [
-        torch.zeros(1, 1, rows, config.hidden_size),
-        torch.zeros(1, 1, rows, config.head_dim),
-        torch.zeros(1, 1, rows, config.head_dim),
-    ]
+    arguments = [torch.zeros(1, 1, rows, config.hidden_size)]
+    arguments += [torch.zeros(1, 1, rows, config.head_dim) for _ in range(2 * len(config.ropes))]
     if not all(config.local_layers):
         arguments.append(torch.zeros(1, 1, 1, context))
     if any(config.local_layers):

@@ -7,7 +7,7 @@ from pathlib import Path
 from mlp_export.backends.qnn import sdk
 from mlp_export.models.config import ModelConfig
 from mlp_export.runtime.host_runtime import HostNotes, VerificationBudget
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 from mlp_export.runtime.session import Session
 
 # A simulated call takes 0.3 s for a test's model, 12 s for SmolLM2-135M, two minutes for MobileLLM-Pro.
@@ -22,7 +22,7 @@ class QnnRuntime:
     )
 
     def load(self) -> None:
-        with Muted():
+        with capture_native_output():
             # C++ code that is loaded behind Qualcomm's libraries crashes on its first use.
             import executorch.extension.llm.runner  # noqa: F401
             import pytorch_tokenizers  # noqa: F401

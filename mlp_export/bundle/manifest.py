@@ -11,18 +11,18 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NotRequired, cast
+from typing import Annotated, Any, Final, Literal, NotRequired, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic does not take that of typing before Python 3.12
 
 from mlp_export.errors import InputError
 from mlp_export.json_schema import AS_GIVEN, CLOSED, OPEN, first_fault, schema_of, sentence
 from mlp_export.models.config import ModelConfig
 from mlp_export.text.chat import ChatFormat
 
-FORMAT = 2
+FORMAT: Final = 2
 _OLDEST_FORMAT = 1  # that is still read
 MANIFEST = "manifest.json"
 PTE = "model.pte"

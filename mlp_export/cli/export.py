@@ -10,6 +10,7 @@ import typer
 from mlp_export.backends.base import delegates
 from mlp_export.cli.backend_options import chosen_options, with_backend_options
 from mlp_export.cli.options import (
+    AcceptLicenseOption,
     CalibrationOption,
     HeadOption,
     JsonOption,
@@ -44,6 +45,7 @@ def export(
         typer.Option("--allow-lossy", help="Take a quantized checkpoint that no kernel holds exactly."),
     ] = False,
     runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Minimum ExecuTorch that must run it.")] = "1.5",
+    accept_license: AcceptLicenseOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the export needs and makes, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
@@ -55,6 +57,7 @@ def export(
     if backend is None:
         raise typer.BadParameter(f"give {_BACKENDS}", param_hint="--backend")
     with reporting(as_json, verbose):
+        from mlp_export.cli.consent import accepted_licenses
         from mlp_export.progress import Progress
 
         each = chosen_options(backend, own)
@@ -73,6 +76,7 @@ def export(
             quantizer=quantizer,
             calibration=tuple(calibration or ()),
             allow_lossy=allow_lossy,
+            accept_license=() if dry_run else accepted_licenses(accept_license, model),
             verify=verify,
             overwrite=overwrite,
         )

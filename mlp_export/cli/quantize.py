@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlp_export.cli.options import CalibrationOption, HeadOption, JsonOption, QuietOption, VerboseOption, WeightsOption
+from mlp_export.cli.options import (
+    AcceptLicenseOption,
+    CalibrationOption,
+    HeadOption,
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    WeightsOption,
+)
 from mlp_export.cli.output import show
 from mlp_export.cli.reporting import reporting
 
@@ -30,6 +38,7 @@ def quantize(
     format: Annotated[
         Literal["safetensors", "gguf"], typer.Option(help="gguf: the same codes as Q4_0, for llama.cpp.")
     ] = "safetensors",
+    accept_license: AcceptLicenseOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -38,6 +47,7 @@ def quantize(
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
     with reporting(as_json, verbose):
         from mlp_export.backends.base import get_backend
+        from mlp_export.cli.consent import accepted_licenses
         from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
         from mlp_export.quantization.quantize import quantize as quantize_checkpoint
@@ -54,6 +64,7 @@ def quantize(
             sequential=sequential,
             distill=distill,
             format=format,
+            accept_license=accepted_licenses(accept_license, model),
             overwrite=overwrite,
         )
         show(quantize_checkpoint(options, Progress(quiet=quiet or as_json or verbose)).to_json(), as_json)

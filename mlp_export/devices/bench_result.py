@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, with_config
 from pydantic_core import PydanticCustomError
@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from mlp_export.errors import InputError
 from mlp_export.json_schema import CLOSED, first_fault, schema_of, sentence
 
-FORMAT = 1
+FORMAT: Final = 1
 
 _Id = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="Names the result: ID.json.")]
 _Count = Annotated[int, Field(ge=1)]

@@ -180,7 +180,7 @@ def report_of(result: BenchResult, serial: str, path: str, shape: Mapping[str, A
     if not rows or result.load_s is None or result.plan is None:
         raise InputError(f"{path} on {serial} holds no finished run", "run the benchmark again")
     samples = result.sustained.samples if result.sustained else ()
-    statuses = [entry.thermal for entry in (*result.runs, *samples)]
+    statuses = [*(run.thermal for run in result.runs), *(sample.thermal for sample in samples)]
     return DeviceBenchReport(
         bundle=result.plan.bundle,
         serial=serial,

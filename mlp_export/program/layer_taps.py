@@ -10,7 +10,7 @@ import torch
 
 # What a layer shows: queries after RoPE and QK norm, times the softmax scale, [n, heads, head_dim]; what o takes
 # [n, heads * head_dim]; hidden rows behind the attention [n, hidden]; what down takes [n, ffn]; hidden rows behind it.
-TAPS = ("query", "attended", "attention_sum", "activated", "ffn_sum")
+TAPS = ("q.scaled", "attended", "attention_sum", "activated", "ffn_sum")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TappedCall:
     logits: torch.Tensor  # [vocabulary] float32
     keys: Sequence[CachedRows]
     values: Sequence[CachedRows]
-    # float32, at the rows that were asked for: "layers.3.query" and so on for each of TAPS, of the last layer at the
+    # float32, at the rows that were asked for: "layers.3.q.scaled" and so on for each of TAPS, of the last layer at the
     # last token alone. A float16 program shows each result by the decoder's name for it, cached rows among them.
     results: Mapping[str, torch.Tensor]
 

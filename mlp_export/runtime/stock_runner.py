@@ -18,7 +18,7 @@ from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import Generation, StopReason, StopStrings, check_answer_options, check_prompt, rate
 from mlp_export.runtime.host_runtime import HostRuntime
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 if TYPE_CHECKING:
     from executorch.extension.llm.runner import Stats, TextLLMRunner
@@ -74,7 +74,7 @@ def generate_with_stock_runner(
     ended: Literal["eos", "stop_string"] | None = None
 
     runtime.load()
-    with Muted() as muted:
+    with capture_native_output() as native:
         from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
         from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
         from executorch.kernels import quantized  # noqa: F401  registers the embedding kernels
@@ -82,7 +82,7 @@ def generate_with_stock_runner(
         def say(piece: str) -> None:
             if piece:
                 pieces.append(piece)
-                with muted.aloud():
+                with native.passthrough():
                     on_text(piece)
 
         def on_token(piece: str) -> None:
@@ -111,7 +111,7 @@ def generate_with_stock_runner(
         except UnicodeDecodeError as error:
             raise PartialCharacterError("".join(pieces)) from error
         except RuntimeError as error:
-            raise InputError(f"the stock runner failed: {error}: {muted.last_line()}", "verify the bundle") from error
+            raise InputError(f"the stock runner failed: {error}: {native.last_line()}", "verify the bundle") from error
         say(stops.flush())
         runners.clear()  # inside the block: a delegate's native code talks when it goes
     limit: StopReason = "length" if tokens == max_new_tokens else "context"

@@ -28,8 +28,8 @@ from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.encodings import (
     _ERROR,
     _ERRORS,
-    _HALF_ERRORS,
     _LINEAR_ERRORS,
+    _NORM_ERROR,
     _SHARE,
     Encoding,
     Encodings,
@@ -44,7 +44,7 @@ from mlp_export.bundle.bundle import ENCODINGS, Bundle
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
-from mlp_export.models.eager import decode
+from mlp_export.models.eager import GELU_TANH, decode
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.pipeline import ExportOptions, ExportReport, export, plan
@@ -122,7 +122,7 @@ def test_encodings_survive_their_file(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / ENCODINGS
     path.write_text(json.dumps(encodings.to_json()))
     assert read_encodings(path, model.config) == encodings
-    assert set(encodings.points) == set(point_names(model.config))
+    assert set(encodings.points) == point_names(model.config)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,10 @@ ROWS_OF = {
     "q": noise(1, 4, 32, 64),
     "k": noise(1, 4, 160, 64),
     "scores": noise(1, 4, 32, 160) * 3,
+    "square": (noise(1, 1, 32, 576) * 2) ** 2,
 }
 GAIN = 1 + noise(576) * 0.2
+BIAS = noise(256) * 100  # far larger than the products, as Qwen2.5's keys have them
 
 
 def rms_norm(x: torch.Tensor) -> torch.Tensor:
@@ -222,6 +224,24 @@ OPERATORS: dict[str, tuple[list[str], float, Callable[..., torch.Tensor], Callab
         _LINEAR_ERRORS[8],
         lambda a: a @ weight_of(8).dequantize().T,
         lambda g, a: g.linear("r", a, weight_of(8)),
+    ),
+    "linear with a bias, 4 bits": (
+        ["x"],
+        1.1 * _LINEAR_ERRORS[4],
+        lambda a: a @ weight_of(4).dequantize().T + BIAS / 100,
+        lambda g, a: g.linear("r", a, weight_of(4), BIAS / 100),
+    ),
+    "linear with a bias, 8 bits": (
+        ["x"],
+        _LINEAR_ERRORS[8],
+        lambda a: a @ weight_of(8).dequantize().T + BIAS,
+        lambda g, a: g.linear("r", a, weight_of(8), BIAS),
+    ),
+    "multiply and add": (
+        ["square"],
+        _ERRORS["slope"],
+        lambda a: a * GELU_TANH[1] + GELU_TANH[0],
+        lambda g, a: g.multiply_add("r", a, GELU_TANH[1], GELU_TANH[0]),
     ),
     "matmul": (
         ["q", "k"],
@@ -273,11 +293,11 @@ def test_half_precision_holds_what_no_scale_does() -> None:
     right = rms_norm(total)
     points = {"y": Encoding.of_range(-6, 6), "r": Encoding.of_range(*(float(bound) for bound in right.aminmax()))}
     graph = Graph(points)
-    added = graph.half_add("s", graph.half_input("x", x.shape), graph.float_input("y", y.shape))
-    graph.float_output("z", graph.half_rms_norm("r", added, GAIN, 1e-5))
+    added = graph.half_add("s", graph.half_input("x", x.shape), graph.half("h", graph.float_input("y", y.shape)))
+    graph.float_output("z", graph.quantize("r", graph.half_rms_norm("n", added, GAIN, 1e-5)))
     (found,) = run_graph(graph, [x, y], [torch.zeros(x.shape)])
     error = (found - right).norm(dim=-1) / right.norm(dim=-1)
-    assert float(error.max()) <= 2 * _HALF_ERRORS["norm"]
+    assert float(error.max()) <= 2 * _NORM_ERROR
 
 
 @simulated

@@ -22,7 +22,6 @@ import mlp_export.resources as resources_module
 from mlp_export.backends.base import Requirement, delegates
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.catalog import list_models
-from mlp_export.checkpoints.resolve import DEFAULT_MODELS
 from mlp_export.devices.doctor import doctor
 from mlp_export.errors import ResourceError, UsageError
 from mlp_export.evaluation.bench import bench
@@ -200,11 +199,12 @@ def test_doctor_of_an_unknown_backend() -> None:
 
 
 def test_models() -> None:
-    rows = list_models()
+    default_of = {name: delegate.default_model for name, delegate in delegates().items()}
+    rows = list_models(default_of)
     aliases = [row.alias for row in rows]
     assert len(set(aliases)) == len(aliases) and aliases[0] == "demo"
     assert all(row.description and row.license for row in rows)
-    assert {backend: row.alias for row in rows for backend in row.default_of} == DEFAULT_MODELS
+    assert {backend: row.alias for row in rows for backend in row.default_of} == default_of
     assert all(row.source.count("/") == 1 for row in rows if row.alias != "demo")
     assert json.loads(json.dumps([row.to_json() for row in rows]))[0]["source"] == ""
 
