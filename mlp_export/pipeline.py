@@ -188,12 +188,13 @@ def plan(options: ExportOptions) -> ExportPlan:
     )
 
 
-def export(options: ExportOptions, progress: Progress) -> ExportReport:
-    """Make, verify and publish a bundle.
+def export(options: ExportOptions, progress: Progress | None = None) -> ExportReport:
+    """Make, verify and publish a bundle. `progress` shows its stages on stderr; None: nothing is shown.
 
     Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
+    progress = progress or Progress(quiet=True)
     backend = _check_options(options)
     compiler = backend.compiler
     located = locate(options.model or backend.delegate.default_model)

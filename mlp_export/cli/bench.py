@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from mlp_export.backends.base import delegates
 from mlp_export.cli.open_bundle import open_to_run
-from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption
+from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption, VerboseOption
 from mlp_export.cli.output import show, table, text, write_line
 from mlp_export.cli.reporting import reporting
 from mlp_export.errors import UsageError
@@ -51,12 +51,13 @@ def bench(
     timeout: Annotated[float, typer.Option(help="Seconds without a word of the phone after which to give up.")] = 900,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Measure prefill and decode speed, load time and memory on this machine; with --device on a phone.
 
     The phone needs the app and the bundle: mlp-export push BUNDLE --install APK.
     """
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.progress import Progress
 
         lengths = prompt_tokens or []
@@ -67,7 +68,7 @@ def bench(
 
             measured = device_bench(
                 Bundle.open(bundle),
-                Progress(quiet=quiet or as_json),
+                Progress(quiet=quiet or as_json or verbose),
                 device=device or None,
                 prompt_tokens=lengths,
                 new_tokens=new_tokens,
@@ -87,7 +88,7 @@ def bench(
 
         report = bench_bundle(
             open_to_run(bundle)[0],
-            Progress(quiet=quiet or as_json),
+            Progress(quiet=quiet or as_json or verbose),
             prompt_tokens=lengths[0] if lengths else 512,
             new_tokens=new_tokens,
             repetitions=repetitions,

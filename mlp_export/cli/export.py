@@ -16,6 +16,7 @@ from mlp_export.cli.options import (
     JsonOption,
     ModelOption,
     QuietOption,
+    VerboseOption,
     WeightsOption,
 )
 from mlp_export.cli.output import show
@@ -49,12 +50,13 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
     **own: Any,
 ) -> None:
     """Export a model: mlp-export --backend xnnpack --model demo --out build/demo."""
     if backend is None:
         raise typer.BadParameter(f"give {_BACKENDS}", param_hint="--backend")
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.cli.consent import accepted_licenses
         from mlp_export.progress import Progress
 
@@ -78,7 +80,7 @@ def export(
             verify=verify,
             overwrite=overwrite,
         )
-        progress = Progress(quiet=quiet or as_json)
+        progress = Progress(quiet=quiet or as_json or verbose)
         if dry_run:
             show(plan(options).to_json(), as_json)
         elif len(each) > 1:

@@ -13,6 +13,7 @@ from mlp_export.cli.options import (
     HeadOption,
     JsonOption,
     QuietOption,
+    VerboseOption,
     WeightsOption,
 )
 from mlp_export.cli.output import show
@@ -41,9 +42,10 @@ def quantize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.backends.base import get_backend
         from mlp_export.cli.consent import accepted_licenses
         from mlp_export.progress import Progress
@@ -65,4 +67,4 @@ def quantize(
             accept_license=accepted_licenses(accept_license, model),
             overwrite=overwrite,
         )
-        show(quantize_checkpoint(options, Progress(quiet=quiet or as_json)).to_json(), as_json)
+        show(quantize_checkpoint(options, Progress(quiet=quiet or as_json or verbose)).to_json(), as_json)

@@ -35,14 +35,16 @@ from mlp_export.verification.weights import check_weights
 
 
 def verify_bundle(
-    path: Path, model: str | None, progress: Progress, *, accept_license: Collection[str] = ()
+    path: Path, model: str | None = None, progress: Progress | None = None, *, accept_license: Collection[str] = ()
 ) -> VerificationReport:
-    """Verify the bundle in folder `path`, against checkpoint `model` where one is given.
+    """Verify the bundle in folder `path` against checkpoint `model`, a hub id, folder or alias; without it: hashes,
+    structure and a smoke run. `progress` shows its stages on stderr; None: nothing is shown. `accept_license` is as in
+    ExportOptions.
 
-    `accept_license` is as in ExportOptions.
-
-    Raises InputError where the folder is no bundle or the checkpoint is not of the manifest's shape.
+    A bundle that does not do what its model does gives a report whose `passed` is False. Raises InputError where the
+    folder is no bundle or the checkpoint is not of the manifest's shape.
     """
+    progress = progress or Progress(quiet=True)
     with progress.stage("hashes"):
         bundle, files = check_files(path)
     with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
