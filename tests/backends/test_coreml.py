@@ -644,7 +644,7 @@ def test_a_target_too_old_for_int4_says_why(checkpoint: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("option", ["compute_unit", "deployment_target"])
 def test_options_of_coreml_with_another_backend(checkpoint: Path, tmp_path: Path, option: str) -> None:
-    asked = {option: "cpu_and_ne" if option == "compute_unit" else "ios18"}
+    asked: dict[str, Any] = {option: "cpu_and_ne" if option == "compute_unit" else "ios18"}
     with pytest.raises(UsageError, match="with --backend xnnpack"):
         plan(ExportOptions("xnnpack", str(checkpoint), tmp_path / "b", context=64, **asked))
 
@@ -844,6 +844,7 @@ class Counting(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(8, 8)
+        self.total: torch.Tensor
         self.register_buffer("total", torch.zeros(1, 8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
