@@ -36,7 +36,7 @@ check-demo-coreml: venv
 
 # The trained weights that tests marked `real_weights` take, 93 MB, no account.
 weights: venv
-	$(BIN)/python -c 'from mlp_export.checkpoints.demo import demo_folder; print(demo_folder(print))'
+	$(BIN)/python -c 'from mlp_export.checkpoints.resolve import resolve; print(resolve("demo", announce=print).folder)'
 
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile

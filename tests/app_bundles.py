@@ -39,7 +39,7 @@ def make(folder: Path) -> None:
     package = Path(mlp_export.__file__).parent
     sources = [
         Path(__file__),
-        *(package / f"{name}.py" for name in ("bundle/bundle", "text/chat", "checkpoints/demo", "pipeline")),
+        *(package / f"{name}.py" for name in ("bundle/bundle", "text/chat", "checkpoints/packaged", "pipeline")),
     ]
     stamp, key = folder / "key", sources_key(sources)
     if stamp.is_file() and stamp.read_text() == key:

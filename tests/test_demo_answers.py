@@ -13,12 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from short_questions import same_answers, short_questions
 
 from mlp_export.backends.base import open_session
-from mlp_export.checkpoints import demo
 from mlp_export.evaluation.evaluate import ArtifactPredictor
+from mlp_export.paths import cache_folder
 from mlp_export.pipeline import ExportOptions, Quantizer, export
 
 # GPTQ's, which takes minutes.
-MADE = any((demo.cache_folder() / "quantized").glob("*/config.json"))
+MADE = any((cache_folder() / "quantized").glob("*/config.json"))
 needs_the_codes = pytest.mark.skipif(
     not MADE and "CI" not in os.environ, reason="no int4 codes: `make demo` makes them"
 )

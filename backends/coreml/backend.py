@@ -106,7 +106,7 @@ class CoremlBackend:
         kept = 4 * weights if 4 * weights <= KEPT_WEIGHT_BYTES else 0  # by the interpreter, in verification
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights) + kept,
-            disk_bytes=2 * file_bytes + 40_000_000,
+            disk_bytes=2 * file_bytes,
             file_bytes=file_bytes,
             kv_cache_bytes=cache,
             kv_scale_bytes=0,

@@ -92,7 +92,7 @@ class QnnBackend:
         weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights),
-            disk_bytes=2 * file_bytes + 40_000_000,
+            disk_bytes=2 * file_bytes,
             file_bytes=file_bytes,
             kv_cache_bytes=cache,
             kv_scale_bytes=0,  # the graph knows them

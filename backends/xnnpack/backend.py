@@ -58,7 +58,7 @@ class XnnpackBackend:
         workspace = _workspace_bytes(config, options)
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + _RAM_PER_FILE_BYTE * file_bytes,
-            disk_bytes=2 * file_bytes + 40_000_000,  # before and after head and embedding share their bytes; tokenizer
+            disk_bytes=2 * file_bytes,  # before and after head and embedding share their bytes
             file_bytes=file_bytes,
             kv_cache_bytes=sum(sizes.values()) - scale_bytes,
             kv_scale_bytes=scale_bytes,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlp_export.cli.open_bundle import open_to_run
-from mlp_export.cli.options import JsonOption, QuietOption
+from mlp_export.cli.options import AcceptLicenseOption, JsonOption, QuietOption
 from mlp_export.cli.output import show
 from mlp_export.cli.reporting import reporting
 
@@ -33,6 +33,7 @@ def evaluate(
     sequence_length: Annotated[
         int | None, typer.Option(help="Tokens after which a text starts anew; the context if not given.")
     ] = None,
+    accept_license: AcceptLicenseOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -42,11 +43,13 @@ def evaluate(
     """
     with reporting(as_json):
         from mlp_export.checkpoints.resolve import resolve
+        from mlp_export.cli.consent import accepted_licenses
         from mlp_export.evaluation.evaluate import evaluate as evaluate_bundle
         from mlp_export.evaluation.evaluate import evaluate_checkpoint, is_checkpoint, open_checkpoint
         from mlp_export.progress import Progress
 
         progress = Progress(quiet=quiet or as_json)
+        accepted = accepted_licenses(accept_license, model, against)
         options: dict[str, Any] = {
             "texts": texts or (),
             "max_tokens": max_tokens,
@@ -55,7 +58,7 @@ def evaluate(
         with ExitStack() as stack:
 
             def opened(name: str) -> OpenCheckpoint:
-                found = resolve(name, announce=progress.note, quiet=progress.quiet)
+                found = resolve(name, announce=progress.note, quiet=progress.quiet, accepted=accepted)
                 return stack.enter_context(open_checkpoint(found))
 
             reference = None if against is None else opened(against)

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlp_export.cli.options import CalibrationOption, HeadOption, JsonOption, ModelOption, QuietOption, WeightsOption
+from mlp_export.cli.options import (
+    AcceptLicenseOption,
+    CalibrationOption,
+    HeadOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    WeightsOption,
+)
 from mlp_export.cli.output import show
 from mlp_export.cli.reporting import reporting
 
@@ -49,6 +57,7 @@ def export(
         typer.Option("--allow-lossy", help="Take a quantized checkpoint that no kernel holds exactly."),
     ] = False,
     runtime: Annotated[Literal["1.3", "1.5"], typer.Option(help="Minimum ExecuTorch that must run it.")] = "1.5",
+    accept_license: AcceptLicenseOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the export needs and makes, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
@@ -58,6 +67,7 @@ def export(
     if backend is None:
         raise typer.BadParameter("give --backend xnnpack", param_hint="--backend")
     with reporting(as_json):
+        from mlp_export.cli.consent import accepted_licenses
         from mlp_export.cli.targets import check_backend, check_soc
         from mlp_export.progress import Progress
 
@@ -83,6 +93,7 @@ def export(
             quantizer=quantizer,
             calibration=tuple(calibration or ()),
             allow_lossy=allow_lossy,
+            accept_license=() if dry_run else accepted_licenses(accept_license, model),
             verify=verify,
             overwrite=overwrite,
         )

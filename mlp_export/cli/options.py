@@ -14,6 +14,14 @@ ModelOption = Annotated[
     str | None,
     typer.Option(help="Hub id owner/name[@revision], folder, alias (see `models`) or demo.", metavar="ID|DIR|ALIAS"),
 ]
+AcceptLicenseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="License whose terms you have read and accept, as `models` names it: gemma. May be repeated.",
+        envvar="MLP_EXPORT_ACCEPT_LICENSE",
+        metavar="LICENSE",
+    ),
+]
 WeightsOption = Annotated[
     Literal["int4", "mixed", "int8"] | None,
     typer.Option(help="For checkpoints not trained for int4. mixed: for NPUs, int8 where int4 loses most."),

@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlp_export.cli.options import CalibrationOption, HeadOption, JsonOption, QuietOption, WeightsOption
+from mlp_export.cli.options import (
+    AcceptLicenseOption,
+    CalibrationOption,
+    HeadOption,
+    JsonOption,
+    QuietOption,
+    WeightsOption,
+)
 from mlp_export.cli.output import show
 from mlp_export.cli.reporting import reporting
 
@@ -28,6 +35,7 @@ def quantize(
     format: Annotated[
         Literal["safetensors", "gguf"], typer.Option(help="gguf: the same codes as Q4_0, for llama.cpp.")
     ] = "safetensors",
+    accept_license: AcceptLicenseOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -35,6 +43,7 @@ def quantize(
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
     with reporting(as_json):
         from mlp_export.backends.base import get_backend
+        from mlp_export.cli.consent import accepted_licenses
         from mlp_export.cli.targets import check_backend
         from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
@@ -51,6 +60,7 @@ def quantize(
             sequential=sequential,
             distill=distill,
             format=format,
+            accept_license=accepted_licenses(accept_license, model),
             overwrite=overwrite,
         )
         show(quantize_checkpoint(options, Progress(quiet=quiet or as_json)).to_json(), as_json)

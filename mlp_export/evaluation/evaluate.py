@@ -19,8 +19,9 @@ import torch
 from mlp_export.backends.base import open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.manifest import shape_of
-from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.checkpoints.resolve import ResolvedModel
+from mlp_export.checkpoints.checkpoint import Checkpoint
+from mlp_export.checkpoints.model_source import ResolvedModel
+from mlp_export.checkpoints.resolve import read_resolved
 from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.evaluation.token_scores import (
     Comparison,
@@ -262,7 +263,7 @@ def open_checkpoint(found: ResolvedModel) -> Iterator[OpenCheckpoint]:
     scale an output channel is for NPUs, whose activations of 16 bits are taken as float. Raises InputError where it is
     no checkpoint, ResourceError where the disk has no space for the codes.
     """
-    checkpoint = read_checkpoint(found.folder, found.quantization)
+    checkpoint = read_resolved(found)
     tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
     if not checkpoint.qat:
         yield OpenCheckpoint(found.id, "float", FloatWeights(checkpoint), FLOAT, tokenizer)

@@ -20,14 +20,14 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.checkpoints.demo import cache_folder
-from mlp_export.checkpoints.resolve import resolve
+from mlp_export.checkpoints.checkpoint import Checkpoint
+from mlp_export.checkpoints.resolve import read_resolved, resolve
 from mlp_export.errors import InputError, UsageError
 from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import FLOAT, DynamicNumerics
 from mlp_export.models.tensors import weight_shapes
+from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.calibrated import quantize_with_gptq
 from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
@@ -65,6 +65,7 @@ class QuantizeOptions:
     sequential: bool = False  # whether each layer sees what the quantized layers before it make
     distill: int = 0  # steps that tune scales and norms
     format: Literal["safetensors", "gguf"] = "safetensors"
+    accept_license: tuple[str, ...] = ()  # licenses that the person accepts, as `models` names them
     overwrite: bool = False
 
 
@@ -138,8 +139,8 @@ def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
         raise _no_gguf()
     if options.out.exists() and not options.overwrite:
         raise UsageError(f"{options.out} exists already", "give --overwrite to replace it, or another --out")
-    found = resolve(options.model, announce=progress.note, quiet=progress.quiet)
-    checkpoint = read_checkpoint(found.folder, found.quantization)
+    found = resolve(options.model, announce=progress.note, quiet=progress.quiet, accepted=options.accept_license)
+    checkpoint = read_resolved(found, progress.note)
     if checkpoint.kind != "float":
         raise InputError(
             f"{found.id} is quantized already ({checkpoint.kind}), expected a float checkpoint",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from mlp_export.backends.base import Backend, get_backend, open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import read_checkpoint
-from mlp_export.checkpoints.resolve import resolve
+from mlp_export.checkpoints.resolve import read_resolved, resolve
 from mlp_export.errors import InputError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.models.config import ModelConfig
@@ -101,8 +101,12 @@ class VerificationReport:
         return asdict(self)
 
 
-def verify_bundle(path: Path, model: str | None, progress: Progress) -> VerificationReport:
+def verify_bundle(
+    path: Path, model: str | None, progress: Progress, *, accept_license: Collection[str] = ()
+) -> VerificationReport:
     """Verify the bundle in folder `path`, against checkpoint `model` where one is given.
+
+    `accept_license` is as in ExportOptions.
 
     Raises InputError where the folder is no bundle or the checkpoint is not of the manifest's shape.
     """
@@ -111,19 +115,21 @@ def verify_bundle(path: Path, model: str | None, progress: Progress) -> Verifica
     found = f"{len(bundle.manifest.files)} files have the manifest's sizes and sha256"
     files = Check("files", True, found, "bits", "sizes and sha256 of all files with the manifest's")
     with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-        quantized = None if model is None else _model_of(bundle, model, Path(scratch), progress)
+        quantized = None if model is None else _model_of(bundle, model, Path(scratch), progress, accept_license)
         report = verify(bundle, quantized, progress)
     return replace(report, checks=[files, *report.checks])
 
 
-def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> QuantizedModel:
-    found = resolve(model, bundle.manifest.backend.name, announce=progress.note, quiet=progress.quiet)
-    checkpoint = read_checkpoint(found.folder, found.quantization)
+def _model_of(
+    bundle: Bundle, model: str, scratch: Path, progress: Progress, accept_license: Collection[str]
+) -> QuantizedModel:
+    found = resolve(model, announce=progress.note, quiet=progress.quiet, accepted=accept_license)
+    checkpoint = read_resolved(found, progress.note)
     shape, expected = bundle.manifest.model.shape, shape_of(checkpoint.config)
-    for key, value in expected.items():
-        if shape.get(key) != value:
+    for key in {**expected, **shape}:  # a key that one lacks: a feature that its model does not have
+        if shape.get(key) != expected.get(key):
             raise InputError(
-                f"{model} has {key} {value}, the bundle's model {shape.get(key)}",
+                f"{model} has {key} {expected.get(key)}, the bundle's model {shape.get(key)}",
                 f"give the model it came from: {bundle.manifest.model.id}",
             )
     scheme, record = Scheme.from_manifest(bundle.manifest.quantization), bundle.manifest.quantization.get("quantizer")

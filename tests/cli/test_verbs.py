@@ -21,8 +21,7 @@ import mlp_export.devices.doctor as doctor_module
 import mlp_export.resources as resources_module
 from mlp_export.backends.base import BACKENDS, Requirement
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints.catalog import list_models
-from mlp_export.checkpoints.resolve import DEFAULT_MODELS
+from mlp_export.checkpoints.catalog import DEFAULT_MODELS, list_models
 from mlp_export.devices.doctor import doctor
 from mlp_export.errors import ResourceError, UsageError
 from mlp_export.evaluation.bench import bench

@@ -301,7 +301,7 @@ def test_a_checkpoint_before_export(tmp_path: Path) -> None:
         report = evaluate_checkpoint(model, QUIET, texts=[text], against=model)
     assert report.kl is not None and report.top1_agreement is not None and report.evaluated == "float"
     assert (report.kl.value, report.kl.high, report.top1_agreement.value) == (0.0, 0.0, 1.0)
-    trained = write_checkpoint(tmp_path / CPU_NAME)
+    trained = write_checkpoint(tmp_path / CPU_NAME, kind="int4-cpu")
     with open_checkpoint(resolve(str(trained))) as quantized_one, open_checkpoint(resolve(str(folder))) as float_one:
         forward = evaluate_checkpoint(quantized_one, QUIET, texts=[text], against=float_one)
         backward = evaluate_checkpoint(float_one, QUIET, texts=[text], against=quantized_one)
@@ -449,7 +449,7 @@ def test_quantization_error_is_that_of_eval(tmp_path: Path) -> None:
 
 
 def test_the_command_takes_checkpoints_and_says_what_it_compares_with(tmp_path: Path) -> None:
-    folder, trained = write_checkpoint(tmp_path / "model"), write_checkpoint(tmp_path / CPU_NAME)
+    folder, trained = write_checkpoint(tmp_path / "model"), write_checkpoint(tmp_path / CPU_NAME, kind="int4-cpu")
     text = write(tmp_path / "t", shipped_text()[:400])
 
     def run(*arguments: Any) -> Any:

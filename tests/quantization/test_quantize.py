@@ -148,7 +148,7 @@ def test_a_checkpoint_quantized_already_is_refused(folder: Path, tmp_path: Path)
 
 def test_a_trained_checkpoint_is_never_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlp_export.pipeline.quantized_checkpoint", None)
-    trained = model_folder(tmp_path, "model-int4-cpu")
+    trained = model_folder(tmp_path, kind="int4-cpu")
     report = export(export_options(trained, tmp_path / "bundle", verify=False), QUIET)
     assert "quantizer" not in report.bundle.manifest.quantization
 
