@@ -836,6 +836,7 @@ class Counting(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(8, 8)
+        self.total: torch.Tensor
         self.register_buffer("total", torch.zeros(1, 8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
