@@ -54,6 +54,17 @@ def test_keys_that_snippets_name_are_in_the_schema() -> None:
     assert set(re.findall(r'manifest\.get\w+\("(\w+)"\)', kotlin)) == {"chat", "context"}
 
 
+def test_files_that_docs_and_apps_name_are_there() -> None:
+    root = VECTORS.parents[1]
+    texts = [*root.glob("docs/**/*.md"), *root.glob("android_demo/**/*.kt"), *root.glob("ios_demo/**/*.swift")]
+    named = {
+        (name, str(path.relative_to(root)))
+        for path in texts
+        for name in re.findall(r"\bmlp_export/[\w/.-]+\.(?:py|json|h|cpp)\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 8 and {name for name in named if not (root / name[0]).is_file()} == set()
+
+
 def test_links_of_the_guide_lead_somewhere() -> None:
     prose = re.sub(r"^```.*?^```", "", GUIDE.read_text(encoding="utf-8"), flags=re.S | re.M)
     links = re.findall(r"\]\(([^)#]+)", prose)

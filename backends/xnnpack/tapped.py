@@ -54,17 +54,16 @@ _TAPPED_BYTES = 256_000_000  # most that the layers' results of one call may tak
 _ALIGNMENT = 64
 _SEGMENT_ALIGNMENT = 128
 _COPIED_BYTES = 1 << 24
+_NORM = ("multiply", "linear", "reciprocal square root")  # operators of an RMS norm
 
 
 class _Finder:
     def __init__(self, payload: TappablePayload) -> None:
         self.payload = payload
         self.makers = {node.output: node for node in payload.nodes}
-        self.takers: dict[int, list[PayloadNode]] = {}
+        self.places = {node.output: place for place, node in enumerate(payload.nodes)}
         self.linears: dict[str, PayloadNode] = {}
         for node in payload.nodes:
-            for value in node.inputs:
-                self.takers.setdefault(value, []).append(node)
             if node.kind == "linear" and (name := payload.values[node.inputs[1]].constant):
                 self.linears[name.partition("@")[0]] = node
 
@@ -89,12 +88,18 @@ class _Finder:
         return convert.inputs[0]
 
     def sum(self, linear: PayloadNode) -> int:
-        """The first sum behind a linear: hidden rows with what it adds to them."""
-        value = linear.output
-        while len(takers := self.takers.get(value, [])) == 1:
-            value = takers[0].output
-            if takers[0].kind == "add":
-                return value
+        """The first sum behind a linear: hidden rows with what it adds to them. A norm may lie between, whose linear
+        makes the mean of squares.
+        """
+        behind = {linear.output}
+        for node in self.payload.nodes[self.places[linear.output] + 1 :]:
+            if behind.isdisjoint(node.inputs):
+                continue
+            if node.kind == "add":
+                return node.output
+            if node.kind not in _NORM:
+                break
+            behind.add(node.output)
         raise _unknown("no sum behind a linear that adds to the hidden rows")
 
     def query(self, attended: int) -> int:

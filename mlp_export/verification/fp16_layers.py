@@ -23,12 +23,11 @@ from collections.abc import Sequence
 
 import torch
 
-from mlp_export.models.eager import Layer
 from mlp_export.models.numerics import Numerics
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import TappedCall
-from mlp_export.verification.layers import summed
+from mlp_export.verification.bounded_ops import summed
 
 _HALF = 2.0**-11
 _SMALLEST = 2.0**-24  # of float16: below it, a unit is no part of a value
@@ -76,7 +75,7 @@ class HalfLayerWatch:
     def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
         return [(self.sequence, self)]
 
-    def layer(self, layer: Layer) -> None:
+    def layer(self, weights: WeightSource, layer: int) -> None:
         pass
 
     def head(self, ids: torch.Tensor, rows: torch.Tensor) -> None:

@@ -126,10 +126,10 @@ def _model_of(
     found = resolve(model, announce=progress.note, quiet=progress.quiet, accepted=accept_license)
     checkpoint = read_resolved(found, progress.note)
     shape, expected = bundle.manifest.model.shape, shape_of(checkpoint.config)
-    for key, value in expected.items():
-        if shape.get(key) != value:
+    for key in {**expected, **shape}:  # a key that one lacks: a feature that its model does not have
+        if shape.get(key) != expected.get(key):
             raise InputError(
-                f"{model} has {key} {value}, the bundle's model {shape.get(key)}",
+                f"{model} has {key} {expected.get(key)}, the bundle's model {shape.get(key)}",
                 f"give the model it came from: {bundle.manifest.model.id}",
             )
     scheme, record = Scheme.from_manifest(bundle.manifest.quantization), bundle.manifest.quantization.get("quantizer")

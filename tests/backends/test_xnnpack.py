@@ -227,10 +227,13 @@ def test_each_part_of_a_fused_weight_is_read_back(pro: Built, tmp_path: Path) ->
 def test_files_with_a_weight_for_each_linear_are_read(pro: Built, tmp_path: Path, monkeypatch: Any) -> None:
     """As earlier releases wrote them, with and without a hash in the key; their answers are bit for bit the same."""
 
-    def apart(self: Any, rows: Value, layer: str, parts: Sequence[str]) -> list[Value]:
-        return [self.linear(rows, f"{layer}.{part}") for part in parts]
+    together = graph_module.XnnpackOps._compute
 
-    monkeypatch.setattr(graph_module._Builder, "fused_linear", apart)
+    def apart(self: Any, layer: str, parts: Sequence[str], rows: Value) -> None:
+        for part in parts:
+            together(self, layer, (part,), rows)
+
+    monkeypatch.setattr(graph_module.XnnpackOps, "_compute", apart)
     fused = emit(pro.model, tmp_path / "apart.pte", swapped=True)
     monkeypatch.setattr(subgraph_module, "weight_keys", lambda name, *_: (name, f"{name}.scales"))
     without_hash = emit(pro.model, tmp_path / "old.pte", swapped=True)

@@ -67,6 +67,24 @@ def checked(model: QuantizedModel, files: Mapping[str, Path], context: int, kv_c
 
 # What is right
 
+GEMMA: dict[str, Any] = {
+    "model_type": "gemma3_text",
+    "architectures": ["Gemma3ForCausalLM"],
+    "hidden_act": None,
+    "mlp_bias": None,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention", *["sliding_attention"] * 3],
+    "rope_local_base_freq": 100.0,
+    "query_pre_attn_scalar": 24,
+}
+QWEN: dict[str, Any] = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "mlp_bias": None}
+SMOLLM: dict[str, Any] = {
+    "model_type": "smollm3",
+    "architectures": ["SmolLM3ForCausalLM"],
+    "no_rope_layers": [1, 0, 1, 0, 0],
+}
+
 
 @pytest.mark.parametrize(
     ("family", "checkpoint", "options"),
@@ -78,6 +96,12 @@ def checked(model: QuantizedModel, files: Mapping[str, Path], context: int, kv_c
         ("mobilellm-r1", {"tied": False, "seed": 6}, {"context": 131}),
         ("llama", {"seed": 7}, {"context": 2, "prefill_chunk": 2}),
         ("llama", {"weights": "int8", "seed": 8, "num_hidden_layers": 1}, {"kv_cache": "fp32"}),
+        ("llama", GEMMA, {"context": 40}),
+        ("llama", GEMMA, {"kv_cache": "fp32", "context": 40}),
+        ("llama", {**GEMMA, "seed": 9, "weights": "int8"}, {"context": 33, "prefill_chunk": 1}),
+        ("llama", QWEN, {}),
+        ("llama", {**QWEN, "seed": 11}, {"kv_cache": "fp32", "prefill_chunk": 9}),
+        ("llama", SMOLLM, {}),
     ],
 )
 def test_what_is_right_passes_with_room(tmp_path: Path, family: Any, checkpoint: Any, options: Any) -> None:
