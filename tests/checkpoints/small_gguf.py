@@ -54,30 +54,12 @@ CONFIG: dict[str, Any] = {
 
 
 def pieces() -> list[tuple[str, float, int]]:
-    """Piece, score and kind: control tokens, runs of spaces and a tag, all bytes, words with what they are merged of."""
+    """Piece, score and kind: control tokens, runs of spaces and a tag, all bytes, words and what they are made of."""
     control = [(token, -1000.0, CONTROL) for token in ("<pad>", "<eos>", "<bos>")] + [("<unk>", -1000.0, UNKNOWN)]
     user = [(run, -1000.0, USER_DEFINED) for run in ("▁▁", "▁▁▁", "\n\n", "<b>")]
     octets = [(f"<0x{value:02X}>", -1000.0, BYTE) for value in range(256)]
     letters = [*"▁abcdefghijklmnopqrstuvwxyzTé.\n", "日"]
-    words = [
-        "th",
-        "he",
-        "the",
-        "▁the",
-        "▁t",
-        "in",
-        "ing",
-        "▁a",
-        "an",
-        "▁an",
-        "and",
-        "▁and",
-        "er",
-        "re",
-        "on",
-        "▁c",
-        "at",
-    ]
+    words = "th he the ▁the ▁t in ing ▁a an ▁an and ▁and er re on ▁c at".split()
     normal = [(piece, -float(rank), NORMAL) for rank, piece in enumerate([*words, *letters])]
     return [*control, *user, *octets, *normal]
 
