@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from artifacts import QUIET, quantized
+from artifacts import QUIET, compatibility_issues, export_options, quantized, read_weight
 from executorch.backends.apple.coreml import executorchcoreml
 from small_checkpoints import VOCAB_SIZE, write_checkpoint
 from typer.testing import CliRunner
@@ -63,12 +63,12 @@ def checkpoint_of(folder: Path, kind: Any = "int4-accelerator", family: Any = "m
 
 
 def options(model: Path, out: Path, **changes: Any) -> ExportOptions:
-    return ExportOptions("coreml", str(model), out, **{"context": CONTEXT, **changes})
+    return export_options("coreml", model, out, **{"context": CONTEXT, **changes})
 
 
 def model_of(folder: Path) -> QuantizedModel:
     checkpoint = read_checkpoint(folder)
-    return quantized(checkpoint, get_backend("coreml").scheme(checkpoint.kind, checkpoint.config, None))
+    return quantized(checkpoint, get_backend("coreml").compiler.scheme(checkpoint.kind, checkpoint.config, None))
 
 
 @pytest.fixture(scope="module")
@@ -603,7 +603,6 @@ def scaled(folder: Path, name: str, factor: float, rows: slice = slice(None)) ->
         ({"prefill_chunk": WINDOW + 1}, f"prefill chunk of {WINDOW + 1}"),
         ({"context": 16384}, "16,416 keys in a score: the Neural Engine takes 16,384"),
         ({"kv_cache": "int8"}, "--kv-cache int8"),
-        ({"soc": "sm8750"}, "no SoC 'sm8750'"),
         ({"compute_unit": "gpu"}, "--compute-unit gpu"),
         ({"deployment_target": "ios17"}, "--deployment-target ios17"),
         ({"calibration": (Path("text"),)}, "--calibration"),
@@ -640,13 +639,6 @@ def test_a_target_too_old_for_int4_says_why(checkpoint: Path, tmp_path: Path) ->
     with pytest.raises(UsageError) as raised:
         plan(options(checkpoint, tmp_path / "b", deployment_target="ios17"))
     assert "iOS 18" in raised.value.hint
-
-
-@pytest.mark.parametrize("option", ["compute_unit", "deployment_target"])
-def test_options_of_coreml_with_another_backend(checkpoint: Path, tmp_path: Path, option: str) -> None:
-    asked = {option: "cpu_and_ne" if option == "compute_unit" else "ios18"}
-    with pytest.raises(UsageError, match="with --backend xnnpack"):
-        plan(ExportOptions("xnnpack", str(checkpoint), tmp_path / "b", context=64, **asked))
 
 
 def test_weights_in_groups_are_refused(tmp_path: Path) -> None:
@@ -810,7 +802,7 @@ def test_damaged_weights_are_said(copied: Bundle, checkpoint: Path) -> None:
     start, _ = weight_span(copied.pte, "layers_0_q", "data")
     change(copied.pte, start - 64, 64, lambda bytes_: bytes_ ^ 255)  # the record before the first weight's bytes
     with pytest.raises(InputError, match="a weight of the Core ML package is damaged"):
-        get_backend("coreml").read_weight(copied.pte, "layers.0.q", model_of(checkpoint).weight("layers.0.q"))
+        read_weight("coreml", copied.pte, "layers.0.q", model_of(checkpoint).weight("layers.0.q"))
 
 
 def test_cut_files_are_said(copied: Bundle) -> None:
@@ -844,6 +836,7 @@ class Counting(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(8, 8)
+        self.total: torch.Tensor
         self.register_buffer("total", torch.zeros(1, 8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -871,9 +864,10 @@ def test_every_package_of_a_file_is_looked_at(tmp_path: Path) -> None:
         skip_ops_for_coreml_delegation=["aten.cumsum.default"],
     )
     assert len(read_layout(path.read_bytes()).delegate_spans(BACKEND_ID)) == 2
-    (told,) = get_backend("coreml").compatibility_issues(path)
+    (told,) = compatibility_issues("coreml", path)
     assert "states in Core ML" in told
-    found = get_backend("coreml").placement(path)
+    with get_backend("coreml").open_artifact(path) as reader:
+        found = reader.placement()
     assert found is not None and found.operators["linear"] == 2
 
 
@@ -886,4 +880,4 @@ def test_a_multifunction_file_is_told_of(tmp_path: Path) -> None:
 
 def test_a_plain_file_of_someone_else_is_not_refused(tmp_path: Path) -> None:
     path = lowered({"forward": torch.nn.Linear(8, 8)}, tmp_path / "plain.pte")
-    assert get_backend("coreml").compatibility_issues(path) == []
+    assert compatibility_issues("coreml", path) == []

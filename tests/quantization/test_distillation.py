@@ -33,7 +33,7 @@ def text(sequences: int, length: int = 48, seed: int = 0) -> torch.Tensor:
 
 def rounded(folder: Path, scheme: Scheme = Scheme(4, 32), *, tied: bool = True) -> QuantizedModel:  # noqa: B008 - frozen
     family = "mobilellm-pro" if tied else "llama"
-    opened = read_checkpoint(write_checkpoint(folder / "model", family, tied=tied, num_hidden_layers=2))  # type: ignore[arg-type]
+    opened = read_checkpoint(write_checkpoint(folder / "model", family, tied=tied, num_hidden_layers=2))
     return QuantizedModel(opened, round_checkpoint(opened, scheme, folder / "nearest"))
 
 
