@@ -27,8 +27,8 @@ from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.encodings import (
     _ERROR,
     _ERRORS,
-    _NORM_ERROR,
     _LINEAR_ERRORS,
+    _NORM_ERROR,
     _SHARE,
     Encoding,
     Encodings,
