@@ -7,7 +7,8 @@ JOBS ?= 2
 # Linter of the workflows, built by a Go that comes as a wheel.
 ACTIONLINT := $(CURDIR)/.venv-actionlint
 
-.PHONY: demo demo-qnn demo-coreml test test-phone apk test-android test-ios lint types workflows venv qnn clean
+.PHONY: demo demo-qnn demo-coreml check-demo check-demo-qnn check-demo-coreml weights test quick test-phone apk \
+	test-android test-ios lint types workflows venv qnn clean
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
@@ -25,8 +26,28 @@ demo-coreml: venv
 		$(BIN)/mlp-export --backend coreml --model demo --context 512 --out build/demo-coreml
 	$(BIN)/mlp-export run build/demo-coreml --prompt 'What is the capital of France?' --max-new-tokens 16
 
+# The demos exported anew, and their answers asserted.
+check-demo: venv
+	.ci/demo xnnpack Japan Tokyo
+check-demo-qnn: qnn
+	.ci/demo qnn France Paris --soc sm8750 --context 512
+check-demo-coreml: venv
+	.ci/demo coreml France Paris --context 512
+
+# The trained weights that tests marked `real_weights` take, 93 MB, no account.
+weights: venv
+	$(BIN)/python -c 'from mlp_export.checkpoints.resolve import resolve; print(resolve("demo", announce=print).folder)'
+
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# The tests that what differs from BASE can break, the nearest first, as many as start within 80 s.
+BASE ?= main
+
+quick: venv
+	@files=$$($(BIN)/python tests/affected.py $(BASE)) && if [ -z "$$files" ]; then echo 'no test can tell'; else \
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --time-limit 80 \
+		-m 'not slow and not real_weights' $$files; fi
 
 # Exported programs on Arm code under an emulator, and on the library of an Android app. Fetches 60 MB, and as root installs
 # Debian packages; what is missing then is a failure where CI is set, else a skip that is shown.

@@ -9,19 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
-
+from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import UsageError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
-from mlp_export.models.weights import WeightSource
-from mlp_export.program.layer_taps import LayerWatch
+from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.session import Session
+from mlp_export.runtime.host_runtime import HostRuntime
+from mlp_export.runtime.session import Session, load_session
 
 BACKENDS = ("xnnpack", "qnn", "coreml")
 KvCache = Literal["int8", "fp16", "fp32"]
@@ -50,19 +49,6 @@ class CalibrationText:
 
     ids: Sequence[int]
     sha256: str
-
-
-@dataclass(frozen=True)
-class VerificationBudget:
-    """How much of an artifact verification runs. On a simulator a call may take minutes: then what is asked is a chunk
-    and a token behind it (`edges` is off), and nothing else.
-    """
-
-    single_steps: int = 32  # decoded one by one behind the window's edge; half as many at the end of the context
-    edges: bool = True  # cut chunks, the window's edge, the end of the context, which slots count
-    crosses_window: bool = True  # whether a prompt is fed until the first keys leave the window
-    prompts: int = 4  # through the stock runner
-    answer_tokens: int = 16  # of each
 
 
 @dataclass(frozen=True)
@@ -130,24 +116,6 @@ class Artifact:
     target: str | None = None  # chip or compute unit
 
 
-@dataclass(frozen=True)
-class StoredWeight:
-    """What a finished `.pte` shows of a weight, all of it read from the file. What it does not show is None, and never
-    filled in from the weight that is expected.
-    """
-
-    codes: torch.Tensor  # int8 [out, in]
-    scales: torch.Tensor | None  # as QuantizedWeight has them
-    hidden_scales: str = ""  # where scales that the file does not show are compared, as a report says it
-
-    def differences(self, expected: QuantizedWeight) -> list[str]:
-        """Which of the parts that were read, "codes" and "scales", are not `expected`'s bit for bit (in float32)."""
-        parts = [] if torch.equal(self.codes, expected.codes) else ["codes"]
-        if self.scales is not None and not torch.equal(self.scales.float(), expected.scales.float()):
-            parts.append("scales")
-        return parts
-
-
 class Backend(Protocol):
     name: str
     default_prefill_chunk: int
@@ -155,18 +123,8 @@ class Backend(Protocol):
     compute_units: Sequence[str]  # what a program may be told to run on, the first by default; none where that is clear
     kv_caches: Sequence[KvCache]  # types of the KV cache, the first by default
     shares_tied_weights: bool  # whether a tied head and embedding are stored once
-    runs_natively: bool  # whether the native runner (native_runner.py) runs its programs on this machine
     calibrates: bool  # whether `lower` wants a text
-
-    @property
-    def host_note(self) -> str:
-        """What a person should know of a program that runs on this machine; "" where it runs as it should."""
-        ...
-
-    @property
-    def computes_in_torch(self) -> bool:
-        """Whether programs run on torch's kernels here, and want its threads."""
-        ...
+    runtime: HostRuntime
 
     def requirements(self) -> Sequence[Requirement]:
         """What this backend needs here, found or not."""
@@ -210,18 +168,6 @@ class Backend(Protocol):
         """
         ...
 
-    def verification_budget(self, parameters: int) -> VerificationBudget:
-        """How much of an artifact of that size to run in verification."""
-        ...
-
-    def open(self, path: Path) -> Session:
-        """Load a `.pte` on this machine. Raises InputError where it is no program of this backend."""
-        ...
-
-    def load_runtime(self) -> None:
-        """Load what ExecuTorch needs to run this backend's programs here. Raises MissingError where it is missing."""
-        ...
-
     def describe(self, path: Path) -> Mapping[str, str]:
         """What a `.pte` of this backend says of its target ("soc") and of what compiled it."""
         ...
@@ -233,14 +179,6 @@ class Backend(Protocol):
     def compatibility_issues(self, path: Path) -> Sequence[str]:
         """Why the stock runtime on a phone will not load a `.pte` of this backend, or not run it rightly, whoever made
         it: a sentence each.
-        """
-        ...
-
-    def watch_layers(
-        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
-    ) -> LayerWatch | None:
-        """A comparison of each layer of the `.pte` with the reference's, on tokens `words`; None where this backend's
-        programs cannot show their layers. Raises InputError where this one does not.
         """
         ...
 
@@ -258,3 +196,12 @@ def get_backend(name: str) -> Backend:
         raise UsageError(f"no backend {name!r}", f"Backends: {', '.join(BACKENDS)}.")
     backend: Backend = importlib.import_module(f"mlp_export.backends.{name}").BACKEND
     return backend
+
+
+def open_session(bundle: Bundle) -> Session:
+    """The bundle's `.pte`, loaded by the runtime of the backend that its manifest names.
+
+    Raises InputError where the program does not load or is not the one the manifest describes, UsageError where this
+    mlp-export has no such backend.
+    """
+    return load_session(bundle, get_backend(bundle.manifest.backend.name).runtime)

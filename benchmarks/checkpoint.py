@@ -26,6 +26,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processo
 from tokenizers.models import BPE
 
 from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, read_checkpoint
+from mlp_export.checkpoints.config import TRAINED_FOR
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import config_from_json
 from mlp_export.models.tensors import parameters
@@ -108,7 +109,9 @@ def write_checkpoint(
     values = config_json(layers, all_global)
     write_tokenizer(folder)
     _write_safetensors(folder / "model.safetensors", config_from_json(values), learned_scales, seed)
-    (folder / "config.json").write_text(json.dumps(values, indent=2))
+    (folder / "config.json").write_text(
+        json.dumps(values if learned_scales else {**values, TRAINED_FOR: "int4-cpu"}, indent=2)
+    )
     return folder
 
 
@@ -125,7 +128,7 @@ def write_layers(folder: Path, kinds: str, vocab_size: int, seed: int = 0) -> Pa
         "pad_token_id": 2,
     }
     _write_safetensors(folder / "model.safetensors", config_from_json(values), False, seed)
-    (folder / "config.json").write_text(json.dumps(values, indent=2))
+    (folder / "config.json").write_text(json.dumps({**values, TRAINED_FOR: "int4-cpu"}, indent=2))
     return folder
 
 

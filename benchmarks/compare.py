@@ -167,7 +167,7 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("prepare", "measure"):
         command = verbs.add_parser(verb)
-        command.add_argument("checkpoint", type=Path, help="of checkpoint.py; its name should end in int4-cpu")
+        command.add_argument("checkpoint", type=Path, help="of checkpoint.py")
         command.add_argument("folder", type=Path, help="folder for the files that are made")
         if verb == "prepare":
             command.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)

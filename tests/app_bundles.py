@@ -22,11 +22,11 @@ from phone_runtime.forms import sources_key  # noqa: E402
 from small_checkpoints import write_checkpoint  # noqa: E402
 
 import mlp_export  # noqa: E402
+from mlp_export.backends.base import get_backend  # noqa: E402
 from mlp_export.bundle.bundle import Bundle  # noqa: E402
 from mlp_export.pipeline import ExportOptions, export  # noqa: E402
 from mlp_export.progress import Progress  # noqa: E402
 from mlp_export.runtime.run import run  # noqa: E402
-from mlp_export.runtime.session import Session, open_session  # noqa: E402
 
 QUESTIONS = ["What is the capital of Japan?", "What is 2 plus 2?", "Name three colors."]
 MAX_NEW_TOKENS = 64  # as the tests ask for
@@ -39,7 +39,7 @@ def make(folder: Path) -> None:
     package = Path(mlp_export.__file__).parent
     sources = [
         Path(__file__),
-        *(package / f"{name}.py" for name in ("bundle/bundle", "text/chat", "checkpoints/demo", "pipeline")),
+        *(package / f"{name}.py" for name in ("bundle/bundle", "text/chat", "checkpoints/packaged", "pipeline")),
     ]
     stamp, key = folder / "key", sources_key(sources)
     if stamp.is_file() and stamp.read_text() == key:
@@ -47,8 +47,7 @@ def make(folder: Path) -> None:
     stamp.unlink(missing_ok=True)
     options = ExportOptions("xnnpack", "demo", folder / "real", runtime="1.3", overwrite=True)
     real = export(options, Progress()).bundle
-    session = open_session(real)
-    answers = {question: _answer(real, question, session) for question in QUESTIONS}
+    answers = {question: _answer(real, question) for question in QUESTIONS}
     (folder / "answers.json").write_text(json.dumps(answers, ensure_ascii=False, indent=2) + "\n")
     make_tiny(folder / "tiny")
     stamp.write_text(key)
@@ -71,8 +70,9 @@ def make_tiny(out: Path) -> Bundle:
         return export(options, _QUIET).bundle
 
 
-def _answer(bundle: Bundle, question: str, session: Session) -> str:
-    return run(bundle, question, max_new_tokens=MAX_NEW_TOKENS, session=session).text
+def _answer(bundle: Bundle, question: str) -> str:
+    runtime = get_backend(bundle.manifest.backend.name).runtime
+    return run(bundle, question, runtime, max_new_tokens=MAX_NEW_TOKENS).text
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mlp_export.quantization.scheme import Scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 
 QUIET = Progress(quiet=True)
-# Names end like the hub's QAT checkpoints do: those have no quantization error, which takes a second to measure.
+# Named like the hub's QAT checkpoints: those have no quantization error, which takes a second to measure.
 CPU_NAME = "model-int4-cpu"
 _STORES = tempfile.TemporaryDirectory(prefix="mlp-export-tests-")
 
@@ -33,8 +33,8 @@ def small_model(
 ) -> QuantizedModel:
     """A random checkpoint, as its artifact is quantized."""
     name = "model" if checkpoint.get("kind") == "int4-accelerator" or weights == "int8" else CPU_NAME
-    kind = "int4-cpu" if name == CPU_NAME else None
-    opened = read_checkpoint(write_checkpoint(folder / name, family, **checkpoint), kind)  # type: ignore[arg-type]
+    checkpoint = {"kind": "int4-cpu" if name == CPU_NAME else "float", **checkpoint}
+    opened = read_checkpoint(write_checkpoint(folder / name, family, **checkpoint))
     return quantized(opened, group_scheme(opened.kind, opened.config, weights))
 
 

@@ -14,9 +14,12 @@ from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.schema import Program, SubsegmentOffsets
 from small_checkpoints import BOS_ID, CHAT_TEMPLATE, EOS_ID, EOT_ID, VOCAB_SIZE, small_tokenizer
 
-from mlp_export.bundle.bundle import BackendInfo, Bundle, BundleWriter, Manifest, ModelInfo, TokenizerInfo
+from mlp_export.bundle.bundle import Bundle, BundleWriter
+from mlp_export.bundle.manifest import BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
+from mlp_export.runtime.host_runtime import HostNotes, VerificationBudget
+from mlp_export.runtime.session import Session
 from mlp_export.text.chat import ChatTemplate, derive_chat_format
 from mlp_export.text.tokenizer import Tokenizer
 
@@ -82,6 +85,27 @@ class FakeSession:
         return logits
 
 
+class FakeRuntime:
+    """A HostRuntime with one session, whatever the program."""
+
+    notes = HostNotes()
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def load(self) -> None:
+        pass
+
+    def open(self, path: Path) -> Session:
+        return self.session
+
+    def open_tapped(self, path: Path, config: ModelConfig) -> None:
+        return None
+
+    def verification_budget(self, parameters: int) -> VerificationBudget:
+        return VerificationBudget()
+
+
 def manifest(*, chat: bool = True, context: int = 64, prefill_chunk: int = 8, id: str = "owner/model") -> Manifest:
     """A manifest of a small model, without files."""
     return Manifest(
@@ -101,6 +125,9 @@ def manifest(*, chat: bool = True, context: int = 64, prefill_chunk: int = 8, id
         tied_weights_stored_once=True,
         tokenizer=TokenizerInfo(("tokenizer.json",), BOS_ID, (EOS_ID, EOT_ID), add_bos=True),
         chat=CHAT if chat else None,
+        verification=None,
+        files={},
+        exporter=Exporter.this(),
     )
 
 

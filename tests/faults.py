@@ -18,11 +18,10 @@ import pytest
 import torch
 from executorch.exir.schema import DataLocation, EValue, Instruction, Int, KernelCall, Program
 
-from mlp_export.backends.xnnpack import graph as graph_module
-from mlp_export.backends.xnnpack.graph import decoder_subgraph
+from mlp_export.backends.xnnpack.graph import XnnpackOps, decoder_subgraph
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.backends.xnnpack.tapped import write_program
-from mlp_export.models.config import ModelConfig
+from mlp_export.models.config import ModelConfig, Rope
 from mlp_export.models.rope import rope_frequencies
 from mlp_export.program.pte import mapped, read_layout, read_program
 from mlp_export.progress import Progress
@@ -97,10 +96,10 @@ def swapped_norms(layer: int) -> Fault:
     """A layer's two norms."""
 
     def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
-        right = type(model).norm
+        right = type(model).vector
         names = [f"layers.{layer}.attention_norm", f"layers.{layer}.ffn_norm"]
         other = dict(zip(names, reversed(names), strict=True))
-        patch.setattr(type(model), "norm", lambda self, name: right(self, other.get(name, name)))
+        patch.setattr(type(model), "vector", lambda self, name: right(self, other.get(name, name)))
         return model
 
     return fault
@@ -123,22 +122,20 @@ def window_of_one_layer(layer: int, window: int) -> Fault:
     """The mask of one local layer."""
 
     def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
-        right = graph_module._Builder.layer
+        right = XnnpackOps.attention
 
-        def wrong(self: Any, number: int, hidden: Value, caches: Any, inputs: Any) -> Any:
+        def wrong(self: Any, name: str, query: Value, key: Value, value: Value, number: int) -> Value:
             if number != layer:
-                return right(self, number, hidden, caches, inputs)
-            masks, config = self.masks, self.config
-            other = replace(config, window=window)
-            self.config = other
-            keys = self.key_positions(inputs)[True]
-            self.masks = {**masks, True: self.attention_mask(inputs.query_positions, keys, True)}
-            self.config = config
-            result = right(self, number, hidden, caches, inputs)
+                return right(self, name, query, key, value, number)
+            masks, config, inputs = self.masks, self.config, self.inputs
+            self.config = replace(config, window=window)
+            mask = self.attention_mask(inputs.query_positions, inputs.key_positions()[True], True)
+            self.config, self.masks = config, {**masks, True: mask}
+            result = right(self, name, query, key, value, number)
             self.masks = masks
             return result
 
-        patch.setattr(graph_module._Builder, "layer", wrong)
+        patch.setattr(XnnpackOps, "attention", wrong)
         return model
 
     return fault
@@ -191,7 +188,9 @@ def with_rope_base(shipped: Path, out: Path, config: ModelConfig, factor: float)
     """Write the file at `shipped` to `out` with the frequencies of another base."""
 
     def spelled(of: ModelConfig) -> bytes:
-        return rope_frequencies(of).float().repeat_interleave(2).numpy().tobytes()
+        return (
+            rope_frequencies(Rope(of.rope_theta, of.rope_scaling), of.head_dim).repeat_interleave(2).numpy().tobytes()
+        )
 
     data = shipped.read_bytes()
     right = spelled(config)

@@ -13,7 +13,7 @@ from executorch.runtime import Runtime
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_graph, compile_specs
 from mlp_export.backends.qnn.graph import Graph
 from mlp_export.program.text_program import delegate_stub, trace
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 
 def run_graph(graph: Graph, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -23,7 +23,7 @@ def run_graph(graph: Graph, inputs: Sequence[torch.Tensor], outputs: Sequence[to
         def forward(self, *_: torch.Tensor) -> Any:
             return tuple(torch.zeros(out.shape, dtype=out.dtype) for out in outputs)
 
-    with torch.no_grad(), Muted():
+    with torch.no_grad(), capture_native_output():
         signature = delegate_stub(DelegateSignature(), inputs)
         lowered = LoweredBackendModule(
             signature, BACKEND_ID, compile_graph(graph, "sm8750"), compile_specs("sm8750"), None

@@ -12,7 +12,7 @@ from mlp_export.backends.coreml.package import write_payload
 from mlp_export.backends.coreml.package_reader import CoremlPackage, read_payload
 from mlp_export.backends.coreml.tools import Builder, Function, Program, Var, coremltools, types
 from mlp_export.program.pte import map_file
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 
 def program_of(shapes: Mapping[str, Sequence[int]], build: Callable[[dict[str, Var]], Var | list[Var]]) -> Program:
@@ -29,7 +29,7 @@ def program_of(shapes: Mapping[str, Sequence[int]], build: Callable[[dict[str, V
 def package_of(program: Program, folder: Path) -> CoremlPackage:
     """The package of `program`, read back as it is read out of a `.pte`."""
     path = folder / "payload"
-    with Muted():
+    with capture_native_output():
         path.write_bytes(write_payload(program, folder, compiled=False))
     return read_payload(map_file(path), 0, path.stat().st_size, str(path))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -18,11 +18,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processo
 from tokenizers.models import BPE
 
 from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Kind
+from mlp_export.checkpoints.config import TRAINED_FOR
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import config_from_json
 from mlp_export.models.tensors import parameters
 
-Family = Literal["mobilellm-pro", "mobilellm-r1", "llama"]
+Family = str  # "mobilellm-pro", "mobilellm-r1" or the name of a file in small_families
 
 VOCAB_SIZE = 320
 BOS, EOS, EOT, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|eot|>", "<|finetune_right_pad|>"
@@ -43,6 +44,13 @@ LLAMA3_SCALING = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+
+
+# What config.json of a small model has besides the sizes, a file a family; "features" are values that its class allows.
+_FOLDER = Path(__file__).with_name("small_families")
+_FAMILIES = {path.stem: json.loads(path.read_text()) for path in sorted(_FOLDER.glob("*.json"))}
+FAMILY_KEYS: Mapping[str, Mapping[str, Any]] = {name: entry["keys"] for name, entry in _FAMILIES.items()}
+FAMILY_FEATURES: Mapping[str, Mapping[str, list[Any]]] = {name: entry["features"] for name, entry in _FAMILIES.items()}
 
 
 def config_json(family: Family = "mobilellm-pro", *, tied: bool = True, **changes: Any) -> dict[str, Any]:
@@ -67,13 +75,8 @@ def config_json(family: Family = "mobilellm-pro", *, tied: bool = True, **change
         "torch_dtype": "bfloat16",
         "use_cache": True,
     }
-    if family == "llama":
-        config |= {
-            "model_type": "llama",
-            "architectures": ["LlamaForCausalLM"],
-            "mlp_bias": False,
-            "rope_scaling": None,
-        }
+    if family in FAMILY_KEYS:
+        config |= FAMILY_KEYS[family]
     else:
         config |= {
             "model_type": "llama4_text",
@@ -138,13 +141,14 @@ def random_tensors(
 ) -> dict[str, torch.Tensor]:
     """Tensors under the names they have in files. Rows differ in range, so that per-row scales matter."""
     generator = torch.Generator().manual_seed(seed)
-    module = 1 if config.family == "llama" else 0
+    module = 0 if config.family.startswith("mobilellm") else 1
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in parameters(config).items():
         spellings, shape = parameter.keys, parameter.shape
         key = spellings[min(module, len(spellings) - 1)]
         if len(shape) == 1:
-            tensors[key] = (1 + 0.1 * torch.randn(shape, generator=generator)).to(dtype)
+            centre = 0.0 if parameter.role == "bias" or config.unit_offset_norms else 1.0
+            tensors[key] = (centre + 0.1 * torch.randn(shape, generator=generator)).to(dtype)
             continue
         spread = 0.3 if name == "embed" else shape[1] ** -0.5
         rows = 0.5 + torch.rand(shape[0], 1, generator=generator)
@@ -193,7 +197,8 @@ def write_checkpoint(
     """Writes a checkpoint folder and returns it; `changes` are keys of config.json (None removes one)."""
     folder.mkdir(parents=True, exist_ok=True)
     values = config_json(family, tied=tied, **changes)
-    (folder / "config.json").write_text(json.dumps(values, indent=2))
+    stated = {TRAINED_FOR: kind} if kind == "int4-cpu" else {}
+    (folder / "config.json").write_text(json.dumps(values | stated, indent=2))
     save_tensors(folder, random_tensors(config_from_json(values), kind, dtype, seed), shards)
     if tokenizer:
         write_tokenizer(folder)

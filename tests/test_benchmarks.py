@@ -16,7 +16,6 @@ from gguf import GGUFWriter
 from small_checkpoints import write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.checkpoints.demo import cached_folder
 from mlp_export.evaluation.evaluate import decode_sequences
 from mlp_export.models.eager import decode
 from mlp_export.models.numerics import FLOAT
@@ -178,19 +177,16 @@ def test_same_answers_are_greedy_ones() -> None:
     assert same_answers(questions, Successor) == [True, False, False, True]
 
 
-def test_the_recorded_answers_are_the_float_models() -> None:
-    """And one with a token of it changed is not. Needs the demo's checkpoint: some seconds where it is cached."""
-    folder = cached_folder()
-    if folder is None:
-        pytest.skip("the demo's checkpoint is not cached")
-    questions = short_questions(folder)
-    tokenizer = Tokenizer.from_folder(folder)
+def test_the_recorded_answers_are_the_float_models(demo_checkpoint: Path) -> None:
+    """And one with a token of it changed is not."""
+    questions = short_questions(demo_checkpoint)
+    tokenizer = Tokenizer.from_folder(demo_checkpoint)
     recorded = json.loads(QUESTIONS.read_text(encoding="utf-8"))["questions"]
     assert len(questions) == 10
     for question, entry in zip(questions, recorded, strict=True):
         assert tokenizer.decode(question.answer) == entry["answer"]
         assert question.answer[-1] == 2  # the end of a turn
     changed = replace(questions[0], answer=[questions[0].answer[1], *questions[0].answer[1:]])
-    weights = FloatWeights(read_checkpoint(folder))
+    weights = FloatWeights(read_checkpoint(demo_checkpoint))
     found = same_answers([*questions, changed], lambda sequences: decode_sequences(weights, FLOAT, sequences))
     assert found == [True] * 10 + [False]

@@ -12,24 +12,27 @@ from artifacts import QUIET
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from short_questions import same_answers, short_questions
 
-from mlp_export.checkpoints import demo
+from mlp_export.backends.base import open_session
 from mlp_export.evaluation.evaluate import ArtifactPredictor
+from mlp_export.paths import cache_folder
 from mlp_export.pipeline import ExportOptions, export
-from mlp_export.runtime.session import open_session
 
-# `make demo` makes both, in minutes.
-MADE = demo.cached_folder() is not None and any((demo.cache_folder() / "quantized").glob("*/config.json"))
-needs_the_demo = pytest.mark.skipif(not MADE and "CI" not in os.environ, reason="run `make demo` first")
+# GPTQ's, which takes minutes.
+MADE = any((cache_folder() / "quantized").glob("*/config.json"))
+needs_the_codes = pytest.mark.skipif(
+    not MADE and "CI" not in os.environ, reason="no int4 codes: `make demo` makes them"
+)
 
 
-@needs_the_demo
-def test_answers_are_the_float_models(tmp_path: Path) -> None:
+@pytest.mark.slow
+@needs_the_codes
+def test_answers_are_the_float_models(demo_checkpoint: Path, tmp_path: Path) -> None:
     """Most of the 10 short questions, through the finished program; rounded to nearest, next to none.
 
     8 and 1 were seen. Codes of another machine differ, and in four of the answers the float model itself is close to
     saying something else, so the limits leave room.
     """
-    questions = short_questions(demo.demo_folder(lambda line: None))
+    questions = short_questions(demo_checkpoint)
     kept = {}
     for quantizer in ("gptq", "nearest"):
         asked = ExportOptions(

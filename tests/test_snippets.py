@@ -47,11 +47,22 @@ def test_javascript_composes_what_the_vectors_say() -> None:
 
 def test_keys_that_snippets_name_are_in_the_schema() -> None:
     schema = json.loads((VECTORS.parent.parent / "mlp_export/data/manifest.schema.json").read_text())
-    chat = schema["properties"]["chat"]["oneOf"][1]["properties"]
+    chat = schema["$defs"]["ChatFormat"]["properties"]
     (kotlin,) = snippets("kotlin")
     named = re.findall(r'\b(?:text|isNull|getBoolean|getJSONArray)\("(\w+)"\)', kotlin)
     assert len(named) == 10 and set(named) <= set(chat)
     assert set(re.findall(r'manifest\.get\w+\("(\w+)"\)', kotlin)) == {"chat", "context"}
+
+
+def test_files_that_docs_and_apps_name_are_there() -> None:
+    root = VECTORS.parents[1]
+    texts = [*root.glob("docs/**/*.md"), *root.glob("android_demo/**/*.kt"), *root.glob("ios_demo/**/*.swift")]
+    named = {
+        (name, str(path.relative_to(root)))
+        for path in texts
+        for name in re.findall(r"\bmlp_export/[\w/.-]+\.(?:py|json|h|cpp)\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 8 and {name for name in named if not (root / name[0]).is_file()} == set()
 
 
 def test_links_of_the_guide_lead_somewhere() -> None:

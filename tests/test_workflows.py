@@ -147,3 +147,56 @@ def test_variables_for_the_ios_tests_are_read_there() -> None:
     sources = "".join(file.read_text() for file in (ROOT / "ios_demo").glob("MlpDemo*Tests/*.swift"))
     given = set(re.findall(r"\bTEST_RUNNER_(\w+)", workflow))
     assert given == set(re.findall(r'environment\["(\w+)"\]', sources)) != set()
+
+
+def workflow_paths(text: str) -> list[list[str]]:
+    """The `paths` of each event of a workflow. YAML 1.1 reads the key `on` as true."""
+    events = yaml.safe_load(text)[True]
+    return [event["paths"] for event in events.values() if event and "paths" in event]
+
+
+@pytest.mark.parametrize("name", ["android", "coreml", "ios"])
+def test_a_workflow_that_looks_at_the_package_looks_at_the_backends(name: str) -> None:
+    """They are linked into the package: a change of theirs is none of `mlp_export/**`."""
+    paths = workflow_paths((ROOT / f".github/workflows/{name}.yml").read_text())
+    assert len(paths) == 2 and paths[0] == paths[1]
+    assert {"backends/**", "mlp_export/**"} <= set(paths[0])
+    for pattern in paths[0]:
+        assert list(ROOT.glob(pattern.removesuffix("/**"))), f"no file fits {pattern}"
+
+
+# Issue forms: the part of GitHub's syntax for them that ours use.
+FORM = {
+    "type": "object",
+    "required": ["name", "description", "body"],
+    "additionalProperties": False,
+    "properties": {
+        "name": TEXT,
+        "description": TEXT,
+        "labels": {"type": "array", "items": TEXT},
+        "body": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "attributes"],
+                "additionalProperties": False,
+                "properties": {
+                    "type": {"enum": ["checkboxes", "dropdown", "input", "markdown", "textarea"]},
+                    "id": {"type": "string", "pattern": r"^[\w-]+$"},
+                    "attributes": {"type": "object", "anyOf": [{"required": ["label"]}, {"required": ["value"]}]},
+                    "validations": {"type": "object", "properties": {"required": {"type": "boolean"}}},
+                },
+            },
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("form", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*_*.yml")), ids=lambda path: path.stem)
+def test_an_issue_form_is_one_that_github_takes(form: Path) -> None:
+    document = yaml.safe_load(form.read_text())
+    jsonschema.validate(document, FORM)
+    ids = [field["id"] for field in document["body"] if field["type"] != "markdown"]
+    assert len(ids) == len(set(ids))
+    for file in re.findall(r"blob/HEAD/([^)\s]+)", form.read_text()):
+        assert (ROOT / file).is_file(), f"{form.name} links to {file}"

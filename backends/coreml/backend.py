@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +18,11 @@ from mlp_export.backends.base import (
     KvCache,
     PlacementForecast,
     Requirement,
-    StoredWeight,
-    VerificationBudget,
     package_requirement,
     package_requirements,
 )
 from mlp_export.backends.coreml.numerics import HalfNumerics
+from mlp_export.backends.coreml.runtime import CoremlRuntime
 from mlp_export.backends.coreml.targets import (
     COMPUTE_UNITS,
     COREMLTOOLS,
@@ -35,17 +33,15 @@ from mlp_export.backends.coreml.targets import (
 )
 from mlp_export.backends.coreml.xcode import check_xcode
 from mlp_export.checkpoints.checkpoint import Kind
-from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.errors import InputError, UsageError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.models.tensors import weight_shapes
-from mlp_export.models.weights import WeightSource
-from mlp_export.program.layer_taps import LayerWatch
+from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.session import Session
 
 _SYSTEMS = ("Linux x86_64", "Darwin arm64")  # that both coremltools and ExecuTorch have wheels for
 _INSTEAD = "export on one of those; on Windows, WSL is one"
@@ -53,8 +49,6 @@ _INSTEAD = "export on one of those; on Windows, WSL is one"
 _ROWS = 32
 # Measured: imports and tracing; then a byte a weight in the graph, and the package in memory beside its file.
 _BASE_RAM, _RAM_PER_WEIGHT = 1_600_000_000, 2.5
-# A call in the interpreter takes 0.3 s for SmolLM2-135M, whose weights it keeps; some seconds for MobileLLM-Pro.
-_QUICKLY_INTERPRETED_PARAMETERS, _INTERPRETED_PARAMETERS = 10_000_000, 400_000_000
 
 
 class CoremlBackend:
@@ -64,18 +58,8 @@ class CoremlBackend:
     compute_units: Sequence[str] = COMPUTE_UNITS
     kv_caches: Sequence[KvCache] = ("fp16",)
     shares_tied_weights = False
-    runs_natively = False
     calibrates = False
-
-    @property
-    def host_note(self) -> str:
-        if sys.platform == "darwin":
-            return ""
-        return "this machine has no Core ML: an interpreter of its programs runs in its place, slower than any phone"
-
-    @property
-    def computes_in_torch(self) -> bool:
-        return sys.platform != "darwin"
+    runtime = CoremlRuntime()
 
     def requirements(self) -> Sequence[Requirement]:
         system = f"{platform.system()} {platform.machine()}"
@@ -122,7 +106,7 @@ class CoremlBackend:
         kept = 4 * weights if 4 * weights <= KEPT_WEIGHT_BYTES else 0  # by the interpreter, in verification
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights) + kept,
-            disk_bytes=2 * file_bytes + 40_000_000,
+            disk_bytes=2 * file_bytes,
             file_bytes=file_bytes,
             kv_cache_bytes=cache,
             kv_scale_bytes=0,
@@ -145,32 +129,6 @@ class CoremlBackend:
     def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
         return HalfNumerics(None if draw is None else torch.Generator().manual_seed(draw))
 
-    def verification_budget(self, parameters: int) -> VerificationBudget:
-        if sys.platform == "darwin":
-            return VerificationBudget()
-        # The stock runner takes no interpreter.
-        if parameters < _QUICKLY_INTERPRETED_PARAMETERS:
-            return VerificationBudget(prompts=0)
-        if parameters < _INTERPRETED_PARAMETERS:
-            return VerificationBudget(single_steps=8, prompts=0)
-        return VerificationBudget(single_steps=2, crosses_window=False, prompts=0)
-
-    def load_runtime(self) -> None:
-        if sys.platform != "darwin":
-            raise MissingError(
-                "ExecuTorch has no Core ML on this machine",
-                "use the interpreter, which `mlp-export run` does without --stock-runner, or a Mac",
-            )
-
-    def open(self, path: Path) -> Session:
-        if sys.platform == "darwin":
-            from mlp_export.runtime.executorch_session import ExecutorchSession
-
-            return ExecutorchSession(path)
-        from mlp_export.backends.coreml.session import InterpretedSession
-
-        return InterpretedSession(path)
-
     def describe(self, path: Path) -> Mapping[str, str]:
         from mlp_export.backends.coreml.description import describe
 
@@ -185,16 +143,6 @@ class CoremlBackend:
         from mlp_export.backends.coreml.description import compatibility_issues
 
         return compatibility_issues(path)
-
-    def watch_layers(
-        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
-    ) -> LayerWatch | None:
-        if sys.platform == "darwin":
-            return None  # Core ML shows no results but the function's own
-        from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
-
-        crosses_window = self.verification_budget(weights.config.num_parameters).crosses_window
-        return HalfLayerWatch(path, weights, numerics, context, crosses_window, words)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.coreml.readback import read_weight

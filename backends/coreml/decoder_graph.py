@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -36,9 +37,11 @@ from mlp_export.backends.coreml.tools import Builder as mb  # noqa: N813  as all
 from mlp_export.backends.coreml.tools import Function, Program, Var, coremltools, types
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.eager import rope_names
+from mlp_export.models.layer import decode
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.cache import cache_tensors
-from mlp_export.program.half_rope import graph_weight
+from mlp_export.program.half_rope import graph_vector, graph_weight
 from mlp_export.quantization.store import QuantizedModel
 
 MASK_VALUE = -30000.0  # added to the score of a key that is not seen
@@ -74,7 +77,9 @@ def decoder_program(
     placeholders = {name: mb.placeholder(shape, dtype=types.fp16) for name, shape in shapes.items()}
     program = Program()
     with Function(placeholders, opset_version=coremltools.target.iOS18) as function:
-        function.set_outputs(_Writer(model, function.inputs, rows).write(on_layer))
+        ops = CoremlOps(model, function.inputs, rows)
+        logits = decode(ops, model.config, on_layer).pieces
+        function.set_outputs([*ops.new_rows, *logits])
         program.add_function("main", function)
     return program
 
@@ -83,9 +88,10 @@ def input_shapes(config: ModelConfig, context: int, rows: int) -> dict[str, tupl
     """The function's inputs, in order."""
     shapes: dict[str, tuple[int, ...]] = {
         "embed": (1, config.hidden_size, 1, rows),
-        "cos": (1, 1, config.head_dim, rows),
-        "sin": (1, 1, config.head_dim, rows),
     }
+    for layer in range(config.num_layers):
+        if config.rope(layer) is not None:
+            shapes |= {mil_name(turn): (1, 1, config.head_dim, rows) for turn in rope_names(config, layer)}
     if not all(config.local_layers):
         shapes["mask_global"] = (1, 1, context, 1)
     if any(config.local_layers):
@@ -96,30 +102,104 @@ def input_shapes(config: ModelConfig, context: int, rows: int) -> dict[str, tupl
     return shapes
 
 
-class _Writer:
+class Rows:
+    """A result of the decoder: hidden rows [1, channels, 1, N] or heads [1, heads, head_dim, N]; logits in pieces.
+
+    Its operators are written where `pieces` or `var` is first asked for. So queries, keys and values are written beside
+    what the attention does with each, and no two of them wait for it at a time.
+    """
+
+    def __init__(self, write: Callable[[], list[Var]]) -> None:
+        self._write = write
+
+    @cached_property
+    def pieces(self) -> list[Var]:
+        return self._write()
+
+    @property
+    def var(self) -> Var:
+        """The one piece of what is no logits."""
+        (piece,) = self.pieces
+        return piece
+
+
+class CoremlOps:
+    """`Ops` that writes MIL into the function that is being built (see mlp_export.models.ops)."""
+
     def __init__(self, model: QuantizedModel, inputs: dict[str, Var], rows: int) -> None:
         self.model, self.config, self.inputs, self.rows = model, model.config, inputs, rows
-        self.new_rows: list[Var] = []
+        self.new_rows: list[Var] = []  # of the caches, layer by layer, keys then values
+        self._masks = self._write_masks()
 
-    def write(self, on_layer: Callable[[], object]) -> list[Var]:
-        """All outputs."""
-        config = self.config
-        masks = self.masks()
-        hidden = self.inputs["embed"]
-        for layer in range(config.num_layers):
-            hidden = self.layer(layer, hidden, masks[config.local_layers[layer]])
-            on_layer()
-        last = mb.reduce_sum(x=mb.mul(x=hidden, y=self.inputs["last_row"]), axes=[3], keep_dims=True)
-        normed = self.vector("norm", last)
-        head = self.model.weight("head")
-        names, pieces = piece_names(config.vocab_size), head_pieces(config.vocab_size)
-        logits = [
-            self.convolution(name, normed, _rows(head, first, end))
-            for name, (first, end) in zip(names, pieces, strict=True)
-        ]
-        return [*self.new_rows, *logits]
+    def embedding(self, name: str) -> Rows:
+        return Rows(lambda: [self.inputs[name]])
 
-    def masks(self) -> dict[bool, Var]:
+    def rms_norm(self, name: str, rows: Rows, weight: str | None, eps: float) -> Rows:
+        def write() -> list[Var]:
+            axis = 1 if rows.var.shape[2] == 1 else 2  # of hidden rows, of heads
+            normed = rms_norm(rows.var, axis, eps)
+            return [normed if weight is None else mb.mul(x=normed, y=self._vector(weight, axis))]
+
+        return Rows(write)
+
+    def linear(self, name: str, rows: Rows) -> Rows:
+        return Rows(lambda: self._head(rows.var) if name == "head" else [self._linear(name, rows.var)])
+
+    def heads(self, name: str, rows: Rows, count: int) -> Rows:
+        return Rows(lambda: [mb.reshape(x=rows.var, shape=[1, count, self.config.head_dim, self.rows])])
+
+    def rope(self, name: str, rows: Rows, layer: int) -> Rows:
+        def write() -> list[Var]:
+            x, half = rows.var, self.config.head_dim // 2
+            cos, sin = (self.inputs[mil_name(turn)] for turn in rope_names(self.config, layer))
+            part = [int(x.shape[0]), int(x.shape[1]), half, int(x.shape[3])]
+            first = mb.slice_by_size(x=x, begin=[0, 0, 0, 0], size=part)
+            second = mb.slice_by_size(x=x, begin=[0, 0, half, 0], size=part)
+            swapped = mb.concat(values=[second, first], axis=2)
+            return [mb.add(x=mb.mul(x=x, y=cos), y=mb.mul(x=swapped, y=sin))]
+
+        return Rows(write)
+
+    def attention(self, name: str, query: Rows, key: Rows, value: Rows, layer: int) -> Rows:
+        def write() -> list[Var]:
+            config, rows, size = self.config, self.rows, self.config.head_dim
+            kv_heads, groups = config.num_kv_heads, config.num_heads // config.num_kv_heads
+            scaled = mb.mul(x=query.var, y=np.float16(config.softmax_scale))
+            # Queries that share a KV head stand beside each other, as columns of one product.
+            columns = mb.reshape(x=scaled, shape=[kv_heads, groups, size, rows])
+            columns = mb.transpose(x=columns, perm=[0, 2, 1, 3])
+            columns = mb.reshape(x=columns, shape=[1, kv_heads, size, groups * rows])
+            keys = self._with_cache(f"layers.{layer}.k", key.var)
+            values = self._with_cache(f"layers.{layer}.v", value.var)
+            mask = self._masks[config.local_layers[layer]]
+            scores = mb.add(x=mb.matmul(x=keys, y=columns), y=mask)  # [1, kv_heads, slots + N, groups * N]
+            shares = mb.softmax(x=scores, axis=2)
+            attended = mb.matmul(x=values, y=shares, transpose_x=True)  # [1, kv_heads, head_dim, groups * N]
+            attended = mb.reshape(x=attended, shape=[kv_heads, size, groups, rows])
+            attended = mb.transpose(x=attended, perm=[0, 2, 1, 3])
+            return [mb.reshape(x=attended, shape=[1, config.num_heads * size, 1, rows])]
+
+        return Rows(write)
+
+    def activation(self, name: str, rows: Rows) -> Rows:
+        if self.config.activation == "gelu_tanh":
+            return Rows(lambda: [mb.gelu(x=rows.var, mode="TANH_APPROXIMATION")])
+        return Rows(lambda: [mb.silu(x=rows.var)])
+
+    def multiply(self, name: str, a: Rows, b: Rows) -> Rows:
+        return Rows(lambda: [mb.mul(x=a.var, y=b.var)])
+
+    def residual_add(self, name: str, hidden: Rows, rows: Rows) -> Rows:
+        result = Rows(lambda: [mb.add(x=hidden.var, y=rows.var, name=mil_name(name))])
+        assert result.var is not None  # all before it is written, and progress told
+        return result
+
+    def last_row(self, name: str, hidden: Rows) -> Rows:
+        return Rows(
+            lambda: [mb.reduce_sum(x=mb.mul(x=hidden.var, y=self.inputs["last_row"]), axes=[3], keep_dims=True)]
+        )
+
+    def _write_masks(self) -> dict[bool, Var]:
         """For local and for global layers: what is added to the scores [1, 1, slots + N, group * N]."""
         rows, groups = self.rows, self.config.num_heads // self.config.num_kv_heads
         ahead = np.tril(np.full((rows, rows), MASK_VALUE, np.float16), -1)  # key below, query beside
@@ -134,50 +214,9 @@ class _Writer:
             for local, mask in slots.items()
         }
 
-    def layer(self, layer: int, hidden: Var, mask: Var) -> Var:
-        name = f"layers.{layer}"
-        normed = self.norm(f"{name}.attention_norm", hidden)
-        attended = self.linear(f"{name}.o", self.attention(name, normed, mask))
-        hidden = mb.add(x=hidden, y=attended, name=mil_name(f"{name}.attention_sum"))
-        normed = self.norm(f"{name}.ffn_norm", hidden)
-        silu = mb.silu(x=self.linear(f"{name}.gate", normed))
-        activated = mb.mul(x=silu, y=self.linear(f"{name}.up", normed))
-        return mb.add(x=hidden, y=self.linear(f"{name}.down", activated), name=mil_name(f"{name}.ffn_sum"))
-
-    def attention(self, name: str, normed: Var, mask: Var) -> Var:
-        config, rows, size = self.config, self.rows, self.config.head_dim
-        kv_heads, groups = config.num_kv_heads, config.num_heads // config.num_kv_heads
-        query = self.rotated(self.heads(f"{name}.q", normed, config.num_heads))
-        query = mb.mul(x=query, y=np.float16(size**-0.5))
-        # Queries that share a KV head stand beside each other, as columns of one product.
-        query = mb.transpose(x=mb.reshape(x=query, shape=[kv_heads, groups, size, rows]), perm=[0, 2, 1, 3])
-        query = mb.reshape(x=query, shape=[1, kv_heads, size, groups * rows])
-        keys = self.with_cache(f"{name}.k", self.rotated(self.heads(f"{name}.k", normed, kv_heads)))
-        values = self.with_cache(f"{name}.v", self.heads(f"{name}.v", normed, kv_heads))
-        scores = mb.add(x=mb.matmul(x=keys, y=query), y=mask)  # [1, kv_heads, slots + N, groups * N]
-        shares = mb.softmax(x=scores, axis=2)
-        attended = mb.matmul(x=values, y=shares, transpose_x=True)  # [1, kv_heads, head_dim, groups * N]
-        attended = mb.transpose(x=mb.reshape(x=attended, shape=[kv_heads, size, groups, rows]), perm=[0, 2, 1, 3])
-        return mb.reshape(x=attended, shape=[1, config.num_heads * size, 1, rows])
-
-    def heads(self, name: str, normed: Var, heads: int) -> Var:
-        """[1, heads, head_dim, N]"""
-        return mb.reshape(x=self.linear(name, normed), shape=[1, heads, self.config.head_dim, self.rows])
-
-    def rotated(self, x: Var) -> Var:
-        """RoPE, and QK norm where the model has it."""
-        half, shape = self.config.head_dim // 2, [int(size) for size in x.shape]
-        part = [*shape[:2], half, shape[3]]
-        first = mb.slice_by_size(x=x, begin=[0, 0, 0, 0], size=part)
-        second = mb.slice_by_size(x=x, begin=[0, 0, half, 0], size=part)
-        swapped = mb.concat(values=[second, first], axis=2)
-        turned = mb.add(x=mb.mul(x=x, y=self.inputs["cos"]), y=mb.mul(x=swapped, y=self.inputs["sin"]))
-        return rms_norm(turned, axis=2, epsilon=self.config.norm_eps) if self.config.qk_norm else turned
-
-    def with_cache(self, name: str, new: Var) -> Var:
+    def _with_cache(self, name: str, new: Var) -> Var:
         """[1, kv_heads, slots + N, head_dim]: the cache's slots, then the new rows, which are an output."""
-        config = self.config
-        kv_heads, size = config.num_kv_heads, config.head_dim
+        kv_heads, size = self.config.num_kv_heads, self.config.head_dim
         new = mb.transpose(x=new, perm=[0, 1, 3, 2])
         stored = [kv_heads, self.rows, 1, size]
         self.new_rows.append(mb.reshape(x=new, shape=stored, name=f"{mil_name(name)}_new"))
@@ -185,21 +224,32 @@ class _Writer:
         slots = mb.reshape(x=cached, shape=[1, kv_heads, int(cached.shape[1]), size])
         return mb.concat(values=[slots, new], axis=2)
 
-    def norm(self, name: str, x: Var) -> Var:
-        exact = self.model.vector(name)
+    def _linear(self, name: str, x: Var) -> Var:
+        bias = None
+        if name.rpartition(".")[2] in self.config.biases:
+            bias = mb.const(val=self._half(f"{name}_bias"), name=mil_name(f"{name}_bias"))
+        return _convolution(mil_name(name), x, graph_weight(self.model, name), bias)
+
+    def _head(self, x: Var) -> list[Var]:
+        """Logits in pieces [1, n, 1, 1]."""
+        head, vocabulary = self.model.weight("head"), self.config.vocab_size
+        return [
+            _convolution(name, x, _rows(head, first, end))
+            for name, (first, end) in zip(piece_names(vocabulary), head_pieces(vocabulary), strict=True)
+        ]
+
+    def _vector(self, name: str, axis: int) -> Var:
+        """A norm's weight, along `axis` of four."""
+        shape = [-1 if n == axis else 1 for n in range(4)]
+        return mb.const(val=self._half(name).reshape(shape), name=f"{mil_name(name)}_weight")
+
+    def _half(self, name: str) -> np.ndarray:
+        """A norm's weight or a bias in float16. Raises InputError where it does not fit."""
+        exact = graph_vector(self.model, name)
         if exact.abs().max() > torch.finfo(torch.float16).max:
-            raise InputError(
-                f"the weight of {name!r} is beyond float16's 65,504", "--backend xnnpack keeps it in float32"
-            )
-        weight = exact.numpy().astype(np.float16).reshape(1, -1, 1, 1)
-        normed = rms_norm(x, axis=1, epsilon=self.config.norm_eps)
-        return mb.mul(x=normed, y=mb.const(val=weight, name=f"{mil_name(name)}_weight"))
-
-    def linear(self, name: str, x: Var) -> Var:
-        return self.convolution(mil_name(name), x, graph_weight(self.model, name))
-
-    def convolution(self, name: str, x: Var, weight: QuantizedWeight) -> Var:
-        return mb.conv(x=x, weight=quantized_constant(f"{name}_weight", weight), name=name)
+            what = "values" if name.endswith("_bias") else "the weight"
+            raise InputError(f"{what} of {name!r} is beyond float16's 65,504", "--backend xnnpack keeps it in float32")
+        return exact.numpy().astype(np.float16)
 
 
 def rms_norm(x: Var, axis: int, epsilon: float) -> Var:
@@ -222,6 +272,13 @@ def quantized_constant(name: str, weight: QuantizedWeight) -> Var:
     codes = weight.codes.numpy().astype(dtype).reshape(*weight.codes.shape, 1, 1)
     scales = weight.scales.numpy().reshape(*weight.scales.shape, 1, 1)
     return mb.constexpr_blockwise_shift_scale(data=codes, scale=scales, name=name)
+
+
+def _convolution(name: str, x: Var, weight: QuantizedWeight, bias: Var | None = None) -> Var:
+    constant = quantized_constant(f"{name}_weight", weight)
+    if bias is None:
+        return mb.conv(x=x, weight=constant, name=name)
+    return mb.conv(x=x, weight=constant, bias=bias, name=name)
 
 
 def _rows(weight: QuantizedWeight, first: int, end: int) -> QuantizedWeight:

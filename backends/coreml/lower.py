@@ -15,7 +15,7 @@ from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.text_program import write_durably
 from mlp_export.progress import Progress
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 ACTIVATIONS = "fp16"  # as the manifest spells them
 
@@ -26,7 +26,7 @@ def lower(model: QuantizedModel, options: BuildOptions, path: Path, progress: Pr
     compute_unit = options.compute_unit or COMPUTE_UNITS[0]
     with progress.stage("write the graph", total=config.num_layers) as stage:
         program = decoder_program(model, options.context, rows, stage.advance)
-    with progress.stage("package for Core ML"), Muted():
+    with progress.stage("package for Core ML"), capture_native_output():
         payload = write_payload(program, path.parent, options.compiled_model)
         del program
     with progress.stage("write the program"):

@@ -28,13 +28,12 @@ class TextProgram(StaticRowsProgram):
     def forward(self, tokens: torch.Tensor, input_pos: torch.Tensor) -> torch.Tensor:
         config, count = self.config, tokens.shape[1]
         self.start(input_pos)
-        cos, sin = self.rotations(input_pos)
+        rotations = self.rotations(input_pos)
         last = self.last_row(input_pos, count)
         # Rows are the last axis there.
         shared = [
             self.embedded(tokens, last).t().to(torch.float16).view(1, -1, 1, self.rows),
-            cos.t().to(torch.float16).view(1, 1, -1, self.rows),
-            sin.t().to(torch.float16).view(1, 1, -1, self.rows),
+            *(turn.t().to(torch.float16).view(1, 1, -1, self.rows) for turn in rotations),
         ]
         if not all(config.local_layers):
             shared.append(self.global_mask(input_pos).to(torch.float16).view(1, 1, -1, 1))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
 from mlp_export.backends.coreml.package_reader import CoremlPackage, read_package
 from mlp_export.errors import InputError
@@ -15,6 +14,7 @@ from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.embedding import read_embedding
 from mlp_export.program.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.program.pte import mapped
+from mlp_export.program.stored_weight import StoredWeight
 
 
 def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:

@@ -11,7 +11,7 @@ from mlp_export.backends.coreml.interpreter import MilInterpreter
 from mlp_export.backends.coreml.package_reader import read_package
 from mlp_export.program.cut_program import CutProgram
 from mlp_export.program.pte import map_file
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 from mlp_export.runtime.session import check_call
 
 
@@ -23,7 +23,7 @@ class InterpretedSession:
         data = map_file(path)  # mapped as long as the package's weights are read from it
         self._package = read_package(data, str(path))
         self._function = MilInterpreter(self._package)
-        with Muted():
+        with capture_native_output():
             self._program = CutProgram(data, str(path))
         self.prefill_chunk = self._program.constant("get_max_seq_len")
         self.context = self._program.constant("get_max_context_len")
@@ -42,7 +42,7 @@ class InterpretedSession:
         """See Session.forward. `observe` is shown the function's inputs and all results in it, by their names."""
         check_call(self, tokens, position)
         ids, input_pos = torch.tensor([list(tokens)]), torch.tensor([position])
-        with Muted():  # ExecuTorch tells of the machine's cores when it first runs
+        with capture_native_output():  # ExecuTorch tells of the machine's cores when it first runs
             arguments = self._program.arguments(ids, input_pos)
             inputs = dict(zip(self._package.input_names, arguments, strict=True))
             for name, value in inputs.items():

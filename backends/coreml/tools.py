@@ -9,10 +9,10 @@ import logging
 
 from mlp_export.backends.coreml.targets import COREMLTOOLS
 from mlp_export.errors import MissingError
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 try:
-    with Muted():
+    with capture_native_output():
         logging.getLogger("coremltools").setLevel(logging.ERROR)
         import coremltools
         from coremltools.converters.mil import Builder

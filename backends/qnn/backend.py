@@ -16,12 +16,11 @@ from mlp_export.backends.base import (
     KvCache,
     PlacementForecast,
     Requirement,
-    StoredWeight,
-    VerificationBudget,
     package_requirements,
 )
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.encodings import Jitter, StaticNumerics, read_encodings
+from mlp_export.backends.qnn.runtime import QnnRuntime
 from mlp_export.backends.qnn.targets import TARGETS
 from mlp_export.bundle.bundle import ENCODINGS
 from mlp_export.checkpoints.checkpoint import Kind
@@ -30,22 +29,17 @@ from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.models.tensors import weight_shapes
-from mlp_export.models.weights import WeightSource
-from mlp_export.program.layer_taps import LayerWatch
+from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resources import human_bytes
-from mlp_export.runtime.native_output import Muted
-from mlp_export.runtime.session import Session
 
 # The compiler takes N rows in tiles of 32, and a ring of W slots has to hold those of one call.
 _ROWS = 32
 # Measured: 2.0 GB for SmolLM2-135M, 6.9 GB for MobileLLM-Pro's shape, in the process that compiles.
 _BASE_RAM, _RAM_PER_WEIGHT = 1_300_000_000, 4.4
 _HTP_BYTES = 3_584 << 20  # what one graph may take: `memory_alloc_limit` in the compiler's settings
-# A simulated call takes 0.3 s for a test's model, 12 s for SmolLM2-135M, two minutes for MobileLLM-Pro.
-_QUICKLY_SIMULATED_PARAMETERS, _SIMULATED_PARAMETERS = 10_000_000, 400_000_000
 
 
 class QnnBackend:
@@ -55,12 +49,8 @@ class QnnBackend:
     compute_units: Sequence[str] = ()
     kv_caches: Sequence[KvCache] = ("int8",)
     shares_tied_weights = False
-    runs_natively = False
     calibrates = True
-    host_note = (
-        "on this machine the program runs on Qualcomm's simulator of the NPU: seconds a call, minutes for a large model"
-    )
-    computes_in_torch = False
+    runtime = QnnRuntime()
 
     def requirements(self) -> Sequence[Requirement]:
         wanted = f"{sdk.WHEEL} {sdk.WHEEL_VERSION}, or QAIRT {sdk.WHEEL_QAIRT} in QNN_SDK_ROOT"
@@ -102,7 +92,7 @@ class QnnBackend:
         weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + int(_RAM_PER_WEIGHT * weights),
-            disk_bytes=2 * file_bytes + 40_000_000,
+            disk_bytes=2 * file_bytes,
             file_bytes=file_bytes,
             kv_cache_bytes=cache,
             kv_scale_bytes=0,  # the graph knows them
@@ -130,26 +120,6 @@ class QnnBackend:
         scheme = Scheme.from_manifest(quantization)
         return StaticNumerics(encodings, Jitter(scheme, torch.Generator().manual_seed(draw)))
 
-    def verification_budget(self, parameters: int) -> VerificationBudget:
-        if parameters < _SIMULATED_PARAMETERS:
-            small = parameters < _QUICKLY_SIMULATED_PARAMETERS
-            steps, prompts = (4, 2) if small else (2, 1)
-            return VerificationBudget(single_steps=steps, crosses_window=small, prompts=prompts, answer_tokens=2)
-        return VerificationBudget(edges=False, prompts=0)
-
-    def open(self, path: Path) -> Session:
-        from mlp_export.backends.qnn.simulator import SimulatorSession
-
-        self.load_runtime()
-        return SimulatorSession(path)
-
-    def load_runtime(self) -> None:
-        with Muted():
-            # C++ code that is loaded behind Qualcomm's libraries crashes on its first use.
-            import executorch.extension.llm.runner  # noqa: F401
-            import pytorch_tokenizers  # noqa: F401
-        sdk.load(sdk.find_sdk())
-
     def describe(self, path: Path) -> Mapping[str, str]:
         from mlp_export.backends.qnn.binary import describe
 
@@ -160,11 +130,6 @@ class QnnBackend:
 
     def compatibility_issues(self, path: Path) -> Sequence[str]:
         return ()
-
-    def watch_layers(
-        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
-    ) -> LayerWatch | None:
-        return None  # a context binary shows what it was compiled to show, and compiled anew it is another one
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.qnn.readback import read_weight

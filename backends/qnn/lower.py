@@ -20,7 +20,7 @@ from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.text_program import write_durably
 from mlp_export.progress import Progress
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 ACTIVATIONS = "int16-static-per-tensor"  # as the manifest spells them
 
@@ -55,7 +55,7 @@ def lower(
     with progress.stage("write the program"):
         sdk.load(found)
         embedding = EmbeddingTable.of(model.weight("embed"), torch.float32, share_with_head=False)
-        with Muted():
+        with capture_native_output():
             program = emit_program(
                 model.config,
                 options.context,

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from executorch.exir.schema import Tensor
 
-from mlp_export.backends.base import StoredWeight
 from mlp_export.backends.qnn.layout import TILE, pack_tiles, unpack_tiles
 from mlp_export.errors import InputError
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.embedding import read_embedding
 from mlp_export.program.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.program.pte import mapped, read_forward, read_layout
+from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls
 
 _HIDDEN_SCALES = "the export compares them in the graph that it gives to Qualcomm's compiler"

@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mlp_export.errors import MissingError
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 # The wheel whose device structure is the one that ExecuTorch 1.5.1 was built with; its neighbours' are not.
 WHEEL, WHEEL_VERSION, WHEEL_QAIRT = "onnxruntime-qnn", "2.5.0", "2.49.40"
@@ -144,7 +144,7 @@ def load(sdk: Sdk) -> None:
 
     for library in _LIBRARIES:
         try:
-            with Muted():
+            with capture_native_output():
                 ctypes.CDLL(str(sdk.folder / library), mode=ctypes.RTLD_LOCAL)
         except OSError as error:
             raise MissingError(f"cannot load {library} of {sdk.source}: {error}", INSTALL) from error

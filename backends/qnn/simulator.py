@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from mlp_export.runtime.executorch_session import ExecutorchSession
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 
 
 class SimulatorSession(ExecutorchSession):
@@ -15,9 +15,9 @@ class SimulatorSession(ExecutorchSession):
 
     def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
         """See Session.forward. ExecuTorch's QNN code talks."""
-        with Muted():
+        with capture_native_output():
             return super().forward(tokens, position)
 
     def __del__(self) -> None:
-        with Muted():
+        with capture_native_output():
             self.unload()

@@ -16,22 +16,19 @@ from mlp_export.backends.base import (
     KvCache,
     PlacementForecast,
     Requirement,
-    StoredWeight,
-    VerificationBudget,
     package_requirements,
 )
+from mlp_export.backends.xnnpack.runtime import XnnpackRuntime
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import DynamicNumerics, EmbeddingNoise, Numerics
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.models.tensors import parameters, weight_shapes
-from mlp_export.models.weights import WeightSource
 from mlp_export.program.cache import cache_tensors
-from mlp_export.program.layer_taps import LayerWatch
+from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, group_scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.session import Session
 
 # Measured: 1.3 GB for a file of 76 MB, 2.8 GB for one of 610 MB. Imports and the export of the program; then, for
 # each byte of the file, what is laid out and written, or loaded, packed and compared.
@@ -47,10 +44,8 @@ class XnnpackBackend:
     compute_units: Sequence[str] = ()
     kv_caches: Sequence[KvCache] = ("int8", "fp32")
     shares_tied_weights = True
-    runs_natively = True
     calibrates = False
-    host_note = ""
-    computes_in_torch = False
+    runtime = XnnpackRuntime()
 
     def requirements(self) -> Sequence[Requirement]:
         return package_requirements()
@@ -63,7 +58,7 @@ class XnnpackBackend:
         workspace = _workspace_bytes(config, options)
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + _RAM_PER_FILE_BYTE * file_bytes,
-            disk_bytes=2 * file_bytes + 40_000_000,  # before and after head and embedding share their bytes; tokenizer
+            disk_bytes=2 * file_bytes,  # before and after head and embedding share their bytes
             file_bytes=file_bytes,
             kv_cache_bytes=sum(sizes.values()) - scale_bytes,
             kv_scale_bytes=scale_bytes,
@@ -98,17 +93,6 @@ class XnnpackBackend:
             return numerics
         return EmbeddingNoise(numerics, _NOISE, torch.Generator().manual_seed(draw))
 
-    def verification_budget(self, parameters: int) -> VerificationBudget:
-        return VerificationBudget()
-
-    def load_runtime(self) -> None:
-        pass
-
-    def open(self, path: Path) -> Session:
-        from mlp_export.runtime.executorch_session import ExecutorchSession
-
-        return ExecutorchSession(path)
-
     def describe(self, path: Path) -> Mapping[str, str]:
         return {}
 
@@ -119,13 +103,6 @@ class XnnpackBackend:
         from mlp_export.backends.xnnpack.compatibility_issues import compatibility_issues
 
         return compatibility_issues(path)
-
-    def watch_layers(
-        self, path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
-    ) -> LayerWatch | None:
-        from mlp_export.backends.xnnpack.tapped import watch_layers
-
-        return watch_layers(path, weights, numerics, context, words)
 
     def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
         from mlp_export.backends.xnnpack.readback import read_weight

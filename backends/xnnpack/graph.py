@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import torch
 
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
+from mlp_export.models.eager import GELU_TANH
+from mlp_export.models.layer import decode
 from mlp_export.models.numerics import SMALLEST_KV_SCALE
-from mlp_export.models.tensors import weight_shapes
-from mlp_export.program.cache import CacheTensor, KvCacheType, cache_tensors
+from mlp_export.program.cache import KvCacheType, cache_tensors
 from mlp_export.progress import Stage
 from mlp_export.quantization.store import QuantizedModel
 
@@ -30,6 +31,8 @@ from mlp_export.quantization.store import QuantizedModel
 # is NaN.
 _MASK_SLOPE = 1e9
 _SMALLEST_SCALE = SMALLEST_KV_SCALE
+# Linears of a layer that take the same rows.
+_FUSED = (("q", "k", "v"), ("gate", "up"))
 
 
 def fused_name(layer: str, parts: Sequence[str]) -> str:
@@ -43,8 +46,8 @@ class CallInputs:
     """What the program computes once a call and every layer shares. All float32; positions are exact up to 2**24."""
 
     hidden: Value  # [S, D] embedded tokens
-    cos: Value  # [S, 1, E] each frequency twice, for interleaved pairs
-    sin: Value  # [S, 1, E]
+    # Cosines and sines [S, 1, E] for each of the config's `ropes`: each frequency twice, for interleaved pairs
+    turns: tuple[tuple[Value, Value], ...]
     query_positions: Value  # [G * S, 1] the positions of the S rows, G times over
     last_position: Value  # [1, 1]
     last_row: Value  # [1, S] one-hot
@@ -52,76 +55,68 @@ class CallInputs:
     local_key_positions: Value | None
     global_key_positions: Value | None  # [1, filled + 1 + S]
 
+    def key_positions(self) -> dict[bool, Value]:
+        """Key positions by whether the layer is local."""
+        both = {True: self.local_key_positions, False: self.global_key_positions}
+        return {is_local: keys for is_local, keys in both.items() if keys is not None}
+
 
 def decoder_subgraph(model: QuantizedModel, context: int, chunk: int, kv_cache: KvCacheType, stage: Stage) -> Subgraph:
     """The subgraph of `model` for calls of up to `chunk` tokens. Arguments: CallInputs' fields, then the caches.
 
     Results: logits [1, vocabulary], then the rows to write into each cache, [K, S, 1, width].
     """
-    return _Builder(model, context, chunk, kv_cache).build(stage)
+    ops = XnnpackOps(model, context, chunk, kv_cache)
+    logits = decode(ops, model.config, stage.advance)
+    for value in (logits, *ops.new_rows):
+        ops.graph.output(value)
+    return ops.graph
 
 
-class _Builder:
+class XnnpackOps:
+    """`Ops` that write the nodes of one subgraph.
+
+    q, k and v of a layer are one linear, gate and up another: asked for the first, the others are computed with it and
+    wait. Behind the keys and values of the last layer only the last row's logits are wanted, so rows are cut there.
+    """
+
     def __init__(self, model: QuantizedModel, context: int, chunk: int, kv_cache: KvCacheType) -> None:
-        self.model = model
-        self.config = model.config
-        self.chunk = chunk
-        self.context = context
-        self.kv_cache = kv_cache
-        self.graph = Subgraph()
-        self.shared: dict[str, Value] = {}
-        self.rows_of = {name: shape[0] for name, shape in weight_shapes(self.config).items()}
-
-    def build(self, stage: Stage) -> Subgraph:
-        graph, config = self.graph, self.config
-        inputs = self.declare_inputs()
-        tensors = cache_tensors(config, self.context, self.kv_cache)
-        caches: dict[int, list[tuple[CacheTensor, Value]]] = {layer: [] for layer in range(config.num_layers)}
-        for tensor in tensors:
-            caches[tensor.layer].append((tensor, graph.input(tensor.shape(config.num_kv_heads), tensor.dtype)))
-
-        self.key_rotation = self.rotation_matrices(inputs)
-        scale = config.head_dim**-0.5
-        self.query_rotation = (
-            self.key_rotation if config.qk_norm else graph.multiply(self.key_rotation, graph.scalar(scale))
-        )
+        graph = self.graph = Subgraph()
+        config = self.config = model.config
+        self.model, self.kv_cache = model, kv_cache
+        self.inputs = self._declare_inputs(context, chunk)
+        self.caches: dict[int, list[Value]] = {layer: [] for layer in range(config.num_layers)}
+        for tensor in cache_tensors(config, context, kv_cache):
+            self.caches[tensor.layer].append(graph.input(tensor.shape(config.num_kv_heads), tensor.dtype))
+        self.new_rows: list[Value] = []
+        self._means: dict[int, Value] = {}
+        self._waiting: dict[str, Value] = {}  # results of linears that were computed with another
+        self._late_norms: dict[int, tuple[str | None, float]] = {}  # of heads, by the id of what they norm
+        self._cut: dict[int, Value] = {}  # hidden rows by the id of what they were cut from
+        self.key_turns = [self.rotation_matrices(cos, sin) for cos, sin in self.inputs.turns]
+        self.query_turns = self.key_turns
+        if not (config.qk_norm and not config.qk_norm_before_rope):
+            self.query_turns = [graph.multiply(turn, graph.scalar(config.softmax_scale)) for turn in self.key_turns]
         self.masks = {
-            is_local: self.attention_mask(inputs.query_positions, keys, is_local)
-            for is_local, keys in self.key_positions(inputs).items()
+            is_local: self.attention_mask(self.inputs.query_positions, keys, is_local)
+            for is_local, keys in self.inputs.key_positions().items()
         }
-        hidden = inputs.hidden
-        new_rows: list[Value] = []
-        for layer in range(config.num_layers):
-            hidden, rows = self.layer(layer, hidden, caches[layer], inputs)
-            new_rows += rows
-            stage.advance()
-        hidden = self.rms_norm(hidden, "norm")
-        graph.output(self.linear(hidden, "head"))
-        for row in new_rows:
-            graph.output(row)
-        return graph
 
-    def declare_inputs(self) -> CallInputs:
-        graph, config, rows = self.graph, self.config, self.chunk
+    def _declare_inputs(self, context: int, rows: int) -> CallInputs:
+        graph, config = self.graph, self.config
         any_local, any_global = any(config.local_layers), not all(config.local_layers)
+        turn = (rows, 1, config.head_dim)
         return CallInputs(
             hidden=graph.input((rows, config.hidden_size)),
-            cos=graph.input((rows, 1, config.head_dim)),
-            sin=graph.input((rows, 1, config.head_dim)),
+            turns=tuple((graph.input(turn), graph.input(turn)) for _ in config.ropes),
             query_positions=graph.input((config.num_heads // config.num_kv_heads * rows, 1)),
             last_position=graph.input((1, 1)),
             last_row=graph.input((1, rows)),
             local_key_positions=graph.input((1, config.window + rows)) if any_local else None,
-            global_key_positions=graph.input((1, self.context + rows)) if any_global else None,
+            global_key_positions=graph.input((1, context + rows)) if any_global else None,
         )
 
-    @staticmethod
-    def key_positions(inputs: CallInputs) -> dict[bool, Value]:
-        """Key positions by whether the layer is local."""
-        both = {True: inputs.local_key_positions, False: inputs.global_key_positions}
-        return {is_local: keys for is_local, keys in both.items() if keys is not None}
-
-    def rotation_matrices(self, inputs: CallInputs) -> Value:
+    def rotation_matrices(self, cos: Value, sin: Value) -> Value:
         """[S, E, E] so that `x @ R` rotates each interleaved pair by its row's angle: RoPE as one matmul, no
         shuffling.
         """
@@ -131,8 +126,8 @@ class _Builder:
             swap[even + 1, even], swap[even, even + 1] = -1.0, 1.0
         graph = self.graph
         return graph.add(
-            graph.multiply(graph.constant(torch.eye(size)), inputs.cos),
-            graph.multiply(graph.constant(swap), inputs.sin),
+            graph.multiply(graph.constant(torch.eye(size)), cos),
+            graph.multiply(graph.constant(swap), sin),
         )
 
     def attention_mask(self, query_positions: Value, key_positions: Value, is_local: bool) -> Value:
@@ -145,75 +140,120 @@ class _Builder:
             distance = graph.minimum(distance, graph.subtract(graph.scalar(float(self.config.window - 1)), distance))
         return graph.multiply(graph.minimum(distance, graph.scalar(0.0)), graph.scalar(_MASK_SLOPE))
 
-    def layer(
-        self, layer: int, hidden: Value, caches: list[tuple[CacheTensor, Value]], inputs: CallInputs
-    ) -> tuple[Value, list[Value]]:
-        """One decoder layer: the hidden rows after it, and the cache rows to write."""
-        graph, config = self.graph, self.config
-        name = f"layers.{layer}"
-        is_local = config.local_layers[layer]
-        normed = self.rms_norm(hidden, f"{name}.attention_norm")
-        query_rotation, mask = self.query_rotation, self.masks[is_local]
-        if layer < config.num_layers - 1:
-            query, key, value = self.fused_linear(normed, name, ("q", "k", "v"))
-        else:  # behind the keys and values only the last row's logits are wanted
-            key, value = self.fused_linear(normed, name, ("k", "v"))
-            normed = graph.matmul(inputs.last_row, normed)
-            hidden = graph.matmul(inputs.last_row, hidden)
-            flat = graph.reshape(query_rotation, (0, config.head_dim**2))
-            query_rotation = graph.reshape(graph.matmul(inputs.last_row, flat), (1, config.head_dim, config.head_dim))
-            mask = self.attention_mask(inputs.last_position, self.key_positions(inputs)[is_local], is_local)
-            (query,) = self.fused_linear(normed, name, ("q",))
+    # Ops
 
-        query = graph.matmul(self.heads(query, config.num_heads), query_rotation)
-        key = graph.matmul(self.heads(key, config.num_kv_heads), self.key_rotation)
-        value = self.heads(value, config.num_kv_heads)
-        if config.qk_norm:
-            query = graph.multiply(self.unit_rms(query), graph.scalar(config.head_dim**-0.5))
-            key = self.unit_rms(key)
-        if self.kv_cache == "int8":
-            attended, rows = self.attend_int8(query, key, value, [value for _, value in caches], mask)
-        else:
-            attended, rows = self.attend_float(query, key, value, [value for _, value in caches], mask)
+    def embedding(self, name: str) -> Value:
+        return self.inputs.hidden
 
-        hidden = graph.add(hidden, self.linear(attended, f"{name}.o"))
-        gate, up = self.fused_linear(self.rms_norm(hidden, f"{name}.ffn_norm"), name, ("gate", "up"))
-        activated = graph.multiply(graph.multiply(gate, graph.sigmoid(gate)), up)
-        return graph.add(hidden, self.linear(activated, f"{name}.down")), rows
+    def rms_norm(self, name: str, rows: Value, weight: str | None, eps: float) -> Value:
+        if len(rows.shape) == 3 and not self.config.qk_norm_before_rope:
+            # Queries and keys are normed where the attention takes them.
+            self._late_norms[rows.id] = (weight, eps)
+            return rows
+        if name == f"layers.{self.config.num_layers - 1}.attention_norm":
+            self._uncut = rows
+        return self._normed(rows, weight, eps)
 
-    def linear(self, rows: Value, name: str) -> Value:
-        """The quantized linear `name` over rows that are quantized at the call."""
-        weight = self.graph.weight(name, [self.model.weight(name)])
-        return self.graph.linear(self.graph.quantize_rows(rows), weight)
+    def linear(self, name: str, rows: Value) -> Value:
+        layer, _, part = name.rpartition(".")
+        if name in self._waiting:
+            return self._waiting.pop(name)
+        parts = next((parts for parts in _FUSED if part in parts), (part,))
+        if part == "q" and layer == f"layers.{self.config.num_layers - 1}":
+            self._compute(layer, ("k", "v"), rows)
+            rows, parts = self._cut_to_last_row(rows), ("q",)
+        self._compute(layer, parts, rows)
+        return self._waiting.pop(name)
 
-    def fused_linear(self, rows: Value, layer: str, parts: tuple[str, ...]) -> list[Value]:
-        """The results of several linears of a layer over the same rows, computed as one: XNNPACK then quantizes the
-        rows and wakes its threads once.
-        """
-        graph, sizes = self.graph, [self.rows_of[f"{layer}.{part}"] for part in parts]
-        weight = graph.weight(fused_name(layer, parts), (self.model.weight(f"{layer}.{part}") for part in parts))
-        result = graph.linear(graph.quantize_rows(rows), weight)
-        if len(parts) == 1:
-            return [result]
-        return [graph.slice(result, 1, sum(sizes[:n]), size) for n, size in enumerate(sizes)]
-
-    def heads(self, rows: Value, count: int) -> Value:
-        """[S, count * E] -> [S, count, E]"""
+    def heads(self, name: str, rows: Value, count: int) -> Value:
         return self.graph.reshape(rows, (0, count, self.config.head_dim))
 
-    def mean_square(self, rows: Value) -> Value:
-        """mean(x^2) + eps over the last dimension, as a product with a row of 1/n (there is no reduction): [.., 1]"""
+    def rope(self, name: str, rows: Value, layer: int) -> Value:
+        rope = self.config.rope(layer)
+        if rope is None:
+            raise ValueError(f"layer {layer} has no position embeddings")
+        is_query = name.split(".")[2] == "q"
+        turn = (self.query_turns if is_query else self.key_turns)[self.config.ropes.index(rope)]
+        if is_query and layer == self.config.num_layers - 1:
+            turn = self._last_turn
+        return self.graph.matmul(rows, turn)
+
+    def attention(self, name: str, query: Value, key: Value, value: Value, layer: int) -> Value:
+        graph, config = self.graph, self.config
+        if query.id in self._late_norms:
+            query = self._normed(query, *self._late_norms[query.id])
+            query = graph.multiply(query, graph.scalar(config.softmax_scale))
+        elif config.rope(layer) is None:
+            query = graph.multiply(query, graph.scalar(config.softmax_scale))
+        if key.id in self._late_norms:
+            key = self._normed(key, *self._late_norms[key.id])
+        mask = self._last_mask if layer == config.num_layers - 1 else self.masks[config.local_layers[layer]]
+        attend = self.attend_int8 if self.kv_cache == "int8" else self.attend_float
+        attended, rows = attend(query, key, value, self.caches[layer], mask)
+        self.new_rows += rows
+        return attended
+
+    def activation(self, name: str, rows: Value) -> Value:
+        graph, argument = self.graph, rows
+        if self.config.activation == "gelu_tanh":
+            linear, cubic = GELU_TANH
+            slope = graph.add(graph.multiply(graph.multiply(rows, rows), graph.scalar(cubic)), graph.scalar(linear))
+            argument = graph.multiply(rows, slope)
+        return graph.multiply(rows, graph.sigmoid(argument))
+
+    def multiply(self, name: str, a: Value, b: Value) -> Value:
+        return self.graph.multiply(a, b)
+
+    def residual_add(self, name: str, hidden: Value, rows: Value) -> Value:
+        return self.graph.add(self._cut.get(hidden.id, hidden), rows)
+
+    def last_row(self, name: str, hidden: Value) -> Value:
+        return hidden  # cut in the last layer
+
+    # What they are made of
+
+    def _compute(self, layer: str, parts: tuple[str, ...], rows: Value) -> None:
+        """Linears over the same rows, computed as one: XNNPACK then quantizes the rows and wakes its threads once."""
+        graph = self.graph
+        names = [f"{layer}.{part}" if layer else part for part in parts]
+        whole = fused_name(layer, parts) if layer else parts[0]
+        weight = graph.weight(whole, (self.model.weight(name) for name in names))
+        bias = None
+        if any(part in self.config.biases for part in parts):
+            vectors = [self._bias(name) for name in names]
+            bias = graph.constant(torch.cat(vectors))
+        result = graph.linear(graph.quantize_rows(rows), weight, bias)
+        sizes = [self.model.shape(name)[0] for name in names]
+        for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            alone = len(names) == 1
+            self._waiting[name] = result if alone else graph.slice(result, 1, sum(sizes[:number]), size)
+
+    def _bias(self, name: str) -> torch.Tensor:
+        if name.rpartition(".")[2] in self.config.biases:
+            return self.model.vector(f"{name}_bias")
+        return torch.zeros(self.model.shape(name)[0])
+
+    def _cut_to_last_row(self, normed: Value) -> Value:
+        """The last row of what q takes in the last layer; with it, of the hidden rows, the rotation and the mask."""
+        graph, config, inputs = self.graph, self.config, self.inputs
+        layer, size = config.num_layers - 1, config.head_dim
+        normed = graph.matmul(inputs.last_row, normed)
+        self._cut[self._uncut.id] = graph.matmul(inputs.last_row, self._uncut)
+        if (rope := config.rope(layer)) is not None:
+            flat = graph.reshape(self.query_turns[config.ropes.index(rope)], (0, size**2))
+            self._last_turn = graph.reshape(graph.matmul(inputs.last_row, flat), (1, size, size))
+        is_local = config.local_layers[layer]
+        self._last_mask = self.attention_mask(inputs.last_position, inputs.key_positions()[is_local], is_local)
+        return normed
+
+    def _normed(self, rows: Value, weight: str | None, eps: float) -> Value:
+        """RMS norm, its mean of squares as a product with a row of 1/n: there is no reduction."""
         graph, size = self.graph, rows.shape[-1]
-        name = f"mean.{size}"
-        if name not in self.shared:
-            self.shared[name] = graph.constant(torch.full((1, size), 1.0 / size))
-        return graph.linear(graph.multiply(rows, rows), self.shared[name], graph.scalar(self.config.norm_eps))
-
-    def unit_rms(self, rows: Value) -> Value:
-        return self.graph.multiply(rows, self.graph.reciprocal_square_root(self.mean_square(rows)))
-
-    def rms_norm(self, rows: Value, name: str) -> Value:
-        return self.graph.multiply(self.unit_rms(rows), self.graph.constant(self.model.vector(name)))
+        if size not in self._means:
+            self._means[size] = graph.constant(torch.full((1, size), 1.0 / size))
+        mean = graph.linear(graph.multiply(rows, rows), self._means[size], graph.scalar(eps))
+        unit = graph.multiply(rows, graph.reciprocal_square_root(mean))
+        return unit if weight is None else graph.multiply(unit, graph.constant(self.model.vector(weight)))
 
     def attend_int8(
         self, query: Value, key: Value, value: Value, caches: list[Value], mask: Value

@@ -45,7 +45,6 @@ def passed_slots(start: int, slots: int) -> int:
 class TextProgram(CachedProgram):
     """The contract's `forward` around a delegate that takes `graph.CallInputs` and the caches."""
 
-    frequencies: torch.Tensor
     far: torch.Tensor
 
     def __init__(
@@ -57,7 +56,9 @@ class TextProgram(CachedProgram):
         delegate: torch.nn.Module,
     ) -> None:
         super().__init__(config, context, tensors, embedding, delegate)
-        self.register_buffer("frequencies", rope_frequencies(config).float().repeat_interleave(2))
+        for number, rope in enumerate(config.ropes):
+            frequencies = rope_frequencies(rope, config.head_dim).repeat_interleave(2)
+            self.register_buffer(f"frequencies_{number}", frequencies)
         self.register_buffer("far", torch.tensor(_FAR))
 
     def forward(self, tokens: torch.Tensor, input_pos: torch.Tensor) -> torch.Tensor:
@@ -65,12 +66,11 @@ class TextProgram(CachedProgram):
         start, rows = self.start(input_pos), tokens.shape[1]
         positions = torch.arange(rows) + input_pos
         float_positions = positions.to(torch.float32)
-        angles = float_positions.view(-1, 1, 1) * self.frequencies
         groups = config.num_heads // config.num_kv_heads
+        turns = [float_positions.view(-1, 1, 1) * getattr(self, f"frequencies_{n}") for n in range(len(config.ropes))]
         shared = [
             self.embedding(tokens),
-            torch.cos(angles),
-            torch.sin(angles),
+            *(part for angles in turns for part in (torch.cos(angles), torch.sin(angles))),
             torch.cat([float_positions] * groups, 0).view(-1, 1),
             (input_pos + (rows - 1)).to(torch.float32).view(1, 1),
             (torch.arange(rows) == rows - 1).to(torch.float32).view(1, -1),
@@ -139,8 +139,7 @@ def _delegate_signature(config: ModelConfig, context: int, tensors: list[CacheTe
     groups = config.num_heads // kv_heads
     arguments = [
         (torch.zeros(rows, config.hidden_size), {0: Dim.AUTO}),
-        (torch.zeros(rows, 1, config.head_dim), {0: Dim.AUTO}),
-        (torch.zeros(rows, 1, config.head_dim), {0: Dim.AUTO}),
+        *[(torch.zeros(rows, 1, config.head_dim), {0: Dim.AUTO})] * (2 * len(config.ropes)),
         (torch.zeros(groups * rows, 1), {0: Dim.AUTO}),
         (torch.zeros(1, 1), None),
         (torch.zeros(1, rows), {1: Dim.AUTO}),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from mlp_export.backends.base import StoredWeight
 from mlp_export.errors import InputError
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.embedding import read_embedding
 from mlp_export.program.layout import unpack_linear
 from mlp_export.program.pte import PteLayout, mapped, read_bytes, read_layout
+from mlp_export.program.stored_weight import StoredWeight
 
 # Linears of a layer that are stored as rows of one weight: in which weights (of the last layer others), and where the
 # rows begin, counted in the part's own height: from the top, or from the bottom where negative.

@@ -45,30 +45,25 @@ from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.tapped_payload import PayloadNode, TappablePayload
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
-from mlp_export.models.numerics import Numerics
-from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.program.pte import PteLayout, mapped, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls, planned_bytes
-from mlp_export.runtime.executorch_session import ExecutorchSession
-from mlp_export.runtime.native_output import Muted
-from mlp_export.verification.layers import LayerCheck, layer_calls
+from mlp_export.runtime.native_output import capture_native_output
 
 _TAPPED_BYTES = 256_000_000  # most that the layers' results of one call may take
 _ALIGNMENT = 64
 _SEGMENT_ALIGNMENT = 128
 _COPIED_BYTES = 1 << 24
+_NORM = ("multiply", "linear", "reciprocal square root")  # operators of an RMS norm
 
 
 class _Finder:
     def __init__(self, payload: TappablePayload) -> None:
         self.payload = payload
         self.makers = {node.output: node for node in payload.nodes}
-        self.takers: dict[int, list[PayloadNode]] = {}
+        self.places = {node.output: place for place, node in enumerate(payload.nodes)}
         self.linears: dict[str, PayloadNode] = {}
         for node in payload.nodes:
-            for value in node.inputs:
-                self.takers.setdefault(value, []).append(node)
             if node.kind == "linear" and (name := payload.values[node.inputs[1]].constant):
                 self.linears[name.partition("@")[0]] = node
 
@@ -93,12 +88,18 @@ class _Finder:
         return convert.inputs[0]
 
     def sum(self, linear: PayloadNode) -> int:
-        """The first sum behind a linear: hidden rows with what it adds to them."""
-        value = linear.output
-        while len(takers := self.takers.get(value, [])) == 1:
-            value = takers[0].output
-            if takers[0].kind == "add":
-                return value
+        """The first sum behind a linear: hidden rows with what it adds to them. A norm may lie between, whose linear
+        makes the mean of squares.
+        """
+        behind = {linear.output}
+        for node in self.payload.nodes[self.places[linear.output] + 1 :]:
+            if behind.isdisjoint(node.inputs):
+                continue
+            if node.kind == "add":
+                return node.output
+            if node.kind not in _NORM:
+                break
+            behind.add(node.output)
         raise _unknown("no sum behind a linear that adds to the hidden rows")
 
     def query(self, attended: int) -> int:
@@ -139,7 +140,7 @@ class TappedXnnpackSession:
     def __init__(self, path: Path, config: ModelConfig, most_rows: int) -> None:
         """`path` is a file that `write_tapped` wrote, for calls of up to `most_rows` tokens."""
         self.most_rows, self._config = most_rows, config
-        with Muted():
+        with capture_native_output():
             self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
             self._forward = self._program.load_method("forward")
 
@@ -177,7 +178,11 @@ def open_tapped(path: Path, config: ModelConfig) -> Iterator[TappedXnnpackSessio
     try:
         with os.fdopen(handle, "wb") as file, mapped(path) as data:
             most_rows = write_tapped(data, config, file)
-        yield TappedXnnpackSession(Path(name), config, most_rows)
+        session = TappedXnnpackSession(Path(name), config, most_rows)
+        try:
+            yield session
+        finally:
+            session.unload()
     finally:
         os.unlink(name)
 
@@ -263,19 +268,3 @@ def write_program(program: Program, data: mmap.mmap, layout: PteLayout, file: Bi
     for at in range(layout.segment_base, end, _COPIED_BYTES):
         file.write(data[at : min(at + _COPIED_BYTES, end)])
     file.flush()
-
-
-def watch_layers(
-    path: Path, weights: WeightSource, numerics: Numerics, context: int, words: Sequence[int]
-) -> LayerCheck:
-    """Run the program at `path` with its layers' results, on tokens `words`, over and over. Raises InputError where its
-    layers are not found.
-    """
-    with open_tapped(path, weights.config) as session:
-        calls = layer_calls(weights.config, context, session.most_rows)
-        tokens = [[words[(call.position + n) % len(words)] for n in range(call.count)] for call in calls]
-        found = [session.forward(ids, call.position, call.rows()) for ids, call in zip(tokens, calls, strict=True)]
-        session.unload()
-    shipped = ExecutorchSession(path)
-    logits = [shipped.forward(ids, call.position) for ids, call in zip(tokens, calls, strict=True)]
-    return LayerCheck(weights, numerics, calls, tokens, found, logits)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mlp_export.bundle.bundle import Manifest
+from mlp_export.bundle.manifest import Manifest
 
 # Backend -> ABIs that the libraries of its Android runtime exist for.
 ABIS = {"xnnpack": ("arm64-v8a", "x86_64"), "qnn": ("arm64-v8a",)}

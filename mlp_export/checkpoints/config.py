@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from mlp_export.checkpoints.formats.recognize import quantization_config
 from mlp_export.errors import InputError
@@ -11,6 +12,23 @@ from mlp_export.models.config import ModelConfig
 from mlp_export.models.config_keys import Keys
 from mlp_export.models.families import config_from_json
 from mlp_export.text.special_tokens import token_ids
+
+TRAINED_FOR = "quantization_aware_training"  # a key of config.json, which mlp-export alone reads
+
+
+def stated_training(folder: Path) -> Literal["int4-cpu", "int4-accelerator"] | None:
+    """What the folder's config.json says that its weights were trained to be quantized to.
+
+    The group-wise QAT checkpoint ("int4-cpu") holds plain bf16 tensors: nothing else in its files tells it from a float
+    model. Raises InputError for another value.
+    """
+    path = folder / "config.json"
+    value = read_json_object(path).get(TRAINED_FOR)
+    if value not in (None, "int4-cpu", "int4-accelerator"):
+        raise InputError(
+            f"{path}: `{TRAINED_FOR}` is {value!r}, expected int4-cpu or int4-accelerator", "correct it or remove it"
+        )
+    return value
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -30,6 +48,7 @@ def read_config(folder: Path) -> ModelConfig:
             )
         raise InputError(f"no config.json in {folder}", hint)
     values = dict(read_json_object(path))
+    values.pop(TRAINED_FOR, None)
     quantization_config(values, folder)  # a format that cannot be read is named before anything else is asked
     generation = folder / "generation_config.json"
     if generation.is_file():

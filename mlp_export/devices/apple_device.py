@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mlp_export.bundle.bundle import Manifest, file_sha256
 from mlp_export.bundle.device_fit import DeviceFit, IosDevice, at_least, ios_device_fit
+from mlp_export.bundle.manifest import Manifest
 from mlp_export.devices.adb import APP
 from mlp_export.devices.xcode import DevicectlError, DeviceRefusedError, SimctlError, devicectl, simctl
 from mlp_export.errors import MissingError, ResourceError, UsageError
+from mlp_export.hashing import file_sha256
 
 MIN_IOS = "18"  # of the app
 DOCUMENTS = "Documents"  # of the app's container: where it looks for bundles

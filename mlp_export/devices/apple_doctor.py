@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlp_export.bundle.bundle import MANIFEST
+from mlp_export.bundle.manifest import MANIFEST
 from mlp_export.devices.adb import APP
 from mlp_export.devices.apple_device import (
     DOCUMENTS,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import plistlib
 from pathlib import Path
 
-from mlp_export.bundle.bundle import MANIFEST, Bundle, Manifest
+from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.device_fit import DeviceFit, FitKind
+from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import APP
 from mlp_export.devices.apple_device import DOCUMENTS, AppleDevice, AppleFacts, find_apple_device
 from mlp_export.devices.push import PushReport, check_program

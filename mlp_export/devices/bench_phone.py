@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Protocol
 
-from mlp_export.bundle.bundle import MANIFEST, Manifest
+from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import APP, APP_BUNDLES, DEVICE_FOLDER, Phone
 from mlp_export.devices.apple_device import DOCUMENTS, find_apple_device
 from mlp_export.devices.apple_push import check_apple_fit

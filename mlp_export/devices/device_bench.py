@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
 import json
 import math
 import secrets
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import jsonschema
-
-from mlp_export.bundle.bundle import MANIFEST, PTE, Bundle, Manifest
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import MANIFEST, PTE, Manifest
 from mlp_export.devices import device_command
 from mlp_export.devices.adb import APP
 from mlp_export.devices.apple_device import is_apple
 from mlp_export.devices.bench_phone import AndroidBenchPhone, AppleBenchPhone, BenchPhone
+from mlp_export.devices.bench_result import FORMAT, THERMAL, AndroidBenchDevice, BenchPlan, BenchResult, read_result
 from mlp_export.devices.device_command import NoAnswerError
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
 
 PROMPT_TOKENS = (512, 2048, 8192)
-_FORMAT = 1
 
 # Seconds of a prefill of MobileLLM-Pro in int4, as its model card gives them: Galaxy S25's CPU, Galaxy S24's HTP.
 PUBLISHED_PREFILL_S = {"xnnpack": {2048: 8.9, 8192: 63.5}, "qnn": {2048: 1.96, 8192: 9.8}}
@@ -110,12 +107,12 @@ def device_bench(
     if not phone.has_app():
         raise MissingError(f"{phone.app} is not installed on {phone.name}", f"{phone.push_app} puts both there")
     _check_bundle(bundle, phone)
-    phone.start(json.dumps(plan, separators=(",", ":")))
-    path = phone.result_path(plan["id"])
+    phone.start(json.dumps(asdict(plan), separators=(",", ":")))
+    path = phone.result_path(plan.id)
     result = _wait(phone, path, progress, silence_seconds, clock)
-    if result["status"] != "done":
+    if result.status != "done":
         _raise_failure(result, phone, bundle.manifest)
-    measured = (result["bundle"] or {}).get("pte_sha256")
+    measured = result.bundle and result.bundle.pte_sha256
     if measured != bundle.manifest.files[PTE].sha256:
         raise InputError(
             f"the app on {phone.name} measured another {PTE}: sha256 {str(measured)[:12]}...",
@@ -126,8 +123,8 @@ def device_bench(
 
 def bench_plan(
     bundle: Bundle, prompt_tokens: Sequence[int], new_tokens: int, repetitions: int, sustained_minutes: float
-) -> dict[str, Any]:
-    """What the app is to do, as device_bench.schema.json says it. Raises UsageError where it cannot be done."""
+) -> BenchPlan:
+    """What the app is to do. Raises UsageError where it cannot be done."""
     if new_tokens < 1 or repetitions < 1 or sustained_minutes < 0 or any(count < 1 for count in prompt_tokens):
         raise UsageError("a benchmark of nothing", "prompt tokens, new tokens and repetitions are 1 or more")
     context = bundle.manifest.context
@@ -139,30 +136,28 @@ def bench_plan(
             f"give at most {max(most, 0):,} prompt tokens, or export with a larger --context",
         )
     lengths = list(dict.fromkeys(prompt_tokens)) or [count for count in PROMPT_TOKENS if count <= most] or [most]
-    return {
-        "format": _FORMAT,
-        "id": f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
-        "bundle": bundle.path.resolve().name,
-        "prompt_tokens": lengths,
-        "new_tokens": new_tokens,
-        "repetitions": repetitions,
-        "sustained_seconds": math.ceil(sustained_minutes * 60),
-    }
+    return BenchPlan(
+        format=FORMAT,
+        id=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
+        bundle=bundle.path.resolve().name,
+        prompt_tokens=tuple(lengths),
+        new_tokens=new_tokens,
+        repetitions=repetitions,
+        sustained_seconds=math.ceil(sustained_minutes * 60),
+    )
 
 
-def report_of(result: dict[str, Any], serial: str, path: str, shape: dict[str, Any]) -> DeviceBenchReport:
+def report_of(result: BenchResult, serial: str, path: str, shape: Mapping[str, Any]) -> DeviceBenchReport:
     """The medians of a finished result; `shape` is the manifest's. Raises InputError where it holds no run."""
     rows = []
-    is_published = "android" in result["device"] and all(
+    is_published = isinstance(result.device, AndroidBenchDevice) and all(
         shape.get(key) == value for key, value in _PUBLISHED_SHAPE.items()
     )
-    for length in dict.fromkeys(run["wanted_tokens"] for run in result["runs"]):
-        runs = [run for run in result["runs"] if run["wanted_tokens"] == length]
-        prefill = [run["prefill_s"] for run in runs]
-        decode = [
-            run["decode_tokens"] / run["decode_s"] for run in runs if run["decode_s"] > 0 and run["decode_tokens"]
-        ]
-        tokens, seconds = statistics.median_low(run["prompt_tokens"] for run in runs), statistics.median(prefill)
+    for length in dict.fromkeys(run.wanted_tokens for run in result.runs):
+        runs = [run for run in result.runs if run.wanted_tokens == length]
+        prefill = [run.prefill_s for run in runs]
+        decode = [run.decode_tokens / run.decode_s for run in runs if run.decode_s > 0 and run.decode_tokens]
+        tokens, seconds = statistics.median_low(run.prompt_tokens for run in runs), statistics.median(prefill)
         rows.append(
             DeviceBenchRow(
                 prefill_tokens=tokens,
@@ -179,52 +174,24 @@ def report_of(result: dict[str, Any], serial: str, path: str, shape: dict[str, A
                 else None,
             )
         )
-    if not rows or result["load_s"] is None:
+    if not rows or result.load_s is None or result.plan is None:
         raise InputError(f"{path} on {serial} holds no finished run", "run the benchmark again")
-    samples = result["sustained"]["samples"] if result["sustained"] else []
-    statuses = [entry["thermal"] for entry in (*result["runs"], *samples)]
+    samples = result.sustained.samples if result.sustained else ()
+    statuses = [*(run.thermal for run in result.runs), *(sample.thermal for sample in samples)]
     return DeviceBenchReport(
-        bundle=result["plan"]["bundle"],
+        bundle=result.plan.bundle,
         serial=serial,
-        device=result["device"],
-        app=result["app"],
-        threads=result["threads"],
-        load_s=result["load_s"],
-        resident_bytes=result["resident_bytes"],
+        device=asdict(result.device),
+        app=asdict(result.app),
+        threads=result.threads,
+        load_s=result.load_s,
+        resident_bytes=result.resident_bytes,
         rows=rows,
-        skipped_prompt_tokens=result["skipped"],
-        thermal=max(statuses, key=_thermal_statuses().index),
-        sustained=result["sustained"],
+        skipped_prompt_tokens=list(result.skipped),
+        thermal=max(statuses, key=THERMAL.index),
+        sustained=asdict(result.sustained) if result.sustained else None,
         result_path=path,
     )
-
-
-def check_result(text: str, path: str) -> dict[str, Any]:
-    """The JSON of a result. Raises InputError where it is not what the schema says."""
-    hint = "the app on the phone may be of another release: mlp-export push BUNDLE --install APP"
-    try:
-        result: dict[str, Any] = json.loads(text)
-        jsonschema.validate(result, bench_schema())
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}", hint) from error
-    except jsonschema.ValidationError as error:
-        where = ".".join(str(part) for part in error.absolute_path) or "the result"
-        raise InputError(f"{path}: {where}: {error.message[:160]}", hint) from error
-    return result
-
-
-@functools.cache
-def bench_schema() -> dict[str, Any]:
-    """The schema of plans and results."""
-    text = importlib.resources.files("mlp_export").joinpath("data/device_bench.schema.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
-
-
-def _thermal_statuses() -> list[str]:
-    """From cool to hot."""
-    statuses: list[str] = bench_schema()["$defs"]["thermal"]["enum"]
-    return statuses
 
 
 def _check_bundle(bundle: Bundle, phone: BenchPhone) -> None:
@@ -242,10 +209,10 @@ def _check_bundle(bundle: Bundle, phone: BenchPhone) -> None:
         raise MissingError(f"{found.folder} on {phone.name} is another bundle", found.to_replace)
 
 
-def _wait(phone: BenchPhone, path: str, progress: Progress, silence_seconds: float, clock: Clock) -> dict[str, Any]:
+def _wait(phone: BenchPhone, path: str, progress: Progress, silence_seconds: float, clock: Clock) -> BenchResult:
     """The result, when the app has ended it. Raises MissingError where no more comes."""
     last_word = clock.now()
-    result: dict[str, Any] | None = None
+    result: BenchResult | None = None
     done = 0
 
     def seconds() -> float:
@@ -259,19 +226,19 @@ def _wait(phone: BenchPhone, path: str, progress: Progress, silence_seconds: flo
             try:
                 text = phone.read(path, seconds())
                 if text:
-                    found = check_result(text, path)
+                    found = read_result(text, path)
                     if found != result:
                         result, last_word = found, clock.now()
-                        stage.advance(max(0, found["progress"]["done"] - done))
-                        done = found["progress"]["done"]
+                        stage.advance(max(0, found.progress.done - done))
+                        done = found.progress.done
                         progress.note(_word(found))
-                    if found["status"] != "running":
+                    if found.status != "running":
                         return found
                 if clock.now() - last_word > phone.poll_seconds * 3 and not phone.is_running(seconds()):
                     # It may have written its last word in between.
                     text = phone.read(path, seconds())
-                    if text and check_result(text, path)["status"] != "running":
-                        return check_result(text, path)
+                    if text and read_result(text, path).status != "running":
+                        return read_result(text, path)
                     raise MissingError(
                         f"the app on {phone.name} ended {_while(result)}: it crashed, was closed, or the system "
                         "needed its memory",
@@ -294,12 +261,12 @@ def _wait(phone: BenchPhone, path: str, progress: Progress, silence_seconds: flo
             clock.sleep(phone.poll_seconds)
 
 
-def _word(result: dict[str, Any]) -> str:
-    step = result["progress"]
-    return f"{step['done']} of {step['total']} done{': ' + step['stage'] if step['stage'] else ''}"
+def _word(result: BenchResult) -> str:
+    step = result.progress
+    return f"{step.done} of {step.total} done{': ' + step.stage if step.stage else ''}"
 
 
-def _while(result: dict[str, Any] | None) -> str:
+def _while(result: BenchResult | None) -> str:
     return "before its first word" if result is None else f"({_word(result)})"
 
 
@@ -312,11 +279,11 @@ def _old_runtime_hint(manifest: Manifest) -> str:
     return f"install an app with {needed} or later{older}"
 
 
-def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest) -> None:
-    error = result["error"]
-    if result["status"] == "cancelled" or error is None:
+def _raise_failure(result: BenchResult, phone: BenchPhone, manifest: Manifest) -> None:
+    error = result.error
+    if result.status == "cancelled" or error is None:
         raise MissingError(f"the benchmark was stopped on {phone.name} ({_word(result)})", "run it again")
-    code = "" if error["code"] is None else f", error {error['code']}"
+    code = "" if error.code is None else f", error {error.code}"
     kinds: dict[str, tuple[type[MlpExportError], str]] = {
         "BAD_PLAN": (InputError, f"the app is of another release: {phone.push_app}"),
         "OUT_OF_MEMORY": (ResourceError, "close other apps, or measure shorter prompts"),
@@ -331,5 +298,5 @@ def _raise_failure(result: dict[str, Any], phone: BenchPhone, manifest: Manifest
         "MISSING_BACKEND": (MissingError, f"install an app with this backend's runtime: {phone.guide}"),
         "MISSING_LIBRARY": (MissingError, f"install an app with this backend's runtime: {phone.guide}"),
     }
-    kind, hint = kinds.get(error["kind"], (MissingError, phone.see_log))
-    raise kind(f"the app on {phone.name} failed: {error['kind']}{code}: {error['message']}", hint)
+    kind, hint = kinds.get(error.kind, (MissingError, phone.see_log))
+    raise kind(f"the app on {phone.name} failed: {error.kind}{code}: {error.message}", hint)

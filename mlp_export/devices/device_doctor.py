@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from mlp_export.backends.base import get_backend
-from mlp_export.bundle.bundle import MANIFEST, Manifest
 from mlp_export.bundle.device_fit import ABIS, DeviceFit, is_soc
+from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import APP, APP_BUNDLES, DEVICE_FOLDER, MIN_SDK, Phone, PhoneFacts
 from mlp_export.errors import InputError, UsageError
 from mlp_export.resources import human_bytes

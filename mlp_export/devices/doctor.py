@@ -7,16 +7,15 @@ import platform
 import shutil
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mlp_export.backends.base import BACKENDS, Requirement, get_backend
 from mlp_export.resources import available_ram_bytes, free_disk_bytes
 from mlp_export.runtime.native_runner import find_compiler
+from mlp_export.versions import dependencies, installed_version
 
 _PYTHONS = ((3, 11), (3, 13))  # ExecuTorch's wheels
-_PACKAGES = ("mlp-export", "transformers", "huggingface_hub", "tokenizers", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class DoctorReport:
     cores: int
     available_ram_bytes: int
     free_disk_bytes: int
-    packages: dict[str, str]  # other packages -> version, "" where they are not installed
+    packages: dict[str, str]  # mlp-export and what it needs -> version, "" where it is not installed
+    untested: list[str]  # a sentence about each package whose version is not the tested one
     adb: str  # its path, "" where there is none
     compiler: str  # the C++ compiler, with which `bench` measures in a bare process; "" where there is none
     requirements: dict[str, list[Requirement]]  # "python" and a backend each
@@ -45,13 +45,18 @@ def doctor(backend: str | None = None, folder: Path = Path()) -> DoctorReport:
     """
     python = [_python()]
     backends = {name: list(get_backend(name).requirements()) for name in ([backend] if backend else BACKENDS)}
+    needed = dependencies()
     return DoctorReport(
         ok=_complete(python) and any(_complete(group) for group in backends.values()),
         system=f"{platform.system()} {platform.machine()}",
         cores=os.cpu_count() or 1,
         available_ram_bytes=available_ram_bytes(),
         free_disk_bytes=free_disk_bytes(folder),
-        packages={package: _version(package) for package in _PACKAGES},
+        packages={
+            "mlp-export": installed_version("mlp-export"),
+            **{package.name: package.installed for package in needed},
+        },
+        untested=[package.issue for package in needed if package.issue],
         adb=shutil.which("adb") or "",
         compiler=find_compiler(),
         requirements={"python": python, **backends},
@@ -66,10 +71,3 @@ def _python() -> Requirement:
     oldest, newest = (".".join(map(str, pair)) for pair in _PYTHONS)
     ok = _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]
     return Requirement("python", platform.python_version(), f"{oldest} to {newest}", f"uv python install {newest}", ok)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

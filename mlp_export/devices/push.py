@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlp_export.backends.base import get_backend
-from mlp_export.bundle.bundle import MANIFEST, Bundle, Manifest, file_sha256
+from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.device_fit import DeviceFit, FitKind
+from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import DEVICE_FOLDER, Phone, PhoneFacts
 from mlp_export.devices.device_command import transfer_seconds
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
+from mlp_export.hashing import file_sha256
 from mlp_export.progress import Progress, Stage
 from mlp_export.resources import human_bytes
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from mlp_export.backends.base import get_backend
+from mlp_export.backends.base import get_backend, open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.progress import Progress, peak_rss_bytes
@@ -23,7 +23,7 @@ from mlp_export.runtime.native_runner import (
     host_sdk,
     load,
 )
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.session import Session
 
 # As phones load a program: mapped, and with XNNPACK's weights cache.
 _AS_ON_A_PHONE = RunnerOptions("mmap", weights_cache=True)
@@ -141,7 +141,7 @@ def bench(
 
 def _load_natively(bundle: Bundle, prompt: list[int], progress: Progress) -> LoadReport | None:
     """Load and prefill in the native runner, cold and then warm; None, with a note why, where it cannot be had."""
-    if not get_backend(bundle.manifest.backend.name).runs_natively:
+    if not get_backend(bundle.manifest.backend.name).runtime.notes.runs_natively:
         return None
     chunk = bundle.manifest.prefill_chunk
     script = [MEMORY, load(bundle.pte), MEMORY]

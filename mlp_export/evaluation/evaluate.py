@@ -5,11 +5,10 @@ Perplexity; and against a checkpoint KL divergence and top-1 agreement, with con
 
 from __future__ import annotations
 
-import importlib.resources
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,12 @@ from typing import Any, Protocol
 
 import torch
 
-from mlp_export.bundle.bundle import Bundle, shape_of
-from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.checkpoints.resolve import ResolvedModel
+from mlp_export.backends.base import open_session
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import shape_of
+from mlp_export.checkpoints.checkpoint import Checkpoint
+from mlp_export.checkpoints.model_source import ResolvedModel
+from mlp_export.checkpoints.resolve import read_resolved
 from mlp_export.errors import InputError, UsageError, VerificationError
 from mlp_export.evaluation.token_scores import (
     Comparison,
@@ -40,7 +42,8 @@ from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import channel_scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import require
-from mlp_export.runtime.session import Session, all_cores, open_session
+from mlp_export.runtime.session import Session, all_cores
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 SEQUENCE_TOKENS = 2048  # of a checkpoint: the context that an export has by default
@@ -198,11 +201,6 @@ def is_checkpoint(name: str) -> bool:
     return not name.startswith((".", "/", "~")) and not (parent and os.path.isdir(parent))
 
 
-def shipped_text() -> str:
-    """A short English text, written for this project."""
-    return importlib.resources.files("mlp_export").joinpath("data/text.txt").read_text(encoding="utf-8")
-
-
 def evaluate(
     bundle: Bundle,
     progress: Progress,
@@ -265,7 +263,7 @@ def open_checkpoint(found: ResolvedModel) -> Iterator[OpenCheckpoint]:
     scale an output channel is for NPUs, whose activations of 16 bits are taken as float. Raises InputError where it is
     no checkpoint, ResourceError where the disk has no space for the codes.
     """
-    checkpoint = read_checkpoint(found.folder, found.quantization)
+    checkpoint = read_resolved(found)
     tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
     if not checkpoint.qat:
         yield OpenCheckpoint(found.id, "float", FloatWeights(checkpoint), FLOAT, tokenizer)
@@ -365,7 +363,7 @@ def text_sequences(
     return taken
 
 
-def check_same_model(shape: dict[str, Any], tokenizer: Tokenizer, reference: OpenCheckpoint, name: str) -> None:
+def check_same_model(shape: Mapping[str, Any], tokenizer: Tokenizer, reference: OpenCheckpoint, name: str) -> None:
     """Raises InputError, with what differs, where logits of `name` and of `reference` are not about the same tokens, or
     come from decoders of different shapes.
     """

@@ -14,7 +14,8 @@ from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, Program, Tensor
 
 from mlp_export.backends.base import BACKENDS, PlacementForecast, get_backend
-from mlp_export.bundle.bundle import MANIFEST, Bundle
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import MANIFEST
 from mlp_export.bundle.runners import RunnerFit, runner_fits
 from mlp_export.bundle.tokenizer_config import has_chat_template
 from mlp_export.errors import InputError

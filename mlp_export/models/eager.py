@@ -133,20 +133,23 @@ class EagerOps:
         return rows.unflatten(-1, (count, self.config.head_dim))
 
     def rope(self, name: str, rows: torch.Tensor, layer: int) -> torch.Tensor:
-        """Interleaved pairs: (x, y) to (x cos - y sin, y cos + x sin)."""
+        return self.rope_at(name, rows, layer, self.sequence.positions())
+
+    def rope_at(self, name: str, rows: torch.Tensor, layer: int, positions: torch.Tensor) -> torch.Tensor:
+        """`rope` of rows at any positions [n]. Interleaved pairs: (x, y) to (x cos - y sin, y cos + x sin)."""
         point, part = self.numerics.point, name.rpartition(".")[0]
-        cos, sin = self._rotation(layer)
+        cos, sin = self._rotation(layer, positions)
         swapped = torch.stack([rows[..., 1::2], rows[..., 0::2]], dim=-1).flatten(-2)
         along = point(f"{part}.cos", rows * cos.repeat_interleave(2, -1))
         across = point(f"{part}.sin", swapped * torch.stack([-sin, sin], dim=-1).flatten(-2))
         return point(name, along + across)
 
-    def _rotation(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines [n, 1, head_dim / 2] of the sequence's positions."""
+    def _rotation(self, layer: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines [n, 1, head_dim / 2] of positions [n]."""
         rope = self.config.rope(layer)
         if rope is None:
             raise ValueError(f"layer {layer} has no position embeddings")
-        angles = self.sequence.positions().float().view(-1, 1, 1) * rope_frequencies(rope, self.config.head_dim)
+        angles = positions.float().view(-1, 1, 1) * rope_frequencies(rope, self.config.head_dim)
         cos, sin = rope_names(self.config, layer)
         return self.numerics.point(cos, angles.cos()), self.numerics.point(sin, angles.sin())
 

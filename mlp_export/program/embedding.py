@@ -9,11 +9,11 @@ import executorch.kernels.quantized  # noqa: F401  registers quantized_decompose
 import torch
 from executorch.exir.schema import Tensor
 
-from mlp_export.backends.base import StoredWeight
 from mlp_export.errors import InputError
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.program.pte import mapped, read_bytes, read_forward, read_layout
+from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.program.tables import EMBEDDING_BITS, dtype, kernel_calls
 
 _FLIP = "aten::flip"

@@ -8,13 +8,9 @@ from typing import Protocol
 
 import torch
 
-from mlp_export.models.eager import WeightVisitor
-from mlp_export.models.numerics import Numerics
-from mlp_export.models.token_sequence import TokenSequence
-
 # What a layer shows: queries after RoPE and QK norm, times the softmax scale, [n, heads, head_dim]; what o takes
 # [n, heads * head_dim]; hidden rows behind the attention [n, hidden]; what down takes [n, ffn]; hidden rows behind it.
-TAPS = ("query", "attended", "attention_sum", "activated", "ffn_sum")
+TAPS = ("q.scaled", "attended", "attention_sum", "activated", "ffn_sum")
 
 
 @dataclass(frozen=True)
@@ -42,24 +38,18 @@ class TappedCall:
     logits: torch.Tensor  # [vocabulary] float32
     keys: Sequence[CachedRows]
     values: Sequence[CachedRows]
-    # "layers.3.query" and so on for each of TAPS, float32, at the rows that were asked for; of the last layer at the
-    # last token alone.
+    # float32, at the rows that were asked for: "layers.3.q.scaled" and so on for each of TAPS, of the last layer at the
+    # last token alone. A float16 program shows each result by the decoder's name for it, cached rows among them.
     results: Mapping[str, torch.Tensor]
 
 
-class LayerWatch(WeightVisitor, Protocol):
-    """An artifact's layers compared with the reference's, in the course of a decoding that sees the weights anyway."""
+class TappedSession(Protocol):
+    """A loaded program that shows what its layers compute. Its caches start as zeros."""
 
-    @property
-    def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
-        """What to decode for it, beside what is decoded anyway."""
-        ...
+    most_rows: int  # tokens one call takes
 
-    @property
-    def passed(self) -> bool:
-        """Whether every layer was within its limits. Behind the decoding."""
-        ...
-
-    def summary(self) -> str:
-        """What was compared and how close it was, or what was not within its limit."""
+    def forward(self, tokens: Sequence[int], position: int, rows: Sequence[int]) -> TappedCall:
+        """`tokens`, which stand at `position`, `position` + 1, ..., with the results of `rows` among them; the last row
+        is one.
+        """
         ...

@@ -22,7 +22,6 @@ from mlp_export.program.text_program import CachedProgram
 class StaticRowsProgram(CachedProgram):
     """What programs around such delegates share. RoPE is that of `half_rope`; a mask is added to scores."""
 
-    frequencies: torch.Tensor
     row_numbers: torch.Tensor
     slots: torch.Tensor
     seen: torch.Tensor
@@ -41,8 +40,8 @@ class StaticRowsProgram(CachedProgram):
         """`hidden`: what is added to the score of a key that is not seen."""
         super().__init__(config, context, tensors, embedding, delegate)
         self.rows = rows
-        frequencies = [rope_frequencies(rope, config.head_dim) for rope in config.ropes]
-        self.register_buffer("frequencies", torch.stack(frequencies))
+        for number, rope in enumerate(config.ropes):
+            self.register_buffer(f"frequencies_{number}", rope_frequencies(rope, config.head_dim))
         self.register_buffer("row_numbers", torch.arange(rows))
         self.register_buffer("slots", torch.arange(context))
         self.register_buffer("seen", torch.tensor(0.0))
@@ -62,8 +61,8 @@ class StaticRowsProgram(CachedProgram):
         """
         positions = (input_pos + self.row_numbers).to(torch.float32).view(-1, 1)
         turns = []
-        for frequencies in self.frequencies:
-            angles = positions * frequencies
+        for number in range(len(self.config.ropes)):
+            angles = positions * getattr(self, f"frequencies_{number}")
             cos, sin = torch.cos(angles), torch.sin(angles)
             turns += [torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)]
         return turns

@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from mlp_export.bundle.bundle import file_sha256
 from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.safetensors_folder import save_whole
 from mlp_export.errors import InputError, ResourceError, UsageError
+from mlp_export.hashing import file_sha256
 from mlp_export.jsonfile import read_json_object
 from mlp_export.models.eager import EagerOps
 from mlp_export.models.layer import decode_layer, final_norm

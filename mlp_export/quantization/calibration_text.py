@@ -24,10 +24,10 @@ from typing import Any, Literal
 import torch
 
 from mlp_export.errors import InputError, UsageError
-from mlp_export.evaluation.evaluate import shipped_text
 from mlp_export.quantization.languages import spoken_language
 from mlp_export.resources import human_bytes
 from mlp_export.text.chat import ChatTemplate, Message
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 _CONVERSATIONS = "conversations"

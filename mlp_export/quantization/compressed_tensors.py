@@ -20,6 +20,7 @@ from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.formats import embedding_scales
 from mlp_export.checkpoints.formats.packing import pack_words
 from mlp_export.checkpoints.formats.safetensors_file import Entry, write_tensors
+from mlp_export.checkpoints.license_files import LICENSE_PATTERNS
 from mlp_export.errors import VerificationError
 from mlp_export.folder_writer import FolderKind, FolderWriter
 from mlp_export.jsonfile import read_json_object
@@ -34,7 +35,7 @@ _HEAD = "lm_head"
 _COPIED = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
     *("chat_template*", "generation_config.json", "*.py"),
-    *("LICENSE*", "LICENCE*", "license*", "NOTICE*", "USE_POLICY*"),
+    *LICENSE_PATTERNS,
 )
 
 

@@ -20,22 +20,21 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from mlp_export.backends.base import get_backend
-from mlp_export.bundle.bundle import file_sha256
-from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from mlp_export.checkpoints.demo import cache_folder
-from mlp_export.checkpoints.resolve import resolve
+from mlp_export.checkpoints.checkpoint import Checkpoint
+from mlp_export.checkpoints.resolve import read_resolved, resolve
 from mlp_export.errors import InputError, UsageError
+from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import FLOAT, DynamicNumerics
 from mlp_export.models.tensors import weight_shapes
+from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.calibrated import quantize_with_gptq
 from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
 from mlp_export.quantization.compressed_tensors import write_checkpoint
 from mlp_export.quantization.distillation import distill
 from mlp_export.quantization.gguf import write_gguf
-from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, Weights, with_head
+from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, SchemeRule, Weights, group_scheme, with_head
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import read_chat_template
@@ -58,7 +57,7 @@ class QuantizeOptions:
 
     model: str
     out: Path  # a folder, or a file with `format` "gguf"
-    backend: str = "xnnpack"  # whose form of int4
+    scheme: SchemeRule = group_scheme  # of the backend that the checkpoint is for
     weights: Weights | None = None  # None: int4
     head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
     calibration: tuple[Path, ...] = ()  # texts; none: those that ship
@@ -66,6 +65,7 @@ class QuantizeOptions:
     sequential: bool = False  # whether each layer sees what the quantized layers before it make
     distill: int = 0  # steps that tune scales and norms
     format: Literal["safetensors", "gguf"] = "safetensors"
+    accept_license: tuple[str, ...] = ()  # licenses that the person accepts, as `models` names them
     overwrite: bool = False
 
 
@@ -135,20 +135,21 @@ def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
     """
     if options.weights == "int8":
         raise UsageError("--weights int8 with quantize", "rounding to 8 bits loses next to nothing: export does it")
-    if options.format == "gguf" and (options.backend != "xnnpack" or options.head == "int8"):
-        raise UsageError("--format gguf with weights that are not all int4 in groups", "Q4_0 has nothing else")
+    if options.format == "gguf" and options.head == "int8":
+        raise _no_gguf()
     if options.out.exists() and not options.overwrite:
         raise UsageError(f"{options.out} exists already", "give --overwrite to replace it, or another --out")
-    found = resolve(options.model, options.backend, announce=progress.note, quiet=progress.quiet)
-    checkpoint = read_checkpoint(found.folder, found.quantization)
+    found = resolve(options.model, announce=progress.note, quiet=progress.quiet, accepted=options.accept_license)
+    checkpoint = read_resolved(found, progress.note)
     if checkpoint.kind != "float":
         raise InputError(
             f"{found.id} is quantized already ({checkpoint.kind}), expected a float checkpoint",
             "export it as it is: its codes are taken bit for bit",
         )
-    backend = get_backend(options.backend)
-    scheme = backend.scheme("float", checkpoint.config, options.weights or "int4")
+    scheme = options.scheme("float", checkpoint.config, options.weights or "int4")
     scheme = with_head(scheme, "float", checkpoint.config, options.head)
+    if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
+        raise _no_gguf()
     costs = quantize_costs(checkpoint.config, options.distill)
     require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
     require(0, costs.file_bytes, options.out)
@@ -169,6 +170,10 @@ def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
                 write_checkpoint(model, options.out, record, overwrite=options.overwrite)
         shutil.rmtree(work)
     return QuantizeReport(options.out, found.id, scheme, record, list(progress.stages))
+
+
+def _no_gguf() -> UsageError:
+    return UsageError("--format gguf with weights that are not all int4 in groups", "Q4_0 has nothing else")
 
 
 def quantized_checkpoint(

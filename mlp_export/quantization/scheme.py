@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import InputError, UsageError
@@ -86,6 +86,18 @@ class Scheme:
         if self.exceptions:
             said["exceptions"] = {weight: form.name for weight, form in self.exceptions.items()}
         return {**said, "scale_type": "fp16"} if self.half_scales else said
+
+
+class SchemeRule(Protocol):
+    """How a kind of delegate wants weights: `group_scheme` and `channel_scheme` are two."""
+
+    def __call__(
+        self,
+        kind: Kind,
+        config: ModelConfig,
+        weights: Weights | None,
+        formats: Mapping[str, WeightFormat] | None = None,
+    ) -> Scheme: ...
 
 
 def group_scheme(

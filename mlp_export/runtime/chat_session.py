@@ -11,8 +11,9 @@ import torch
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.runtime.generate import Generation, check_answer_options, generate
+from mlp_export.runtime.host_runtime import HostRuntime
 from mlp_export.runtime.run import check_message
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.session import Session, load_session
 from mlp_export.text.chat import ChatFormat, Message
 from mlp_export.text.tokenizer import Tokenizer
 
@@ -102,16 +103,18 @@ class _Recorder:
 
 def chat_repl(
     bundle: Bundle,
+    runtime: HostRuntime,
     *,
     max_new_tokens: int = 1024,
     temperature: float = 0.0,
     seed: int = 0,
-    session: Session | None = None,
     read: Callable[[str], str] = input,
     write: Callable[[str], None] = lambda text: print(text, end="", flush=True),
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> None:
-    """Talk with the bundle until /exit or the end of the input. Ctrl-C stops an answer; between answers it ends too.
+    """Talk with the bundle, run by `runtime`, until /exit or the end of the input.
+
+    Ctrl-C stops an answer; between answers it ends the conversation, too.
 
     Raises UsageError for a bundle without a chat format and for options out of range, MissingError where messages
     cannot be read.
@@ -124,7 +127,7 @@ def chat_repl(
         )
     check_answer_options(max_new_tokens, temperature, seed)
     conversation = Conversation(
-        session or open_session(bundle),
+        load_session(bundle, runtime),
         bundle.tokenizer(),
         chat,
         bundle.manifest.tokenizer.eos_ids,

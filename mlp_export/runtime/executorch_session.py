@@ -12,7 +12,7 @@ from executorch.runtime import Runtime, Verification
 
 from mlp_export.errors import InputError
 from mlp_export.program.pte import mapped, read_layout
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.native_output import capture_native_output
 from mlp_export.runtime.session import check_call
 
 
@@ -24,10 +24,11 @@ class ExecutorchSession:
         with mapped(path) as data:
             read_layout(data, str(path))  # says "cut short" where the runtime only has a number to say
         try:
-            with Muted() as muted:
+            with capture_native_output() as native:
                 self._load(path)
         except RuntimeError as error:
-            raise InputError(f"ExecuTorch cannot load {path}: {error} ({muted.said})", "export it again") from error
+            told = f"{error} ({native.last_line()})"
+            raise InputError(f"ExecuTorch cannot load {path}: {told}", "export it again") from error
 
     def unload(self) -> None:
         """Let go of the program and its memory."""

@@ -1,4 +1,8 @@
-"""What native code prints: ExecuTorch's libraries log to the process's stdout and stderr, past Python's streams."""
+"""What native code prints: ExecuTorch's libraries log to the process's stdout and stderr, past Python's streams.
+
+Why not wurlitzer (3.1): it cannot let output pass in between, as the stock runner's callback needs; and where it does
+not write into a file it reads a pipe on a Python thread, a deadlock once C++ code that holds the GIL has filled it.
+"""
 
 from __future__ import annotations
 
@@ -11,48 +15,48 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 
-class Muted:
-    """Sends what the process's C++ code writes to stdout and stderr into a file, without Python's own output.
+class NativeOutput:
+    """What was captured, while the block runs and afterwards."""
 
-    `said` is the last line of it once the block is left.
-    """
-
-    def __enter__(self) -> Muted:
-        self._log: BinaryIO = tempfile.TemporaryFile()
-        _flush()
-        self._saved = (os.dup(1), os.dup(2))
-        self._redirect(self._log.fileno(), self._log.fileno())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.said = self.last_line()
-        self._redirect(*self._saved)
-        for descriptor in self._saved:
-            os.close(descriptor)
-        self._log.close()
+    def __init__(self, log: BinaryIO, saved: tuple[int, int]) -> None:
+        self._log = log
+        self._saved = saved  # descriptors of the real stdout and stderr
 
     @contextmanager
-    def aloud(self) -> Iterator[None]:
+    def passthrough(self) -> Iterator[None]:
         """stdout and stderr as they were, for the body."""
-        _flush()
-        self._redirect(*self._saved)
+        _redirect(*self._saved)
         try:
             yield
         finally:
-            _flush()
-            self._redirect(self._log.fileno(), self._log.fileno())
+            _redirect(self._log.fileno(), self._log.fileno())
 
     def last_line(self) -> str:
-        """The last thing the C++ code had to say."""
+        """The last line that was captured, such as the reason of an error."""
         _flush()
-        self._log.seek(0)
+        self._log.seek(0)  # it ends at the end again, where the next output belongs
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        self._log.seek(0, os.SEEK_END)
         return lines[-1] if lines else "it gave no reason"
 
-    def _redirect(self, out: int, err: int) -> None:
-        os.dup2(out, 1)
-        os.dup2(err, 2)
+
+@contextmanager
+def capture_native_output() -> Iterator[NativeOutput]:
+    """Send what the process writes to stdout and stderr into a file, for the body; Python's streams as well."""
+    log = tempfile.TemporaryFile()  # noqa: SIM115  read after the block, and closed with the result
+    saved = os.dup(1), os.dup(2)
+    _redirect(log.fileno(), log.fileno())
+    try:
+        yield NativeOutput(log, saved)
+    finally:
+        _redirect(*saved)
+        for descriptor in saved:
+            os.close(descriptor)
+
+
+def _redirect(out: int, err: int) -> None:
+    _flush()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
 
 
 def _flush() -> None:

@@ -33,8 +33,8 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock
 
-from mlp_export.checkpoints.demo import cache_folder
 from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.paths import cache_folder
 
 LoadMode = Literal["file", "mmap", "mlock", "mlock-ignore-errors", "madvise"]
 

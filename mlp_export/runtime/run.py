@@ -7,7 +7,8 @@ from collections.abc import Callable
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import Generation, check_answer_options, check_prompt, generate
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.host_runtime import HostRuntime
+from mlp_export.runtime.session import load_session
 from mlp_export.runtime.stock_runner import generate_with_stock_runner
 from mlp_export.text.chat import Message
 from mlp_export.text.tokenizer import Tokenizer
@@ -16,16 +17,16 @@ from mlp_export.text.tokenizer import Tokenizer
 def run(
     bundle: Bundle,
     prompt: str,
+    runtime: HostRuntime,
     *,
     max_new_tokens: int = 128,
     temperature: float = 0.0,
     seed: int = 0,
     raw: bool = False,
     stock_runner: bool = False,
-    session: Session | None = None,
     on_text: Callable[[str], None] = lambda piece: None,
 ) -> Generation:
-    """The bundle's answer to `prompt`, through `session` (None: the bundle's own) or ExecuTorch's stock runner.
+    """The bundle's answer to `prompt`, run by `runtime`, through our loop or ExecuTorch's stock runner.
 
     A bundle with a chat format gets the prompt as a user's message, unless `raw`. Special tokens spelled in a message
     are refused, in a raw prompt they are the tokens.
@@ -37,12 +38,12 @@ def run(
     text, bos = prompt_text(bundle, tokenizer, prompt, raw=raw)
     if stock_runner:
         return generate_with_stock_runner(
-            bundle, text, max_new_tokens=max_new_tokens, temperature=temperature, bos=bos, on_text=on_text
+            bundle, text, runtime, max_new_tokens=max_new_tokens, temperature=temperature, bos=bos, on_text=on_text
         )
     ids = tokenizer.encode(text, bos=bos, special=True)
     check_prompt(len(ids), bundle.manifest.context)  # before a large model is loaded
     return generate(
-        session or open_session(bundle),
+        load_session(bundle, runtime),
         tokenizer,
         ids,
         max_new_tokens=max_new_tokens,

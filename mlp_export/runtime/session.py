@@ -12,6 +12,7 @@ from mlp_export.errors import InputError
 
 if TYPE_CHECKING:
     from mlp_export.bundle.bundle import Bundle
+    from mlp_export.runtime.host_runtime import HostRuntime
 
 
 class Session(Protocol):
@@ -61,16 +62,13 @@ def leave_cores_to_the_runtime() -> None:
     torch.set_num_threads(1)
 
 
-def open_session(bundle: Bundle) -> Session:
-    """The bundle's `.pte`, loaded by the backend that its manifest names.
+def load_session(bundle: Bundle, runtime: HostRuntime) -> Session:
+    """The bundle's `.pte`, loaded by `runtime`.
 
-    Raises InputError where the program does not load or is not the one the manifest describes, UsageError where this
-    mlp-export has no such backend.
+    Raises InputError where the program does not load or is not the one the manifest describes.
     """
-    from mlp_export.backends.base import get_backend
-
     manifest = bundle.manifest
-    session = get_backend(manifest.backend.name).open(bundle.pte)
+    session = runtime.open(bundle.pte)
     found = {"context": session.context, "prefill_chunk": session.prefill_chunk, "vocab_size": session.vocab_size}
     expected = {
         "context": manifest.context,

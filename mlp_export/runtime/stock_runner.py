@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from mlp_export.backends.base import get_backend
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import Generation, StopReason, StopStrings, check_answer_options, check_prompt, rate
-from mlp_export.runtime.native_output import Muted
+from mlp_export.runtime.host_runtime import HostRuntime
+from mlp_export.runtime.native_output import capture_native_output
 
 if TYPE_CHECKING:
     from executorch.extension.llm.runner import Stats, TextLLMRunner
@@ -38,6 +38,7 @@ class PartialCharacterError(InputError):
 def generate_with_stock_runner(
     bundle: Bundle,
     prompt: str,
+    runtime: HostRuntime,
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -45,6 +46,7 @@ def generate_with_stock_runner(
     on_text: Callable[[str], None] = lambda piece: None,
 ) -> Generation:
     """Continue the text `prompt`; `bos` lets the tokenizer put BOS before it. Special tokens in it count as tokens.
+    `runtime` is the backend's, whose delegate the runner needs.
 
     The answer has no `token_ids`: the runner does not tell them. Sampling above temperature 0 cannot be seeded.
 
@@ -71,8 +73,8 @@ def generate_with_stock_runner(
     tokens = 0
     ended: Literal["eos", "stop_string"] | None = None
 
-    get_backend(manifest.backend.name).load_runtime()
-    with Muted() as muted:
+    runtime.load()
+    with capture_native_output() as native:
         from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers the llama:: kernels
         from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
         from executorch.kernels import quantized  # noqa: F401  registers the embedding kernels
@@ -80,7 +82,7 @@ def generate_with_stock_runner(
         def say(piece: str) -> None:
             if piece:
                 pieces.append(piece)
-                with muted.aloud():
+                with native.passthrough():
                     on_text(piece)
 
         def on_token(piece: str) -> None:
@@ -109,7 +111,7 @@ def generate_with_stock_runner(
         except UnicodeDecodeError as error:
             raise PartialCharacterError("".join(pieces)) from error
         except RuntimeError as error:
-            raise InputError(f"the stock runner failed: {error}: {muted.last_line()}", "verify the bundle") from error
+            raise InputError(f"the stock runner failed: {error}: {native.last_line()}", "verify the bundle") from error
         say(stops.flush())
         runners.clear()  # inside the block: a delegate's native code talks when it goes
     limit: StopReason = "length" if tokens == max_new_tokens else "context"

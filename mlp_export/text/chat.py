@@ -11,17 +11,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jinja2
 import jinja2.ext
 from jinja2 import nodes
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import Field, with_config
 
 from mlp_export.errors import InputError
+from mlp_export.json_schema import CLOSED
 from mlp_export.jsonfile import read_json_object
 from mlp_export.text.special_tokens import read_special_tokens
+
+_FIXED_DATE = datetime.date(2025, 7, 1)  # any: for texts that have to be the same on every day
 
 
 @dataclass(frozen=True)
@@ -42,27 +46,34 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], *, generate: bool = True, date: bool = True) -> str:
         """The text of a conversation; with `generate`, up to where the assistant is to speak.
 
-        `date` lets the template ask for today's date. Raises InputError where the template fails or refuses the
-        conversation.
+        `date` lets the template ask for today's date. Without it a template writes the one it falls back on, or that of
+        `_FIXED_DATE` where it has none. Raises InputError where the template fails or refuses the conversation.
         """
-        functions: dict[str, Any] = {"strftime_now": _strftime_now} if date else {}
         try:
-            return (
-                _environment()
-                .from_string(self.source)
-                .render(
-                    messages=[{"role": message.role, "content": message.content} for message in messages],
-                    add_generation_prompt=generate,
-                    tools=None,
-                    documents=None,
-                    **functions,
-                    **self.tokens,
-                )
-            )
+            if date:
+                return self._render(messages, generate, {"strftime_now": _strftime_now})
+            try:
+                return self._render(messages, generate, {})
+            except jinja2.UndefinedError:
+                return self._render(messages, generate, {"strftime_now": _FIXED_DATE.strftime})
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
             raise InputError(
                 f"the chat template failed: {error}", "the checkpoint's template does not take this chat"
             ) from error
+
+    def _render(self, messages: Sequence[Message], generate: bool, functions: Mapping[str, Any]) -> str:
+        return (
+            _environment()
+            .from_string(self.source)
+            .render(
+                messages=[{"role": message.role, "content": message.content} for message in messages],
+                add_generation_prompt=generate,
+                tools=None,
+                documents=None,
+                **functions,
+                **self.tokens,
+            )
+        )
 
 
 def read_chat_template(folder: Path) -> ChatTemplate | None:
@@ -90,6 +101,7 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     return ChatTemplate(source, read_special_tokens(folder).spelled())
 
 
+@with_config(CLOSED)  # a manifest holds it
 @dataclass(frozen=True)
 class ChatFormat:
     """A chat template as strings. A conversation is `bos`, then for each turn its role's prefix, text and suffix."""
@@ -103,7 +115,7 @@ class ChatFormat:
     assistant_suffix: str
     default_system: str | None  # the system message of a conversation that gives none; None: then there is no such turn
     trim: bool  # whether white space around a message is dropped
-    stop: tuple[str, ...]  # texts that end an answer
+    stop: tuple[Annotated[str, Field(min_length=1)], ...]  # texts that end an answer
 
     def compose(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """What the template renders, put together from the strings: the algorithm for programs that read the manifest.
@@ -134,7 +146,8 @@ class ChatFormat:
 def derive_chat_format(template: ChatTemplate, stop: Sequence[str] = ()) -> ChatFormat | None:
     """The template's strings, found by rendering marked messages; None where strings cannot say what the template does.
 
-    The strings are checked to give what the template renders on conversations of one to five turns. `stop` are the
+    The strings are checked to give what the template renders on conversations of one to five turns that end with the
+    user's. (Behind the last answer templates may differ: Qwen3's puts an empty <think> block before it.) `stop` are the
     spellings of the model's stop ids; what the template writes after an answer is added. A template that asks for the
     date gets none here, and so writes the one it falls back on: a manifest outlives the day.
     """
@@ -188,8 +201,7 @@ def _split(template: ChatTemplate, stop: Sequence[str]) -> ChatFormat | None:
         found = ""
     if found:
         after = after.partition(user.content)[0]
-        if not after.endswith(user_prefix):
-            return None
+    if found and after.endswith(user_prefix):  # else it stands inside the user's first turn, as with Gemma: no turn
         system_suffix = after.removesuffix(user_prefix)
         if (
             opening.startswith(before)
@@ -226,7 +238,7 @@ def _conversations(*, system: bool) -> list[list[Message]]:
         Message("assistant", "\u201cHello\u201d"),
         Message("user", "bye"),
     ]
-    plain = [turns[:length] for length in range(1, len(turns) + 1)]
+    plain = [turns[:length] for length in range(1, len(turns) + 1, 2)]
     instruction = Message("system", "Answer in one line.\nBe kind.")
     return plain + ([[instruction, *some] for some in plain] if system else [])
 

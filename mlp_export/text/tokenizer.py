@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ _LLAMA4_WORDS = "|".join(
         r"\s+",
     ]
 )
+_BYTE_TOKEN = re.compile("<0x[0-9A-Fa-f]{2}>")  # of SentencePiece: a byte that no piece of the vocabulary has
 _LLAMA4_RANKS = 200_000
 _LLAMA4_SPECIALS = 2_048
 
@@ -101,6 +104,11 @@ class Tokenizer:
                     "the tokenizer's files do not belong together: fetch them again",
                 )
 
+    @functools.cached_property
+    def _special_ids(self) -> frozenset[int]:
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(token_id for token_id, token in added.items() if token.special)
+
     @property
     def vocab_size(self) -> int:
         """One more than the largest id."""
@@ -147,6 +155,10 @@ class Tokenizer:
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 
+    def is_special(self, token_id: int) -> bool:
+        """Whether `decode` leaves the id out unless it is asked to spell special tokens."""
+        return token_id in self._special_ids
+
     def to_json(self) -> dict[str, Any]:
         """The object of a tokenizer.json, with the tokens that other files add."""
         values: dict[str, Any] = json.loads(self._tokenizer.to_str())
@@ -169,20 +181,26 @@ class Tokenizer:
 class TokenStream:
     """Text of ids that come one at a time, in whole characters: a character's bytes may be spread over several ids.
 
-    The pieces, with `flush()` at the end, add up to `Tokenizer.decode` of all ids.
+    The pieces, with `flush()` at the end, add up to `Tokenizer.decode` of all ids. `tokenizers.decoders.DecodeStream`
+    (0.23) does not do that: it has no flush, so that an answer cut inside a character loses its end, and it raises an
+    error where byte tokens of a SentencePiece vocabulary turn out not to be UTF-8.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, special: bool = False) -> None:
         self._tokenizer = tokenizer
         self._special = special
-        self._ids: list[
-            int
-        ] = []  # ids whose text is not all out, after one that is: decoders may treat a first id apart
+        # Ids whose text is not all out, after one that is: decoders may treat a first id apart.
+        self._ids: list[int] = []
         self._out = 0  # characters of the text of `_ids` that are out
 
     def push(self, token_id: int) -> str:
         """The characters that this id completes, maybe none."""
+        if not self._special and self._tokenizer.is_special(token_id):
+            return ""
         self._ids.append(token_id)
+        # A ByteFallback decoder takes a run of byte tokens together: all of them are U+FFFD where the run is not UTF-8.
+        if _BYTE_TOKEN.fullmatch(self._tokenizer.token(token_id) or ""):
+            return ""
         text = self._tokenizer.decode(self._ids, special=self._special)
         whole = text.rstrip("\N{REPLACEMENT CHARACTER}")  # what may be the first bytes of a character is held back
         piece = whole[self._out :]

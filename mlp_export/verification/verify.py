@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,28 +27,30 @@ from typing import Any, Literal
 
 import torch
 
-from mlp_export.backends.base import Backend, VerificationBudget, get_backend
-from mlp_export.bundle.bundle import Bundle, shape_of
+from mlp_export.backends.base import Backend, get_backend, open_session
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import read_checkpoint
-from mlp_export.checkpoints.resolve import resolve
+from mlp_export.checkpoints.resolve import read_resolved, resolve
 from mlp_export.errors import InputError
-from mlp_export.evaluation.evaluate import shipped_text
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.eager import decode_each
 from mlp_export.models.token_sequence import TokenSequence
-from mlp_export.program.layer_taps import LayerWatch
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.quantize import find_quantized
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.runtime.generate import generate
-from mlp_export.runtime.native_output import Muted
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.host_runtime import VerificationBudget
+from mlp_export.runtime.native_output import capture_native_output
+from mlp_export.runtime.session import Session
 from mlp_export.runtime.stock_runner import PartialCharacterError, generate_with_stock_runner
 from mlp_export.text.chat import Message
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
+from mlp_export.verification.layer_watch import LayerWatch, watch_layers
 
 # Times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md).
 _TOLERANCE = 1.5
@@ -99,8 +101,12 @@ class VerificationReport:
         return asdict(self)
 
 
-def verify_bundle(path: Path, model: str | None, progress: Progress) -> VerificationReport:
+def verify_bundle(
+    path: Path, model: str | None, progress: Progress, *, accept_license: Collection[str] = ()
+) -> VerificationReport:
     """Verify the bundle in folder `path`, against checkpoint `model` where one is given.
+
+    `accept_license` is as in ExportOptions.
 
     Raises InputError where the folder is no bundle or the checkpoint is not of the manifest's shape.
     """
@@ -109,19 +115,21 @@ def verify_bundle(path: Path, model: str | None, progress: Progress) -> Verifica
     found = f"{len(bundle.manifest.files)} files have the manifest's sizes and sha256"
     files = Check("files", True, found, "bits", "sizes and sha256 of all files with the manifest's")
     with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-        quantized = None if model is None else _model_of(bundle, model, Path(scratch), progress)
+        quantized = None if model is None else _model_of(bundle, model, Path(scratch), progress, accept_license)
         report = verify(bundle, quantized, progress)
     return replace(report, checks=[files, *report.checks])
 
 
-def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> QuantizedModel:
-    found = resolve(model, bundle.manifest.backend.name, announce=progress.note, quiet=progress.quiet)
-    checkpoint = read_checkpoint(found.folder, found.quantization)
+def _model_of(
+    bundle: Bundle, model: str, scratch: Path, progress: Progress, accept_license: Collection[str]
+) -> QuantizedModel:
+    found = resolve(model, announce=progress.note, quiet=progress.quiet, accepted=accept_license)
+    checkpoint = read_resolved(found, progress.note)
     shape, expected = bundle.manifest.model.shape, shape_of(checkpoint.config)
-    for key, value in expected.items():
-        if shape.get(key) != value:
+    for key in {**expected, **shape}:  # a key that one lacks: a feature that its model does not have
+        if shape.get(key) != expected.get(key):
             raise InputError(
-                f"{model} has {key} {value}, the bundle's model {shape.get(key)}",
+                f"{model} has {key} {expected.get(key)}, the bundle's model {shape.get(key)}",
                 f"give the model it came from: {bundle.manifest.model.id}",
             )
     scheme, record = Scheme.from_manifest(bundle.manifest.quantization), bundle.manifest.quantization.get("quantizer")
@@ -136,8 +144,8 @@ def _model_of(bundle: Bundle, model: str, scratch: Path, progress: Progress) -> 
 def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:
     """Verify `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run."""
     backend = get_backend(bundle.manifest.backend.name)
-    if backend.host_note:
-        progress.note(backend.host_note)
+    if backend.runtime.notes.note:
+        progress.note(backend.runtime.notes.note)
     checks = [_structure(bundle, model)]
     comparison = None
     bits = None
@@ -163,7 +171,8 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
 
 def _ran_on(backend: Backend) -> str:
     here = f"ExecuTorch {version('executorch')}, {platform.system()} {platform.machine()}"
-    return f"{here}: {backend.host_note}" if backend.host_note else here
+    note = backend.runtime.notes.note
+    return f"{here}: {note}" if note else here
 
 
 def _structure(bundle: Bundle, model: QuantizedModel | None) -> Check:
@@ -297,7 +306,7 @@ def call_plans(config: ModelConfig, context: int, chunk: int, budget: Verificati
 def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> _Comparison:
     manifest, config = bundle.manifest, model.config
     plans = call_plans(
-        config, manifest.context, manifest.prefill_chunk, backend.verification_budget(manifest.model.parameters)
+        config, manifest.context, manifest.prefill_chunk, backend.runtime.verification_budget(manifest.model.parameters)
     )
     words = bundle.tokenizer().encode(shipped_text(), bos=manifest.tokenizer.add_bos, special=False)
     right = [_sequence(plan, words) for plan in plans]
@@ -308,7 +317,7 @@ def _compare(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: 
     watch: LayerWatch | None = None
     with progress.stage("the layers' results"):
         try:
-            watch = backend.watch_layers(bundle.pte, model, ways[0], manifest.context, words)
+            watch = watch_layers(backend.runtime, bundle.pte, model, ways[0], manifest.context, words)
         except InputError as error:
             checks.append(Check("layers", False, str(error), "limit", _LAYERS))
     runs = [(sequence, numerics) for numerics in ways for sequence in right]
@@ -460,7 +469,7 @@ class _Prompt:
 def _in_the_runtime(bundle: Bundle, progress: Progress) -> list[Check]:
     """Which slots count; and the bundle's files through ExecuTorch's own runner: the ids, the greedy text."""
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
-    budget = get_backend(manifest.backend.name).verification_budget(manifest.model.parameters)
+    budget = get_backend(manifest.backend.name).runtime.verification_budget(manifest.model.parameters)
     prompts = _prompts(bundle, tokenizer, budget)
     checks = [_runners_ids(bundle, prompts)]
     answered = [prompt for prompt in prompts[: budget.prompts] if len(prompt.ids) < manifest.context]
@@ -487,7 +496,7 @@ def _runners_ids(bundle: Bundle, prompts: Sequence[_Prompt]) -> Check:
     """Whether the stock runner's tokenizer, on the bundle's file, gives the ids of the reference."""
     compared = "ids of the stock runner's tokenizer with those of Hugging Face's, on tokenizer.json"
     try:
-        with Muted():
+        with capture_native_output():
             from pytorch_tokenizers import CppHFTokenizer
 
             runners = CppHFTokenizer()
@@ -533,8 +542,9 @@ def _own_answer(bundle: Bundle, session: Session, tokenizer: Tokenizer, prompt: 
 def _as_the_runner(bundle: Bundle, prompt: _Prompt, answer: str) -> tuple[str, str]:
     """`answer` and the stock runner's, both as far as the runner's binding can say it."""
     new_tokens = prompt.new_tokens(bundle.manifest.context)
+    runtime = get_backend(bundle.manifest.backend.name).runtime
     try:
-        found = generate_with_stock_runner(bundle, prompt.text, max_new_tokens=new_tokens, bos=prompt.bos)
+        found = generate_with_stock_runner(bundle, prompt.text, runtime, max_new_tokens=new_tokens, bos=prompt.bos)
     except PartialCharacterError as error:
         return answer[: len(error.text)], error.text
     return answer, found.text

@@ -23,11 +23,10 @@ from small_checkpoints import VOCAB_SIZE, write_checkpoint
 from typer.testing import CliRunner
 
 from mlp_export.backends import base as base_module
-from mlp_export.backends.base import get_backend
+from mlp_export.backends.base import get_backend, open_session
 from mlp_export.backends.coreml import decoder_graph as graph_module
 from mlp_export.backends.coreml import program as program_module
 from mlp_export.backends.coreml import xcode as xcode_module
-from mlp_export.backends.coreml.layer_watch import HalfLayerWatch
 from mlp_export.backends.coreml.numerics import HalfNumerics
 from mlp_export.backends.coreml.package_reader import read_package, read_tree
 from mlp_export.backends.coreml.payload import BACKEND_ID
@@ -50,9 +49,11 @@ from mlp_export.program.half_rope import graph_weight
 from mlp_export.program.pte import map_file, read_layout
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.session import open_session
+from mlp_export.verification.fp16_layers import HalfLayerWatch
+from mlp_export.verification.layer_watch import watch_layers
 from mlp_export.verification.verify import verify
 
+RUNTIME = get_backend("coreml").runtime
 CONTEXT, WINDOW, ROWS = 128, 40, 32
 
 
@@ -509,7 +510,7 @@ def test_a_small_fault_is_found_in_its_layer(checkpoint: Path, tmp_path: Path, f
         fault(patch)
         bundle = export(options(checkpoint, tmp_path / "b", verify=False), QUIET).bundle
     words = list(range(3, 300, 7))
-    watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), bundle.manifest.context, words)
+    watch = watch_layers(RUNTIME, bundle.pte, model, HalfNumerics(), bundle.manifest.context, words)
     assert watch is not None
     decode_each(model, watch.runs, visitor=watch)
     print(fault, watch.summary())
@@ -530,7 +531,7 @@ def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, cha
     asked = options(folder, tmp_path / "b", verify=False, weights=weights, quantizer="nearest", context=50)
     bundle = export(asked, QUIET).bundle
     model = quantized(read_checkpoint(folder), Scheme.from_manifest(bundle.manifest.quantization))
-    watch = get_backend("coreml").watch_layers(bundle.pte, model, HalfNumerics(), 50, list(range(3, 300, 7)))
+    watch = watch_layers(RUNTIME, bundle.pte, model, HalfNumerics(), 50, list(range(3, 300, 7)))
     assert isinstance(watch, HalfLayerWatch)
     decode_each(model, watch.runs, visitor=watch)
     assert watch.passed and max(ratio for ratio, _ in watch.worst.values()) < 0.8, watch.summary()
@@ -758,7 +759,7 @@ def damaged(pte: Path, file: str, how: Callable[[np.ndarray], np.ndarray]) -> No
 )
 def test_a_damaged_package_is_said(copied: Bundle, file: str) -> None:
     damaged(copied.pte, file, lambda bytes_: bytes_ ^ 255)
-    for look in (inspect_artifact, get_backend("coreml").open):
+    for look in (inspect_artifact, RUNTIME.open):
         with pytest.raises(InputError, match="damaged") as raised:
             look(copied.pte)
         assert "export it again" in raised.value.hint
@@ -815,7 +816,7 @@ def test_damaged_weights_are_said(copied: Bundle, checkpoint: Path) -> None:
 def test_cut_files_are_said(copied: Bundle) -> None:
     copied.pte.write_bytes(copied.pte.read_bytes()[:-100])
     with pytest.raises(InputError, match="cut short"):
-        get_backend("coreml").open(copied.pte)
+        RUNTIME.open(copied.pte)
 
 
 # Other people's files

@@ -15,9 +15,9 @@ import torch
 from artifacts import QUIET
 from small_checkpoints import write_checkpoint
 
+from mlp_export.backends.base import open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.pipeline import ExportOptions, export
-from mlp_export.runtime.session import open_session
 
 STORED = Path(__file__).parents[1] / "data" / "coreml_logits.json"
 ON_A_MAC = sys.platform == "darwin"

@@ -21,7 +21,7 @@ import torch
 from artifacts import quantized
 from small_checkpoints import write_checkpoint
 
-from mlp_export.backends.base import BuildOptions, CalibrationText, get_backend
+from mlp_export.backends.base import BuildOptions, CalibrationText, get_backend, open_session
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.encodings import (
@@ -50,7 +50,6 @@ from mlp_export.program.half_rope import rotate_half_permutation, uses_rope
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.session import open_session
 from mlp_export.verification.verify import verify
 
 QUIET = Progress(quiet=True)
@@ -255,7 +254,7 @@ OPERATORS: dict[str, tuple[list[str], float, Callable[..., torch.Tensor], Callab
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_operators_are_as_exact_as_the_noise_floor_takes_them_to_be(operator: str) -> None:
     """The floor that verification compares with is made of these errors; and an error of half of it is an error."""
-    get_backend("qnn").load_runtime()
+    get_backend("qnn").runtime.load()
     from htp import run_graph
 
     from mlp_export.backends.qnn.graph import Graph
@@ -281,7 +280,7 @@ def test_operators_are_as_exact_as_the_noise_floor_takes_them_to_be(operator: st
 @simulated
 def test_half_precision_holds_what_no_scale_does() -> None:
     """A row with one value of 22,000, as a model's first token has it, and rows of ordinary ones: sum and norm."""
-    get_backend("qnn").load_runtime()
+    get_backend("qnn").runtime.load()
     from htp import run_graph
 
     from mlp_export.backends.qnn.graph import Graph

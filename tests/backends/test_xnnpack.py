@@ -31,7 +31,7 @@ from executorch.exir.schema import (
 from safetensors.torch import load_file
 from small_checkpoints import LLAMA3_SCALING, pro_json, save_tensors
 
-from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend
+from mlp_export.backends.base import BuildOptions, BuildPlan, get_backend, open_session
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack import subgraph as subgraph_module
@@ -60,7 +60,7 @@ from mlp_export.progress import Stage
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.runtime.executorch_session import ExecutorchSession
-from mlp_export.runtime.session import Session, open_session
+from mlp_export.runtime.session import Session
 
 CONTEXT, CHUNK = 64, 16  # a chunk longer than window + 1: upstream's ring is wrong there
 ITEM_BYTES = {ScalarType.BOOL: 1, ScalarType.CHAR: 1, ScalarType.FLOAT: 4, ScalarType.INT: 4, ScalarType.LONG: 8}
@@ -227,10 +227,13 @@ def test_each_part_of_a_fused_weight_is_read_back(pro: Built, tmp_path: Path) ->
 def test_files_with_a_weight_for_each_linear_are_read(pro: Built, tmp_path: Path, monkeypatch: Any) -> None:
     """As earlier releases wrote them, with and without a hash in the key; their answers are bit for bit the same."""
 
-    def apart(self: Any, rows: Value, layer: str, parts: Sequence[str]) -> list[Value]:
-        return [self.linear(rows, f"{layer}.{part}") for part in parts]
+    together = graph_module.XnnpackOps._compute
 
-    monkeypatch.setattr(graph_module._Builder, "fused_linear", apart)
+    def apart(self: Any, layer: str, parts: Sequence[str], rows: Value) -> None:
+        for part in parts:
+            together(self, layer, (part,), rows)
+
+    monkeypatch.setattr(graph_module.XnnpackOps, "_compute", apart)
     fused = emit(pro.model, tmp_path / "apart.pte", swapped=True)
     monkeypatch.setattr(subgraph_module, "weight_keys", lambda name, *_: (name, f"{name}.scales"))
     without_hash = emit(pro.model, tmp_path / "old.pte", swapped=True)

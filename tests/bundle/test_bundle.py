@@ -17,7 +17,8 @@ import pytest
 from fake_backend import PROGRAM, manifest, write_bundle
 
 import mlp_export.folder_writer as folder_writer_module
-from mlp_export.bundle.bundle import Bundle, BundleWriter, Manifest, check_target
+from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
+from mlp_export.bundle.manifest import Manifest
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 
 

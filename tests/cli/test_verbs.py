@@ -21,13 +21,13 @@ import mlp_export.devices.doctor as doctor_module
 import mlp_export.resources as resources_module
 from mlp_export.backends.base import BACKENDS, Requirement
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints.catalog import list_models
-from mlp_export.checkpoints.resolve import DEFAULT_MODELS
+from mlp_export.checkpoints.catalog import DEFAULT_MODELS, list_models
 from mlp_export.devices.doctor import doctor
 from mlp_export.errors import ResourceError, UsageError
 from mlp_export.evaluation.bench import bench
 from mlp_export.progress import Progress, peak_rss_bytes
 from mlp_export.resources import free_disk_bytes, human_bytes, require
+from mlp_export.versions import Dependency, installed_version
 
 QUIET = Progress(quiet=True)
 
@@ -151,6 +151,15 @@ def test_doctor_looks_at_python_and_each_backend(tmp_path: Path) -> None:
     assert report.ok, "this very environment"
     assert report.cores >= 1 and report.available_ram_bytes > 0 and report.free_disk_bytes > 0
     assert report.packages["tokenizers"] and report.packages["numpy"]
+
+
+def test_doctor_tells_versions_that_were_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine, other = Dependency("numpy", "2.4.6", ">=2,<3", "2.4.6"), Dependency("rich", "16.0", ">=14", "15.0.0")
+    monkeypatch.setattr(doctor_module, "dependencies", lambda: [fine, other])
+    report = doctor("xnnpack")
+    assert report.packages == {"mlp-export": installed_version("mlp-export"), "numpy": "2.4.6", "rich": "16.0"}
+    assert report.untested == ["rich 16.0 was not tested, 15.0.0 was"]
+    assert report.ok, "supported, if not tested"
 
 
 def test_doctor_json() -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from fake_backend import PROGRAM, write_bundle
 from fake_xcrun import IPHONE, FakeXcode, iphone
@@ -19,7 +18,8 @@ from typer.testing import CliRunner
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.cli.app import app
 from mlp_export.devices.apple_push import apple_push
-from mlp_export.devices.device_bench import Clock, DeviceBenchReport, bench_schema, device_bench, report_of
+from mlp_export.devices.bench_result import read_result
+from mlp_export.devices.device_bench import Clock, DeviceBenchReport, device_bench, report_of
 from mlp_export.errors import MissingError
 from mlp_export.progress import Progress
 
@@ -98,13 +98,14 @@ def test_a_result_is_waited_for(bundle: Bundle, xcode: FakeXcode, simulator: boo
     assert report.result_path.startswith("Documents/bench/")
     words = xcode.started(udid)
     assert words is not None
-    plan, schema = json.loads(words[1]), bench_schema()
-    jsonschema.validate(plan, {**schema["$defs"]["plan"], "$defs": schema["$defs"]})
+    plan = json.loads(words[1])
+    assert read_result(json.dumps(EXAMPLES["done"] | {"plan": plan}), "p").plan is not None
     assert (plan["bundle"], plan["prompt_tokens"]) == ("pro", [512, 2048])
 
 
 def test_android_figures_do_not_stand_beside_an_iphone() -> None:
-    assert [row.published_prefill_s for row in report_of(EXAMPLES["done"], "x", "p", PRO_SHAPE).rows] == [None, None]
+    result = read_result(json.dumps(EXAMPLES["done"]), "p")
+    assert [row.published_prefill_s for row in report_of(result, "x", "p", PRO_SHAPE).rows] == [None, None]
 
 
 def test_a_locked_phone(bundle: Bundle, xcode: FakeXcode) -> None:
@@ -228,7 +229,7 @@ def test_the_command_line_names_the_device(bundle: Bundle, monkeypatch: pytest.M
 
     def measured(*_: Any, **named: Any) -> DeviceBenchReport:
         given.append(named["device"])
-        return report_of(EXAMPLES["done"], IPHONE, "p", PRO_SHAPE)
+        return report_of(read_result(json.dumps(EXAMPLES["done"]), "p"), IPHONE, "p", PRO_SHAPE)
 
     monkeypatch.setattr("mlp_export.devices.device_bench.device_bench", measured)
     done = CliRunner().invoke(app, ["bench", str(bundle.path), "--device", "ios:Anna"], prog_name="mlp-export")

@@ -16,7 +16,8 @@ from fake_backend import PROGRAM, write_bundle
 from fake_xcrun import APP, IPHONE, FakeXcode, iphone
 from typer.testing import CliRunner
 
-from mlp_export.bundle.bundle import BackendInfo, Bundle, BundleError, BundleProblem
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import BackendInfo, BundleError, BundleProblem
 from mlp_export.cli.app import app
 from mlp_export.devices.apple_device import AppleFacts, find_apple_device, is_apple
 from mlp_export.devices.apple_doctor import connected_doctor

@@ -10,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from fake_adb import S24, FakePhone
 from fake_backend import PROGRAM, write_bundle
 from make_vectors import VECTORS
 from typer.testing import CliRunner
 
-from mlp_export.bundle.bundle import BackendInfo, Bundle
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import BackendInfo
 from mlp_export.cli.app import app
 from mlp_export.devices.adb import Phone
-from mlp_export.devices.device_bench import Clock, DeviceBenchReport, bench_plan, bench_schema, device_bench, report_of
+from mlp_export.devices.bench_result import BenchResult, read_result
+from mlp_export.devices.device_bench import Clock, DeviceBenchReport, bench_plan, device_bench, report_of
 from mlp_export.devices.device_command import NoAnswerError
 from mlp_export.devices.device_doctor import device_doctor
 from mlp_export.devices.push import check_fit, push
@@ -28,7 +29,12 @@ from mlp_export.errors import InputError, MissingError, MlpExportError, Resource
 from mlp_export.progress import Progress
 
 QUIET = Progress(quiet=True)
+# As the app writes them.
 EXAMPLES = {case["name"]: case["result"] for case in json.loads((VECTORS / "bench.json").read_text())["results"]}
+
+
+def result(example: str, **changes: Any) -> BenchResult:
+    return read_result(json.dumps({**EXAMPLES[example], **changes}), "p")
 
 
 @pytest.fixture
@@ -119,18 +125,17 @@ PRO_SHAPE = {"family": "mobilellm-pro", "num_layers": 30, "hidden_size": 1280}
 
 
 def test_published_seconds_are_those_of_mobilellm_pro() -> None:
-    short, long = report_of(EXAMPLES["done"], "R58", "p", PRO_SHAPE).rows
+    short, long = report_of(result("done"), "R58", "p", PRO_SHAPE).rows
     assert short.published_prefill_s == {} and long.published_prefill_s == {"xnnpack": 8.9, "qnn": 1.96}
     for other in ({"family": "llama"}, {"num_layers": 12}, {"hidden_size": 2048}):
-        rows = report_of(EXAMPLES["done"], "R58", "p", PRO_SHAPE | other).rows
+        rows = report_of(result("done"), "R58", "p", PRO_SHAPE | other).rows
         assert [row.published_prefill_s for row in rows] == [None, None]
 
 
 def test_the_plan_reaches_the_app(bundle: Bundle, phone: FakePhone) -> None:
     measure(bundle, phone, writes("done"), new_tokens=32, repetitions=2, sustained_minutes=1.5)
     plan = App(phone, []).plan
-    schema = bench_schema()
-    jsonschema.validate(plan, {**schema["$defs"]["plan"], "$defs": schema["$defs"]})
+    assert read_result(json.dumps(EXAMPLES["done"] | {"plan": plan}), "p").plan is not None
     assert plan["bundle"] == "pro" and plan["prompt_tokens"] == [512, 2048] and plan["sustained_seconds"] == 90
     assert (plan["new_tokens"], plan["repetitions"]) == (32, 2)
 
@@ -158,7 +163,7 @@ def test_lengths_that_fit(
     tmp_path: Path, context: int, new_tokens: int, given: tuple[int, ...], lengths: list[int]
 ) -> None:
     bundle = write_bundle(tmp_path / "b", context=context)
-    assert bench_plan(bundle, given, new_tokens, 3, 0)["prompt_tokens"] == lengths
+    assert list(bench_plan(bundle, given, new_tokens, 3, 0).prompt_tokens) == lengths
 
 
 @pytest.mark.parametrize(
@@ -180,10 +185,9 @@ def test_plans_that_cannot_be_done(
 
 
 def test_answers_without_a_step_have_no_speed() -> None:
-    result = copy.deepcopy(EXAMPLES["done"])
-    for run in result["runs"]:
-        run["decode_tokens"], run["decode_s"] = 0, 0.0
-    assert [row.decode_tok_s for row in report_of(result, "R58", "p", PRO_SHAPE).rows] == [None, None]
+    runs = [{**run, "decode_tokens": 0, "decode_s": 0.0} for run in EXAMPLES["done"]["runs"]]
+    rows = report_of(result("done", runs=runs), "R58", "p", PRO_SHAPE).rows
+    assert [row.decode_tok_s for row in rows] == [None, None]
 
 
 # What goes wrong
@@ -308,7 +312,7 @@ def test_an_answer_of_another_form(bundle: Bundle, phone: FakePhone, changes: di
 
 def test_a_result_without_runs() -> None:
     with pytest.raises(InputError, match="no finished run"):
-        report_of(EXAMPLES["running"], "R58", "p", PRO_SHAPE)
+        report_of(result("running"), "R58", "p", PRO_SHAPE)
 
 
 def test_another_program_of_that_name_was_measured(bundle: Bundle, phone: FakePhone) -> None:
@@ -524,7 +528,7 @@ def test_device_takes_a_serial_or_none(
 
     def measured(*arguments: Any, **named: Any) -> DeviceBenchReport:
         given.append(named["device"])
-        return report_of(EXAMPLES["done"], "R58", "p", shape)
+        return report_of(result("done"), "R58", "p", shape)
 
     monkeypatch.setattr("mlp_export.devices.device_bench.device_bench", measured)
     done = invoke("bench", bundle.path, *options)

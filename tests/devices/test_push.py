@@ -12,7 +12,8 @@ import pytest
 from fake_adb import ONE_DEVICE, S24, FakePhone
 from fake_backend import PROGRAM, write_bundle
 
-from mlp_export.bundle.bundle import BackendInfo, Bundle
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.manifest import BackendInfo
 from mlp_export.devices.adb import DEVICE_FOLDER, Phone, PhoneFacts
 from mlp_export.devices.device_command import NoAnswerError, transfer_seconds
 from mlp_export.devices.push import PushReport, check_fit, push

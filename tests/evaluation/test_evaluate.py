@@ -28,7 +28,6 @@ from mlp_export.evaluation.evaluate import (
     measure_quantization_error,
     open_checkpoint,
     score,
-    shipped_text,
     text_sequences,
 )
 from mlp_export.evaluation.token_scores import (
@@ -46,6 +45,7 @@ from mlp_export.models.weights import FloatWeights
 from mlp_export.progress import Progress
 from mlp_export.quantization.compressed_tensors import write_checkpoint as write_quantized
 from mlp_export.quantization.scheme import INT8, Scheme, group_scheme
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 QUIET = Progress(quiet=True)
@@ -301,7 +301,7 @@ def test_a_checkpoint_before_export(tmp_path: Path) -> None:
         report = evaluate_checkpoint(model, QUIET, texts=[text], against=model)
     assert report.kl is not None and report.top1_agreement is not None and report.evaluated == "float"
     assert (report.kl.value, report.kl.high, report.top1_agreement.value) == (0.0, 0.0, 1.0)
-    trained = write_checkpoint(tmp_path / CPU_NAME)
+    trained = write_checkpoint(tmp_path / CPU_NAME, kind="int4-cpu")
     with open_checkpoint(resolve(str(trained))) as quantized_one, open_checkpoint(resolve(str(folder))) as float_one:
         forward = evaluate_checkpoint(quantized_one, QUIET, texts=[text], against=float_one)
         backward = evaluate_checkpoint(float_one, QUIET, texts=[text], against=quantized_one)
@@ -448,7 +448,7 @@ def test_quantization_error_is_that_of_eval(tmp_path: Path) -> None:
 
 
 def test_the_command_takes_checkpoints_and_says_what_it_compares_with(tmp_path: Path) -> None:
-    folder, trained = write_checkpoint(tmp_path / "model"), write_checkpoint(tmp_path / CPU_NAME)
+    folder, trained = write_checkpoint(tmp_path / "model"), write_checkpoint(tmp_path / CPU_NAME, kind="int4-cpu")
     text = write(tmp_path / "t", shipped_text()[:400])
 
     def run(*arguments: Any) -> Any:

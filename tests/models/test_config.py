@@ -133,8 +133,6 @@ REFUSED = [
     ("llama", {"sliding_window": 4096}, "sliding_window"),
     ("llama", {"layer_types": ["sliding_attention"] * 5}, "layer_types"),
     ("llama", {"hidden_act": "gelu"}, "hidden_act"),
-    ("llama", {"attention_bias": True}, "attention_bias"),
-    ("llama", {"mlp_bias": True}, "mlp_bias"),
     ("mobilellm-pro", {"mlp_bias": True}, "mlp_bias"),
     ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
     ("llama", {"rope_interleaved": True}, "rope_interleaved"),

@@ -29,13 +29,12 @@ from small_checkpoints import (
 )
 from transformers import AutoTokenizer
 
-from mlp_export.checkpoints.demo import cached_folder
 from mlp_export.errors import InputError, UsageError
-from mlp_export.evaluation.evaluate import shipped_text
 from mlp_export.quantization import calibration_text as module
 from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
 from mlp_export.quantization.languages import spoken_language
 from mlp_export.text.chat import ChatTemplate, read_chat_template
+from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
 DATA = importlib.resources.files("mlp_export").joinpath("data/calibration")
@@ -120,12 +119,9 @@ def test_a_template_that_takes_no_conversation_is_told(tokenizer: Tokenizer) -> 
     assert len(found.notes) == 1 and "not today" in found.notes[0]
 
 
-def test_demo_model_gets_a_quarter_in_its_template() -> None:
-    folder = cached_folder()
-    if folder is None:
-        pytest.skip("the demo model is not in the cache")
-    tokenizer = Tokenizer.from_folder(folder)
-    found = calibration_sequences(tokenizer, read_chat_template(folder), [], 12_288, 512)
+def test_demo_model_gets_a_quarter_in_its_template(demo_checkpoint: Path) -> None:
+    tokenizer = Tokenizer.from_folder(demo_checkpoint)
+    found = calibration_sequences(tokenizer, read_chat_template(demo_checkpoint), [], 12_288, 512)
     assert found.ids.shape == (24, 512) and found.notes == ()
     shares = {name: count / 12_288 for name, count in found.tokens.items()}
     # A piece is dealt whole: the second of languages.txt's two has 1,300 tokens.

@@ -18,10 +18,10 @@ from small_checkpoints import write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.errors import InputError, ResourceError, UsageError
-from mlp_export.models.eager import Layer, decode, rms_norm
-from mlp_export.models.numerics import FLOAT, DynamicNumerics, fake_quantize_tokens
+from mlp_export.models.eager import EagerOps, decode, rms_norm
+from mlp_export.models.layer import decode_layer
+from mlp_export.models.numerics import FLOAT, DynamicNumerics, Numerics, fake_quantize_tokens
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
-from mlp_export.models.rope import rope_frequencies
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import FloatWeights
 from mlp_export.progress import Progress
@@ -267,12 +267,14 @@ def test_moments_are_those_of_the_layers_inputs(tmp_path: Path) -> None:
             return super().linear_input(rows)
 
     weights = FloatWeights(opened)
-    layer, ids = Layer(weights, 0, rope_frequencies(opened.config)), text(1)[0]
+    config, ids = opened.config, text(1)[0]
     observed = InputMoments("layers.0", Counting("int8", "int8"))
     embedded = weights.rows("embed", ids)
-    layer.forward(embedded, TokenSequence(ids.tolist(), ()), observed)
+    decode_layer(EagerOps(weights, observed, TokenSequence(ids.tolist(), ())), config, 0, embedded)
     assert len(rounded) == 4
-    taken = fake_quantize_tokens(rms_norm(embedded, layer.attention_norm, opened.config.norm_eps)).double()
+    taken = fake_quantize_tokens(
+        rms_norm(embedded, weights.vector("layers.0.attention_norm"), config.norm_eps)
+    ).double()
     found = observed.take("q")
     torch.testing.assert_close(found.double(), taken.T @ taken / len(ids), rtol=1e-4, atol=1e-6)
     assert observed.take("down").shape == (96, 96)
@@ -333,15 +335,15 @@ def test_killed_and_started_again(tmp_path: Path, order: str, weights: int) -> N
 
     decoded: list[str] = []
     whole = quantize_with_gptq(opened, Scheme(4, 32), text(4), ARTIFACT, tmp_path / "whole", QUIET, sequential)
-    forward = "mlp_export.quantization.calibrated.Layer"
+    moments = "mlp_export.quantization.calibrated.InputMoments"
     with pytest.MonkeyPatch.context() as patch:
 
-        class Watched(Layer):
-            def __init__(self, *given: object) -> None:
-                super().__init__(*given)  # type: ignore[arg-type]
-                decoded.append(self.name)
+        class Watched(InputMoments):
+            def __init__(self, layer: str, numerics: Numerics) -> None:
+                super().__init__(layer, numerics)
+                decoded.append(layer)
 
-        patch.setattr(forward, Watched)
+        patch.setattr(moments, Watched)
         store = quantize_with_gptq(opened, Scheme(4, 32), text(4), ARTIFACT, folder, QUIET, sequential)
         finished = (weights - sequential) // 7
         assert decoded == [f"layers.{number}" for number in range(finished, LAYERS)]

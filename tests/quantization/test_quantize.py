@@ -21,6 +21,7 @@ from mlp_export.pipeline import ExportOptions, export, plan
 from mlp_export.quantization import calibrated
 from mlp_export.quantization import quantize as quantize_module
 from mlp_export.quantization.quantize import QuantizeOptions, quantize
+from mlp_export.quantization.scheme import channel_scheme
 from mlp_export.verification.verify import verify_bundle
 
 TOKENS = 2048  # of the calibration text: quick, and as few as are taken
@@ -107,7 +108,7 @@ def test_a_head_of_8_bits(tmp_path: Path, tied: bool) -> None:
 @pytest.mark.parametrize("weights", ["int4", "mixed"])
 def test_npu_forms(tmp_path: Path, weights: Any) -> None:
     folder = model_folder(tmp_path)
-    report = quantize(options(folder, tmp_path / "quantized", backend="coreml", weights=weights), QUIET)
+    report = quantize(options(folder, tmp_path / "quantized", scheme=channel_scheme, weights=weights), QUIET)
     assert report.scheme.format("layers.0.q").bits == 4 and report.scheme.format("head").bits == 8
     assert report.scheme.format("layers.0.down").bits == (8 if weights == "mixed" else 4)
     asked = ExportOptions("coreml", str(tmp_path / "quantized"), tmp_path / "bundle", context=64, prefill_chunk=8)
@@ -120,7 +121,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     for changes, message in (
         ({"weights": "int8"}, "rounding to 8 bits|--weights int8"),
         ({"weights": "mixed"}, "mixed"),
-        ({"format": "gguf", "backend": "coreml"}, "gguf"),
+        ({"format": "gguf", "scheme": channel_scheme}, "gguf"),
         ({"format": "gguf", "head": "int8"}, "gguf"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -147,7 +148,7 @@ def test_a_checkpoint_quantized_already_is_refused(folder: Path, tmp_path: Path)
 
 def test_a_trained_checkpoint_is_never_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlp_export.pipeline.quantized_checkpoint", None)
-    trained = model_folder(tmp_path, "model-int4-cpu")
+    trained = model_folder(tmp_path, kind="int4-cpu")
     report = export(export_options(trained, tmp_path / "bundle", verify=False), QUIET)
     assert "quantizer" not in report.bundle.manifest.quantization
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from fake_backend import CHAT, TOKENIZER, FakeSession, ids_of, successors, write_bundle
+from fake_backend import CHAT, TOKENIZER, FakeRuntime, FakeSession, ids_of, successors, write_bundle
 from small_checkpoints import BOS, EOS_ID, EOT, EOT_ID
 
 from mlp_export.bundle.bundle import Bundle
@@ -222,7 +223,8 @@ class Terminal:
         self.out += text
 
     def talk(self, bundle: Bundle, session: FakeSession, write: Callable[[str], None] | None = None) -> None:
-        chat_repl(bundle, session=session, read=self.read, write=write or self.write, tell=self.told.append)
+        bundle = replace(bundle, manifest=replace(bundle.manifest, context=session.context))
+        chat_repl(bundle, FakeRuntime(session), read=self.read, write=write or self.write, tell=self.told.append)
 
 
 @pytest.fixture
@@ -309,6 +311,11 @@ def test_a_bundle_without_a_chat_format(tmp_path: Path) -> None:
 def test_options_reach_the_conversation(bundle: Bundle) -> None:
     session, terminal = FakeSession(TABLE), Terminal("Hi")
     chat_repl(
-        bundle, max_new_tokens=1, session=session, read=terminal.read, write=terminal.write, tell=terminal.told.append
+        bundle,
+        FakeRuntime(session),
+        max_new_tokens=1,
+        read=terminal.read,
+        write=terminal.write,
+        tell=terminal.told.append,
     )
     assert terminal.out == "Hello\n\n"

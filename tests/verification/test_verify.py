@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -117,6 +118,18 @@ def test_against_another_model(bundle: Bundle, tmp_path: Path) -> None:
         verify_bundle(bundle.path, str(small_model(tmp_path / "deep", num_hidden_layers=6).checkpoint.path), QUIET)
 
 
+def test_a_feature_that_only_the_bundle_has(bundle: Bundle, model: QuantizedModel, tmp_path: Path) -> None:
+    """Manifests leave features out that a model does not have."""
+    shutil.copytree(bundle.path, tmp_path / "b")
+    path = tmp_path / "b" / "manifest.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    assert "activation" not in values["model"]["shape"]
+    values["model"]["shape"]["activation"] = "gelu_tanh"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match="has activation None, the bundle's model gelu_tanh"):
+        verify_bundle(tmp_path / "b", str(model.checkpoint.path), QUIET)
+
+
 def test_a_report_of_the_command_line_names_the_model(bundle: Bundle, model: QuantizedModel) -> None:
     assert verify_bundle(bundle.path, str(model.checkpoint.path), QUIET).passed
 
@@ -226,7 +239,7 @@ def broken(
 def test_a_window_off_by_one_fails(
     model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: int
 ) -> None:
-    right = graph_module._Builder.attention_mask
+    right = graph_module.XnnpackOps.attention_mask
 
     def wrong(self: Any, query: Any, keys: Any, is_local: bool) -> Any:
         self.config = replace(self.config, window=self.config.window + change)
@@ -234,7 +247,7 @@ def test_a_window_off_by_one_fails(
         self.config = replace(self.config, window=self.config.window - change)
         return mask
 
-    found = broken(model, tmp_path, monkeypatch, graph_module._Builder, "attention_mask", wrong)
+    found = broken(model, tmp_path, monkeypatch, graph_module.XnnpackOps, "attention_mask", wrong)
     assert "window" in found and "stale slot" not in found
 
 
@@ -246,16 +259,16 @@ def test_no_mask_fails(model: QuantizedModel, tmp_path: Path, monkeypatch: pytes
 def test_rotate_half_in_place_of_interleaved_fails(
     model: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(self: Any, inputs: Any) -> Any:
+    def half(self: Any, cos: Any, sin: Any) -> Any:
         size = self.config.head_dim
         swap = torch.zeros(size, size)
         for i in range(size // 2):
             swap[i + size // 2, i], swap[i, i + size // 2] = -1.0, 1.0
         graph = self.graph
-        identity = graph.multiply(graph.constant(torch.eye(size)), inputs.cos)
-        return graph.add(identity, graph.multiply(graph.constant(swap), inputs.sin))
+        identity = graph.multiply(graph.constant(torch.eye(size)), cos)
+        return graph.add(identity, graph.multiply(graph.constant(swap), sin))
 
-    found = broken(model, tmp_path, monkeypatch, graph_module._Builder, "rotation_matrices", half)
+    found = broken(model, tmp_path, monkeypatch, graph_module.XnnpackOps, "rotation_matrices", half)
     assert {"logits: mid-chunk", "logits: window edge"} <= found
 
 

@@ -11,7 +11,7 @@ public struct Turn: Equatable, Sendable {
   }
 }
 
-/// A chat template as strings: `chat` of the manifest. `ChatFormat.compose` of mlp_export/chat.py is the reference.
+/// A chat template as strings: `chat` of the manifest. `compose` of mlp_export/text/chat.py is the reference.
 public struct ChatFormat: Equatable, Sendable {
   public var bos: String
   public var systemPrefix: String?

@@ -5,7 +5,7 @@ enum class Role { SYSTEM, USER, ASSISTANT }
 /** One turn as the model sees it. */
 data class Turn(val role: Role, val content: String)
 
-/** A chat template as strings: `chat` of the manifest. `ChatFormat.compose` of mlp_export/chat.py is the reference. */
+/** A chat template as strings: `chat` of the manifest. `compose` of mlp_export/text/chat.py is the reference. */
 data class ChatFormat(
     val bos: String,
     val systemPrefix: String?,

@@ -1,4 +1,4 @@
-"""Each result of a Core ML function against the decoder's, both given what the function itself had before.
+"""Each result of a function in float16 against the decoder's, both given what the function itself had before.
 
 The decoder runs over the same tokens. At each result that the function shows, it is compared and then goes on with the
 function's own. So between two comparisons lie a few operators, and the limit is what their roundings to float16 can do:
@@ -20,18 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
-from mlp_export.backends.coreml.session import InterpretedSession
-from mlp_export.models.eager import Layer
 from mlp_export.models.numerics import Numerics
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import WeightSource
-from mlp_export.program.half_rope import rotate_half_permutation
-from mlp_export.verification.layers import summed
+from mlp_export.program.layer_taps import TappedCall
+from mlp_export.verification.bounded_ops import summed
 
 _HALF = 2.0**-11
 _SMALLEST = 2.0**-24  # of float16: below it, a unit is no part of a value
@@ -60,25 +56,18 @@ class HalfLayerWatch:
 
     def __init__(
         self,
-        path: Path,
         weights: WeightSource,
         numerics: Numerics,
-        context: int,
-        crosses_window: bool,
-        words: Sequence[int],
+        calls: Sequence[tuple[int, int]],
+        tokens: Sequence[int],
+        found: Sequence[TappedCall],
     ) -> None:
-        """Runs the program at `path` on tokens `words`. Raises InputError where it does not have the results that are
-        looked at.
-        """
+        """`found` is what the artifact answered to `calls`, which had `tokens` one behind the other."""
         self.config, self.numerics, self._weights = weights.config, numerics, weights
-        session = InterpretedSession(path)
-        calls = watched_calls(context, session.prefill_chunk, self.config.window if crosses_window else 0)
-        tokens = [words[position % len(words)] for position in range(sum(calls[-1]))]
         self.sequence = TokenSequence(tokens, [position + count - 1 for position, count in calls])
-        self.found: dict[str, torch.Tensor] = {}
+        self.found = {name: torch.cat([call.results[name] for call in found]) for name in found[0].results}
         self.worst: dict[str, tuple[float, str]] = {}
         self._hidden = self._scores = self._shares = self._values = torch.empty(0)
-        self._run(session, calls, tokens)
 
     # As a LayerWatch
 
@@ -86,7 +75,7 @@ class HalfLayerWatch:
     def runs(self) -> Sequence[tuple[TokenSequence, Numerics]]:
         return [(self.sequence, self)]
 
-    def layer(self, layer: Layer) -> None:
+    def layer(self, weights: WeightSource, layer: int) -> None:
         pass
 
     def head(self, ids: torch.Tensor, rows: torch.Tensor) -> None:
@@ -162,71 +151,3 @@ class HalfLayerWatch:
         largest = rows.abs().amax(-1, keepdim=True)
         root = (rows.pow(2).mean(-1, keepdim=True) + self.config.norm_eps).sqrt()
         return _SMALLEST * largest / root * self._weights.vector(name).float().abs()
-
-    # The program
-
-    def _run(self, session: InterpretedSession, calls: Sequence[tuple[int, int]], tokens: Sequence[int]) -> None:
-        names = self._names(session)
-        parts: dict[str, list[torch.Tensor]] = {name: [] for name in names.values()}
-        for position, count in calls:
-            seen: dict[str, torch.Tensor] = {}
-
-            def observe(name: str, value: torch.Tensor, seen: dict[str, torch.Tensor] = seen) -> None:
-                if name in names:
-                    seen[name] = value.clone()
-
-            session.forward(tokens[position : position + count], position, observe)
-            for name, value in seen.items():
-                parts[names[name]].append(self._rows(names[name], value.float(), count))
-        self.found = {name: torch.cat(part) for name, part in parts.items() if not name.startswith("head.")}
-        pieces = piece_names(self.config.vocab_size)
-        self.found["head"] = torch.cat([torch.cat(parts[f"head.{name}"]) for name in pieces], -1)
-
-    def _names(self, session: InterpretedSession) -> dict[str, str]:
-        """Names of the function's results, and of the decoder's that they are."""
-        function, config = session.function, self.config
-        names = {"embed": "embed", function.taken_by(piece_names(config.vocab_size)[0], "x"): "norm"}
-        names |= {name: f"head.{name}" for name in piece_names(config.vocab_size)}
-        softmaxes = function.results_of("softmax")
-        for layer in range(config.num_layers):
-            name = f"layers.{layer}"
-            for part in (*_LINEARS[:-1], "attention_sum", "ffn_sum"):
-                names[mil_name(f"{name}.{part}")] = f"{name}.{part}"
-            for linear, taken in (
-                ("q", "attention_norm"),
-                ("o", "attended"),
-                ("gate", "ffn_norm"),
-                ("down", "activated"),
-            ):
-                names[function.taken_by(mil_name(f"{name}.{linear}"), "x")] = f"{name}.{taken}"
-            for half in "kv":
-                names[f"{mil_name(f'{name}.{half}')}_new"] = f"{name}.{half}.cached"
-            scores = function.taken_by(function.taken_by(softmaxes[layer], "x"), "x")
-            names[function.taken_by(scores, "y")] = f"{name}.q.scaled"
-        return names
-
-    def _rows(self, name: str, value: torch.Tensor, count: int) -> torch.Tensor:
-        """A result of the function as the decoder has it, of the `count` rows that hold tokens."""
-        config, part = self.config, name.rpartition(".")[2]
-        size, kv_heads = config.head_dim, config.num_kv_heads
-        order = rotate_half_permutation(size, size)
-        if name == "norm" or name.startswith("head."):  # [1, n, 1, 1]
-            return value.reshape(1, -1)
-        if part == "cached":  # [kv_heads, N, 1, head_dim] to [n, kv_heads, head_dim]
-            rows = value.squeeze(2).transpose(0, 1)[:count]
-            return _in_pairs(rows, order) if ".k." in name else rows
-        if part == "scaled":  # [1, kv_heads, head_dim, group * N] to [n, heads, head_dim]
-            groups = config.num_heads // kv_heads
-            rows = value.reshape(kv_heads, size, groups, -1).permute(3, 0, 2, 1)[:count].flatten(1, 2)
-            return _in_pairs(rows, order)
-        rows = value[0, :, 0].T[:count]  # [1, channels, 1, N]
-        if part in ("q", "k"):
-            return _in_pairs(rows.unflatten(-1, (-1, size)), order).flatten(1)
-        return rows
-
-
-def _in_pairs(rows: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """Heads whose halves turn against each other, as neighbours that do."""
-    paired = torch.empty_like(rows)
-    paired[..., order] = rows
-    return paired

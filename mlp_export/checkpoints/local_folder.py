@@ -1,0 +1,111 @@
+"""A checkpoint in a folder of this machine; a folder in the hub's cache is still the hub's model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlp_export.checkpoints.checkpoint import Kind, check_no_adapter
+from mlp_export.checkpoints.config import read_config, stated_training
+from mlp_export.checkpoints.license_files import LicenseStatement, license_text, notice_text
+from mlp_export.checkpoints.model_source import Announce, ModelDescription, ResolvedModel
+from mlp_export.errors import InputError
+from mlp_export.paths import check_utf8
+
+_SNAPSHOTS = "snapshots/*/config.json"
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model that this machine holds whole."""
+
+    resolved: ResolvedModel
+
+    @property
+    def id(self) -> str:
+        return self.resolved.id
+
+    @property
+    def is_here(self) -> bool:
+        return True
+
+    @property
+    def download_bytes(self) -> int:
+        return 0
+
+    def describe(self) -> ModelDescription:
+        folder = self.resolved.folder
+        return ModelDescription(read_config(folder), self.resolved.trained_for)
+
+    def fetch(self, announce: Announce, *, quiet: bool = False, accepted: Collection[str] = ()) -> ResolvedModel:
+        return self.resolved
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A folder of the hub's cache, models--OWNER--NAME/snapshots/COMMIT[/SUBFOLDER], as `hf download` prints it."""
+
+    root: Path
+    repo: str
+    revision: str
+    subfolder: str
+
+
+def snapshot_of(folder: Path) -> Snapshot | None:
+    """The snapshot that the resolved path `folder` is, if it is one of a model with an owner."""
+    for root in (folder, *folder.parents):
+        repo = root.parent.parent.name
+        if root.parent.name == "snapshots" and repo.startswith("models--"):
+            name = repo.removeprefix("models--").replace("--", "/")
+            inside = folder.relative_to(root).as_posix()
+            return Snapshot(root, name, root.name, "" if inside == "." else inside) if "/" in name else None
+    return None
+
+
+def check_folder(given: Path) -> Path:
+    """The resolved path of a checkpoint folder. Raises InputError where it holds none or may not be read."""
+    folder = given.resolve()
+    check_utf8(folder)
+    try:
+        files = [entry.name for entry in os.scandir(folder)]
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    check_no_adapter(files, str(given))
+    if not (folder / "config.json").is_file():
+        inside = sorted(str(path.parent) for path in (*folder.glob("*/config.json"), *folder.glob(_SNAPSHOTS)))
+        hint = (
+            f"give one of its subfolders: {', '.join(inside)}" if inside else "give the folder that holds config.json"
+        )
+        raise InputError(f"no config.json in {given}", hint)
+    return folder
+
+
+def resolved_model(
+    folder: Path,
+    id: str,
+    revision: str | None,
+    license: LicenseStatement,
+    trained_for: Kind | None,
+    root: Path | None = None,
+) -> ResolvedModel:
+    """The model in `folder`, with the license texts of its files or of those at `root`, above it."""
+    folders = (folder,) if root is None or root == folder else (folder, root)
+    known = license.license
+    texts = [text for place in folders if (text := license_text(place)) is not None]
+    notices = [text for place in folders if (text := notice_text(place)) is not None]
+    return ResolvedModel(
+        folder,
+        id,
+        revision,
+        license.name,
+        next(iter(texts), None) or (known and known.text()) or license.link,
+        next(iter(notices), None) or (known and known.notice_text()),
+        trained_for or stated_training(folder),
+    )
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """The error for a path that may not be read."""
+    return InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions")

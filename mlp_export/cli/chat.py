@@ -1,0 +1,34 @@
+"""`chat`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlp_export.cli.open_bundle import open_to_run
+from mlp_export.cli.options import BundleArgument, SeedOption, TemperatureOption
+from mlp_export.cli.output import stream, tell
+from mlp_export.cli.reporting import reporting
+
+
+def chat(
+    bundle: BundleArgument,
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum tokens of an answer.")] = 1024,
+    temperature: TemperatureOption = 0.0,
+    seed: SeedOption = 0,
+) -> None:
+    """Talk with a bundle. /reset starts anew, /exit ends, Ctrl-C stops an answer."""
+    with reporting(False):
+        from mlp_export.runtime.chat_session import chat_repl
+
+        opened, runtime = open_to_run(bundle)
+        chat_repl(
+            opened,
+            runtime,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            write=stream,
+            tell=tell,
+        )
