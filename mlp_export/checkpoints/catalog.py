@@ -118,7 +118,10 @@ class ModelRow:
 
 
 def list_models(default_of: Mapping[str, str]) -> list[ModelRow]:
-    """The table of aliases; `default_of` has the alias that each backend takes where no model is given. Any other hub id `owner/name[/subfolder][@revision]` or folder may be given as well."""
+    """The table of aliases; `default_of` has the alias that each backend takes where no model is given.
+
+    Any other hub id `owner/name[/subfolder][@revision]` or folder may be given as well.
+    """
     return [
         ModelRow(
             alias=model.alias,

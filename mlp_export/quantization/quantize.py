@@ -57,7 +57,7 @@ class QuantizeOptions:
 
     model: str
     out: Path  # a folder, or a file with `format` "gguf"
-    scheme: SchemeRule = group_scheme  # of the backend that the checkpoint is for
+    scheme: SchemeRule = group_scheme  # for CPUs; `channel_scheme` for NPUs
     weights: Weights | None = None  # None: int4
     head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
     calibration: tuple[Path, ...] = ()  # texts; none: those that ship

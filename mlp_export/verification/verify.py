@@ -17,6 +17,7 @@ bits, and with another key in the farthest slot that it must see, other ones.
 from __future__ import annotations
 
 import itertools
+import logging
 import platform
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -52,6 +53,7 @@ from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.layer_watch import LayerWatch, watch_layers
 
+_log = logging.getLogger(__name__)
 # Times the noise floor; two draws of it differ by at most 1.13 over 40 positions (see docs/architecture.md).
 _TOLERANCE = 1.5
 _BUDGET = VerificationBudget()
@@ -157,6 +159,8 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
         comparison = _compare(bundle, model, backend, progress)
         checks += [weights, *comparison.checks]
     checks += _in_the_runtime(bundle, progress)
+    for check in checks:
+        _log.info("%s %s: %s", "passed" if check.passed else "FAILED", check.name, check.detail)
     return VerificationReport(
         passed=all(check.passed for check in checks),
         tokens=comparison.tokens if comparison else 0,
