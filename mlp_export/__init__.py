@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlp_export.runtime.generate import Generation
     from mlp_export.runtime.loaded_model import LoadedModel
     from mlp_export.runtime.session import Session
-    from mlp_export.verification.verify import VerificationReport
+    from mlp_export.verification.report import VerificationReport
     from mlp_export.verification.verify import verify_bundle as verify
 
     __version__: str
@@ -51,7 +51,7 @@ _DEFINED_IN = {
     "Session": "runtime.session",
     "Bundle": "bundle.bundle",
     "verify": "verification.verify:verify_bundle",
-    "VerificationReport": "verification.verify",
+    "VerificationReport": "verification.report",
     "inspect": "evaluation.inspect_artifact:inspect_artifact",
     "Inspection": "evaluation.inspect_artifact",
     "channel_scheme": "quantization.scheme",

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mlp_export.backends.base import (
     Backend,
@@ -23,7 +23,16 @@ from mlp_export.backends.base import (
     get_backend,
 )
 from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
-from mlp_export.bundle.manifest import PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
+from mlp_export.bundle.manifest import (
+    PTE,
+    BackendInfo,
+    Exporter,
+    Manifest,
+    ModelInfo,
+    Quantization,
+    TokenizerInfo,
+    Verification,
+)
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.checkpoints.license_files import write_license_files
@@ -46,7 +55,8 @@ from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
-from mlp_export.verification.verify import VerificationReport, verify
+from mlp_export.verification.report import VerificationReport
+from mlp_export.verification.verify import verify
 
 _log = logging.getLogger(__name__)
 Quantizer = Literal["gptq", "nearest"]
@@ -259,7 +269,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
-            quantization=quantization,
+            quantization=cast(Quantization, quantization),
             kv_cache_bytes=costs.kv_cache_bytes,
             kv_scale_bytes=costs.kv_scale_bytes,
             device_ram_bytes=costs.device_ram_bytes,
@@ -281,7 +291,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
                     f"the artifact is not the model: {'; '.join(failed)}",
                     "nothing was written; please report it with the model's name. --no-verify writes it all the same",
                 )
-            writer.write_manifest(replace(manifest, verification=report.to_json()))
+            writer.write_manifest(replace(manifest, verification=cast(Verification, report.to_json())))
         with progress.stage("publish"):
             published = writer.publish()
         _log.info("published %s", published.path)

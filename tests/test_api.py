@@ -142,9 +142,7 @@ def test_export_and_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert (
-        lines[0].startswith("model: 1.1 MB")
-        and "verified: " in said.out
-        and "16 tokens, ended by length" in said.out
+        lines[0].startswith("model: 1.1 MB") and "verified: " in said.out and "16 tokens, ended by length" in said.out
     )
     assert "read the checkpoint: " in said.err
 

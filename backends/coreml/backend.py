@@ -20,6 +20,7 @@ from mlp_export.backends.base import (
     CalibrationText,
     CompilerTraits,
     Requirement,
+    backends_for_any_chip,
     own_options,
     package_requirement,
     package_requirements,
@@ -72,7 +73,7 @@ class CoremlCompiler:
         weights: Weights | None,
         formats: Mapping[str, WeightFormat] | None = None,
     ) -> Scheme:
-        return replace(channel_scheme(kind, config, weights, formats), half_scales=True)
+        return replace(channel_scheme(kind, config, weights, formats, backends_for_any_chip()), half_scales=True)
 
     def plan(self, config: ModelConfig, scheme: Scheme, build: BuildOptions) -> BuildPlan:
         options = own_options(build, CoremlOptions)

@@ -64,7 +64,7 @@ class QnnCompiler:
         weights: Weights | None,
         formats: Mapping[str, WeightFormat] | None = None,
     ) -> Scheme:
-        return channel_scheme(kind, config, weights, formats)
+        return channel_scheme(kind, config, weights, formats, backends_for_any_chip())
 
     def plan(self, config: ModelConfig, scheme: Scheme, build: BuildOptions) -> BuildPlan:
         rows, longest = build.prefill_chunk, min(build.context, config.window or build.context)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from mlp_export.backends.base import backends_for_any_chip
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.eager import GELU_TANH, decode
@@ -137,7 +138,7 @@ class RangeObserver:
         if not math.isfinite(low + high):
             raise InputError(
                 f"the model computes NaN or infinity at {name!r}",
-                "the checkpoint may be damaged: run it with --backend xnnpack to see whether it answers",
+                f"the checkpoint may be damaged: run it with {backends_for_any_chip()} to see whether it answers",
             )
         before = self.ranges.get(name, (low, high))
         self.ranges[name] = (min(low, before[0]), max(high, before[1]))

@@ -30,7 +30,7 @@ def lower(
 ) -> Artifact:
     """Write the program of `model` to `path`, and the encodings of its results beside it."""
     found = sdk.find_sdk()
-    build = sdk.probe(found)
+    qairt = sdk.probe(found)
     soc = own_options(build, QnnOptions).soc
     if build.sibling is None:
         encodings = calibrate(model, text, progress)
@@ -71,8 +71,8 @@ def lower(
     return Artifact(
         path=path,
         tied_weights_stored_once=False,
-        compiled_with={**compiled_with(), "qairt": build},
-        min_runtime={"executorch": "1.3", "qairt": qairt_release(build)},
+        compiled_with={**compiled_with(), "qairt": qairt},
+        min_runtime={"executorch": "1.3", "qairt": qairt_release(qairt)},
         quantization={
             "activations": ACTIVATIONS,
             "kv_cache": "int8",

@@ -118,9 +118,9 @@ class ModelRow:
 
 
 def list_models(default_of: Mapping[str, str]) -> list[ModelRow]:
-    """The table of aliases; `default_of` has the alias that each backend takes where no model is given.
+    """The table of aliases. Any other hub id `owner/name[/subfolder][@revision]` or folder may be given as well.
 
-    Any other hub id `owner/name[/subfolder][@revision]` or folder may be given as well.
+    `default_of` has the alias that each backend takes where no model is given.
     """
     return [
         ModelRow(

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
-from executorch.exir._serialize._program import _get_extended_header
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, Program, Tensor
 
@@ -20,6 +18,7 @@ from mlp_export.bundle.manifest import MANIFEST
 from mlp_export.bundle.tokenizer_config import has_chat_template
 from mlp_export.errors import InputError
 from mlp_export.evaluation.runners import RunnerFit, runner_fits
+from mlp_export.program.executorch_private import flatbuffer_to_program, get_extended_header
 from mlp_export.program.tables import CACHE_WRITERS, EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
 
 
@@ -166,7 +165,7 @@ def _read_program(path: Path) -> tuple[Program, int]:
                 raise InputError(f"{path} is empty", hint)
             if head[4:6] != b"ET":
                 raise InputError(f"{path} is not an ExecuTorch program", "give a .pte or the folder of a bundle")
-            header = _get_extended_header(head)
+            header = get_extended_header(head)
             program_size = header.program_size if header else size
             end = header.segment_base_offset + header.segment_data_size if header else size
             if max(end, program_size) > size:
@@ -176,7 +175,7 @@ def _read_program(path: Path) -> tuple[Program, int]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
     try:
-        return _flatbuffer_to_program(data), program_size
+        return flatbuffer_to_program(data), program_size
     except Exception as error:  # the reader checks nothing: damage shows as any exception
         raise InputError(f"{path} is damaged: {type(error).__name__} in its tables", hint) from error
 

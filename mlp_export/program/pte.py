@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
 from executorch.exir.schema import ExecutionPlan, Program
 from flatbuffers.table import Table
 
 from mlp_export.errors import InputError
+from mlp_export.program.executorch_private import flatbuffer_to_program
 from mlp_export.program.flatbuffer import bytes_span, field, integer, subtable, tables
 
 # Field numbers of executorch/schema/program.fbs
@@ -201,7 +201,7 @@ def read_bytes(data: mmap.mmap, start: int, size: int) -> torch.Tensor:
 def read_program(data: mmap.mmap, layout: PteLayout) -> Program:
     """The program's tables. Raises InputError where they are damaged."""
     try:
-        return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+        return flatbuffer_to_program(bytes(data[: layout.segment_base]))
     except Exception as error:  # the reader checks nothing: damage shows as any exception
         raise InputError(f"the program is damaged: {type(error).__name__} in its tables", "export it again") from error
 

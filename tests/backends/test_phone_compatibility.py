@@ -10,7 +10,6 @@ from artifacts import compatibility_issues, export_model, small_model
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
 from executorch.exir import to_edge_transform_and_lower
-from executorch.exir._serialize._program import serialize_pte_binary
 from typer.testing import CliRunner
 
 from mlp_export.backends.xnnpack import program as program_module
@@ -21,6 +20,7 @@ from mlp_export.cli.app import app
 from mlp_export.devices.push import push
 from mlp_export.errors import InputError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
+from mlp_export.program.executorch_private import serialize_pte_binary
 from mlp_export.program.layout import tensor_bytes
 from mlp_export.program.pte import mapped, read_layout
 from mlp_export.progress import Progress

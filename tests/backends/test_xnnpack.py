@@ -15,7 +15,6 @@ import torch
 from artifacts import export_model, quantized, read_weight, small_model
 from bigram import write_bigram
 from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNDatatype
-from executorch.exir._serialize._program import _flatbuffer_to_program
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import (
     DelegateCall,
@@ -53,6 +52,7 @@ from mlp_export.pipeline import ExportOptions, plan
 from mlp_export.program import text_program
 from mlp_export.program.cache import cache_tensors
 from mlp_export.program.embedding import EmbeddingTable
+from mlp_export.program.executorch_private import flatbuffer_to_program
 from mlp_export.program.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.program.pte import PteLayout, mapped, read_layout, share_constants
 from mlp_export.program.repeat_layers import repeat_layers
@@ -223,7 +223,7 @@ def test_each_part_of_a_fused_weight_is_read_back(pro: Built, tmp_path: Path) ->
                 found = {
                     n: read_weight("xnnpack", copied, n, w).differences(w) for n in parts if (w := pro.model.weight(n))
                 }
-                expected = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
+                expected: dict[str, list[str]] = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
                 assert found == expected, (name, suffix, row)
 
 
@@ -382,7 +382,7 @@ def test_the_shortest_and_the_longest_chunk(pro: Built, tmp_path: Path, chunk: i
 def test_a_call_past_the_context_is_an_error_and_spoils_nothing(pro: Built, count: int, position: int) -> None:
     """Phones' runners make such calls: it must not end the process, as the operator that writes the caches would."""
     tokens = random_tokens(CONTEXT)
-    session = pro.session()
+    session: Any = pro.session()
     expected = answers(pro.session(), tokens, [16, 16, 16, 15, 1])[-1]
     for start in range(0, CONTEXT - 1, CHUNK):
         session.forward(tokens[start : min(start + CHUNK, CONTEXT - 1)], start)
@@ -860,7 +860,7 @@ def test_a_context_of_131_072_at_mobilellm_pros_shape_is_planned(tmp_path: Path)
 def read_program(path: Path) -> Program:
     with mapped(path) as data:
         layout = read_layout(data, str(path))
-        return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+        return flatbuffer_to_program(bytes(data[: layout.segment_base]))
 
 
 def forward(program: Program) -> ExecutionPlan:
