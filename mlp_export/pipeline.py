@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mlp_export.backends.base import (
     Backend,
@@ -22,7 +22,16 @@ from mlp_export.backends.base import (
     get_backend,
 )
 from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
-from mlp_export.bundle.manifest import PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
+from mlp_export.bundle.manifest import (
+    PTE,
+    BackendInfo,
+    Exporter,
+    Manifest,
+    ModelInfo,
+    Quantization,
+    TokenizerInfo,
+    Verification,
+)
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.checkpoints.license_files import write_license_files
@@ -168,7 +177,7 @@ def plan(options: ExportOptions) -> ExportPlan:
     """
     backend = _check_options(options)
     located = locate(options.model or backend.delegate.default_model)
-    found = _read(located, options, Progress(quiet=True)) if located.is_here else None
+    found = _read(located, options, Progress()) if located.is_here else None
     settled = _settle(options, backend, located, found)
     return ExportPlan(
         model=settled.id,
@@ -194,7 +203,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or Progress()
     backend = _check_options(options)
     compiler = backend.compiler
     located = locate(options.model or backend.delegate.default_model)
@@ -256,7 +265,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
             context=settled.build.context,
             prefill_chunk=settled.build.prefill_chunk,
-            quantization=quantization,
+            quantization=cast(Quantization, quantization),
             kv_cache_bytes=costs.kv_cache_bytes,
             kv_scale_bytes=costs.kv_scale_bytes,
             device_ram_bytes=costs.device_ram_bytes,
@@ -278,7 +287,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
                     f"the artifact is not the model: {'; '.join(failed)}",
                     "nothing was written; please report it with the model's name. --no-verify writes it all the same",
                 )
-            writer.write_manifest(replace(manifest, verification=report.to_json()))
+            writer.write_manifest(replace(manifest, verification=cast(Verification, report.to_json())))
         with progress.stage("publish"):
             published = writer.publish()
     return ExportReport(published, report, error, list(progress.stages))
