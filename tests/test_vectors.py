@@ -52,7 +52,7 @@ def is_valid(value: object, schema: dict[str, Any]) -> bool:
     return jsonschema.Draft202012Validator(schema).is_valid(value)
 
 
-def cases(name: str, key: str = "cases") -> Any:
+def cases(name: str, key: str = "cases") -> pytest.MarkDecorator:
     found = load(name)[key]
     return pytest.mark.parametrize("case", found, ids=[case["name"] for case in found])
 

@@ -12,7 +12,8 @@ from mlp_export.errors import InputError
 # What operators inside a named result add to its rounding: an RMS norm is six, each with half a unit in the last place
 # at most; sums of products are made in another order.
 _ERROR = 2.0**-12
-_INSIDE = ("sigmoid",)  # results that the program does not have: `silu` is one operator
+# Results that the program does not have: activations are one operator each, and a linear adds its bias itself.
+_INSIDE = ("sigmoid", "square", "slope", "argument", "product")
 
 
 @dataclass(frozen=True)

@@ -410,7 +410,7 @@ def test_scales_that_the_file_does_not_show_are_not_said_to_be_compared(
     others = sum(weight.scales.numel() for weight in weights.values()) - embed
     codes = sum(weight.codes.numel() for weight in weights.values())
     assert told.startswith(f"{codes:,} codes and {embed:,} scales are equal; {others:,} scales are not shown")
-    written = exported.bundle.manifest.verification
+    written: Any = exported.bundle.manifest.verification
     assert "graph" in told and written["checks"][1]["detail"] == told
     compared = written["checks"][1]["compared"]
     assert compared.startswith(f"all codes and {embed:,} of {embed + others:,} scales of {len(weights)} weights")

@@ -223,7 +223,7 @@ def test_each_part_of_a_fused_weight_is_read_back(pro: Built, tmp_path: Path) ->
                 found = {
                     n: read_weight("xnnpack", copied, n, w).differences(w) for n in parts if (w := pro.model.weight(n))
                 }
-                expected = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
+                expected: dict[str, list[str]] = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
                 assert found == expected, (name, suffix, row)
 
 
@@ -382,7 +382,7 @@ def test_the_shortest_and_the_longest_chunk(pro: Built, tmp_path: Path, chunk: i
 def test_a_call_past_the_context_is_an_error_and_spoils_nothing(pro: Built, count: int, position: int) -> None:
     """Phones' runners make such calls: it must not end the process, as the operator that writes the caches would."""
     tokens = random_tokens(CONTEXT)
-    session = pro.session()
+    session: Any = pro.session()
     expected = answers(pro.session(), tokens, [16, 16, 16, 15, 1])[-1]
     for start in range(0, CONTEXT - 1, CHUNK):
         session.forward(tokens[start : min(start + CHUNK, CONTEXT - 1)], start)

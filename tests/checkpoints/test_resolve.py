@@ -38,7 +38,8 @@ from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.config import TRAINED_FOR
 from mlp_export.checkpoints.hub import hub_error
 from mlp_export.checkpoints.model_source import ResolvedModel
-from mlp_export.checkpoints.resolve import locate, resolve
+from mlp_export.checkpoints.packaged import SMOLLM2
+from mlp_export.checkpoints.resolve import _check_reach, _parse, locate, read_resolved, resolve
 from mlp_export.checkpoints.safetensors_folder import os_error
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
 from mlp_export.models.license import FAIR_NC
@@ -577,17 +578,16 @@ def test_config_json_states_the_training(checkpoint: Path, tmp_path: Path) -> No
     assert isinstance(error, InputError) and "'int3'" in error.message and "int4-cpu" in error.message
 
 
-def test_an_export_asks_the_hub_once(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
+def test_an_export_asks_the_hub_once_what_it_has(
+    hub: Hub, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.add("owner/model", checkpoint)
     found = locate("owner/model", cache=tmp_path)
-    asked = HfApi.model_info
-    try:
-        HfApi.model_info = Mock(side_effect=AssertionError("asked again"))  # type: ignore[method-assign]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "HfApi", Mock(side_effect=AssertionError("asked again")))
         assert not found.is_here and found.download_bytes > 0
         assert found.describe().config.family == "mobilellm-pro"
         assert read_checkpoint(found.fetch(lambda line: None, quiet=True).folder)
-    finally:
-        HfApi.model_info = asked  # type: ignore[method-assign]
     assert locate("owner/model", cache=tmp_path).is_here
 
 

@@ -122,7 +122,8 @@ def test_help_of_the_program_names_every_verb() -> None:
 
 def test_export_is_the_command_where_none_is_named(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path / "model")
-    options = ["--backend", "xnnpack", "--model", model, "--context", "64", "--dry-run", "--json"]
+    options: list[str | Path] = ["--backend", "xnnpack", "--model", model]
+    options += ["--context", "64", "--dry-run", "--json"]
     named, default = run("export", *options), run(*options)
     assert named.json == default.json and named.json["context"] == 64
     done = run(*options[:4], "export", *options[4:])
@@ -136,8 +137,8 @@ def test_version() -> None:
 
 def test_shell_completion_proposes_commands_and_options() -> None:
     def complete(line: str) -> list[str]:
-        changes = {"_MLP_EXPORT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-        done = run_process(**changes)
+        words = str(line.count(" "))
+        done = run_process(_MLP_EXPORT_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=words)
         assert done.code == 0, done.err
         return done.out.split()
 
@@ -275,7 +276,7 @@ def test_out_of_memory_and_interrupts(broken: Callable[[BaseException], None]) -
 
 @pytest.mark.parametrize(
     ("backend", "hint"),
-    [("xnpack", "did you mean xnnpack?"), ("QNN2", "did you mean qnn?"), ("vulkan", "choose one of: xnnpack, qnn")],
+    [("xnpack", "did you mean xnnpack?"), ("QNN2", "did you mean qnn?"), ("vulkan", "choose one of: coreml, qnn, xnnpack")],
 )
 def test_an_unknown_backend(backend: str, hint: str) -> None:
     done = run("--backend", backend, "--json")
@@ -425,7 +426,7 @@ def test_doctor_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_too_little_memory_or_disk_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, out = write_checkpoint(tmp_path / "model"), tmp_path / "out"
-    export = ["--backend", "xnnpack", "--model", model, "--out", out, "--context", "64", "--json"]
+    export: list[str | Path] = ["--backend", "xnnpack", "--model", model, "--out", out, "--context", "64", "--json"]
     monkeypatch.setattr(resources_module, "available_ram_bytes", lambda: 1000)
     done = run(*export)
     assert (done.code, done.json["exit_code"]) == (5, 5) and "of memory, 1 kB are available" in done.json["error"]
@@ -479,7 +480,7 @@ def test_typing_bytes_that_are_not_utf8(bundle: Bundle) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_an_export_and_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
     model = write_checkpoint(tmp_path / "model")
-    options = ["--backend", "xnnpack", "--model", model, "--out", tmp_path / "out", "--context", "64"]
+    options: list[str | Path] = ["--backend", "xnnpack", "--model", model, "--out", tmp_path / "out", "--context", "64"]
     export = subprocess.Popen(
         [sys.executable, "-m", "mlp_export", *options], env=environment(), stderr=subprocess.PIPE, text=True
     )
@@ -510,7 +511,7 @@ def test_the_reference_in_the_docs_is_current() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+C_LOCALE: dict[str, Any] = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def test_an_ascii_locale(bundle: Bundle) -> None:

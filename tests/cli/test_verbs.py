@@ -80,7 +80,7 @@ def test_bench_measures_load_and_memory_in_a_bare_process(
         model=SimpleNamespace(shape={"vocab_size": VOCAB_SIZE}),
     )
     exported: Any = SimpleNamespace(manifest=manifest, pte=path)
-    native = bench(exported, Progress.on_stderr(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    native: Any = bench(exported, Progress.on_stderr(), prompt_tokens=20, new_tokens=2, repetitions=1)
     assert native.measured_in == "native" and native.load_s == native.warm_load_s > 0 and native.cold_load_s > 0
     # The program's weights and caches, without what the interpreter and its packages take.
     assert path.stat().st_size / 2 < native.anonymous_bytes < native.resident_bytes < 100_000_000

@@ -152,6 +152,8 @@ def tiny_program(path: Path, emit: Emit, inline: bool) -> None:
             return (torch.zeros(rows.shape[0], RESULTS),)
 
     class Tiny(torch.nn.Module):
+        frequencies: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("frequencies", torch.arange(1, FEATURES + 1).view(1, -1) / 100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ class InterruptedSession(FakeSession):
         return logits
 
 
-def conversation(session: FakeSession, **changes: int) -> Conversation:
+def conversation(session: FakeSession, **changes: Any) -> Conversation:
     assert CHAT is not None
     return Conversation(session, TOKENIZER, CHAT, (EOS_ID, EOT_ID), **changes)
 
