@@ -22,7 +22,7 @@ GROUPS = {
     "Run a bundle": ("load", "LoadedModel", "Generation", "Conversation", "Session"),
     "Verify and inspect": ("verify", "VerificationReport", "inspect", "Inspection", "Bundle"),
     "Quantize": ("quantize", "QuantizeOptions", "group_scheme", "channel_scheme", "QuantizeReport"),
-    "Progress": ("Progress",),
+    "Progress": ("Progress", "ProgressEvent"),
     "Errors": ("MlpExportError", "UsageError", "InputError", "MissingError", "ResourceError", "VerificationError"),
 }
 HEAD = """\
@@ -34,7 +34,7 @@ change with every release. [examples/](../examples) holds programs that use it.
 `import mlp_export` loads neither torch nor executorch: each name is imported when it is first used. Options and results
 are frozen dataclasses; a result's `to_json()` is what the command of that name prints with `--json`. Errors meant for a
 person are `MlpExportError`, with a `hint` and the `exit_code` of the command line. What a call does in detail goes to
-the logger `mlp_export`, and to stderr where it is given a `Progress`.
+the logger `mlp_export`, its stages to the callback of the `Progress` it is given: `Progress.on_stderr()` shows them.
 """
 Definition = ast.FunctionDef | ast.ClassDef
 

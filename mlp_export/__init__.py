@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlp_export.evaluation.inspect_artifact import Inspection
     from mlp_export.evaluation.inspect_artifact import inspect_artifact as inspect
     from mlp_export.pipeline import ExportOptions, ExportPlan, ExportReport, export, plan
-    from mlp_export.progress import Progress
+    from mlp_export.progress import Progress, ProgressEvent
     from mlp_export.quantization.quantize import QuantizeOptions, QuantizeReport, quantize
     from mlp_export.quantization.scheme import channel_scheme, group_scheme
     from mlp_export.runtime.conversation import Conversation
@@ -60,6 +60,7 @@ _DEFINED_IN = {
     "QuantizeOptions": "quantization.quantize",
     "QuantizeReport": "quantization.quantize",
     "Progress": "progress",
+    "ProgressEvent": "progress",
 }
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "MissingError",
     "MlpExportError",
     "Progress",
+    "ProgressEvent",
     "QuantizeOptions",
     "QuantizeReport",
     "ResourceError",

@@ -179,7 +179,7 @@ def plan(options: ExportOptions) -> ExportPlan:
     """
     backend = _check_options(options)
     located = locate(options.model or backend.delegate.default_model)
-    found = _read(located, options, Progress(quiet=True)) if located.is_here else None
+    found = _read(located, options, Progress()) if located.is_here else None
     settled = _settle(options, backend, located, found)
     return ExportPlan(
         model=settled.id,
@@ -205,7 +205,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or Progress()
     backend = _check_options(options)
     compiler = backend.compiler
     located = locate(options.model or backend.delegate.default_model)

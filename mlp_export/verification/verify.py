@@ -47,7 +47,7 @@ def verify_bundle(
     A bundle that does not do what its model does gives a report whose `passed` is False. Raises InputError where the
     folder is no bundle or the checkpoint is not of the manifest's shape.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or Progress()
     with progress.stage("hashes"):
         bundle, files = check_files(path)
     with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:

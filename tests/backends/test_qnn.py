@@ -54,7 +54,7 @@ from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.verification.verify import verify
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 CONTEXT, ROWS, WINDOW = 160, 32, 64
 # The smallest that the HTP's compiler takes in 4 bits: it pads to 64, and fails on other odd sizes.
 SHAPE = {
