@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from artifacts import QUIET, quantized
+from artifacts import QUIET, export_options, quantized, read_weight
 from compressed_tensors.compressors import ModelCompressor
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32, unpack_from_int32
 from compressed_tensors.quantization import (
@@ -43,7 +43,6 @@ from torchao.quantization import (
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig, LlamaConfig, TorchAoConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from mlp_export.backends.base import get_backend
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.formats import embedding_scales
@@ -758,7 +757,7 @@ def test_half_scales_of_groups_are_refused_or_rounded(copied: Path, tmp_path: Pa
 
 def exported(folder: Path, out: Path, **options: Any) -> Bundle:
     asked = {"context": 32, "prefill_chunk": 8, "verify": False, **options}
-    return export(ExportOptions("xnnpack", str(folder), out, **asked), QUIET).bundle
+    return export(export_options("xnnpack", folder, out, **asked), QUIET).bundle
 
 
 def assert_codes_in_program(bundle: Bundle, read: Checkpoint) -> None:
@@ -766,7 +765,7 @@ def assert_codes_in_program(bundle: Bundle, read: Checkpoint) -> None:
         weight = read.quantized(name)
         assert weight is not None
         like = with_format(weight, Scheme.from_manifest(bundle.manifest.quantization).format(name))
-        stored = get_backend("xnnpack").read_weight(bundle.pte, name, like)
+        stored = read_weight("xnnpack", bundle.pte, name, like)
         assert stored.differences(like) == [], (name, form)
         assert torch.equal(like.dequantize(), weight.dequantize())
 
@@ -792,7 +791,7 @@ def test_a_written_checkpoint_exports_to_its_own_codes(tmp_path: Path) -> None:
         read = read_checkpoint(tmp_path / "out")
         store = round_checkpoint(read, scheme, tmp_path / f"store{change}")
         like = store.weight("layers.1.down")
-        assert (get_backend("xnnpack").read_weight(bundle.pte, "layers.1.down", like).differences(like) == []) is equal
+        assert (read_weight("xnnpack", bundle.pte, "layers.1.down", like).differences(like) == []) is equal
 
 
 @pytest.mark.parametrize("kind", ["g64", "g128", "w8a8"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -196,6 +198,22 @@ def test_progress_is_on_stderr(bundle: Bundle) -> None:
     assert done.code == 0 and "perplexity" in done.out
     assert [line.split(":")[0] for line in done.err.splitlines()] == ["load", "evaluate"]
     assert run("eval", bundle.path, "--max-tokens", "8", "--quiet").err == ""
+
+
+def test_verbose_logs_on_stderr_in_place_of_progress(bundle: Bundle) -> None:
+    logger = logging.getLogger("mlp_export")
+    done = run("eval", bundle.path, "--max-tokens", "8", "--verbose", "--json")
+    lines = done.err.splitlines()
+    assert done.json["tokens"] == 7 and all(
+        re.match(r"\d\d:\d\d:\d\d\.\d{3} mlp_export[\w.]*: ", line) for line in lines
+    )
+    assert ": Python 3." in lines[0] and f"mlp-export {version('mlp-export')}, torch 2." in lines[1]
+    assert "mlp_export.progress: load: begins" in done.err and "mlp_export.progress: evaluate: 0." in done.err
+    assert logger.handlers == [] and logger.propagate, "what comes later is not logged"
+    assert "begins" not in run("eval", bundle.path, "--max-tokens", "8").err
+    failed = run("verify", bundle.path / "none", "--verbose")
+    assert (failed.code, failed.err.splitlines()[-1]) == (3, "hint: give the folder that the export wrote")
+    assert logger.handlers == []
 
 
 def test_models_and_doctor() -> None:
@@ -394,7 +412,7 @@ def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_doctor_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
-    monkeypatch.setattr("mlp_export.backends.xnnpack.BACKEND.requirements", lambda: [lacking])
+    monkeypatch.setattr("mlp_export.backends.xnnpack.backend.XnnpackCompiler.requirements", lambda self: [lacking])
     done = run("doctor", "--backend", "xnnpack", "--json")
     assert (done.code, done.json["ok"]) == (4, False)
     table = run("doctor", "--backend", "xnnpack")

@@ -14,7 +14,8 @@ from small_checkpoints import BOS, EOS_ID, EOT, EOT_ID
 
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, UsageError
-from mlp_export.runtime.chat_session import HELP, Conversation, chat_repl
+from mlp_export.runtime.chat_session import HELP, chat_repl
+from mlp_export.runtime.conversation import Conversation
 from mlp_export.text.chat import Message
 
 assert CHAT is not None
