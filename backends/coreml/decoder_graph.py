@@ -6,9 +6,9 @@ which are 32 values of float16, so N is 32 or a multiple of it where nothing for
 
 Inputs, all float16, in order: the embedded rows [1, hidden, 1, N]; cosines and sines [1, 1, head_dim, N] of each of the
 config's `ropes`; what is added to the scores of the global slots [1, 1, C, 1] and of the ring's [1, 1, W, N] (each only
-where the model has such layers); which row is the last, as 0 and 1, [1, 1, 1, N]; and the caches, layer by layer, keys then values, as the
-program stores them: [kv_heads, slots, 1, head_dim]. Outputs: the new rows of each cache [kv_heads, N, 1, head_dim], and
-the logits of the last row in pieces [1, n, 1, 1].
+where the model has such layers); which row is the last, as 0 and 1, [1, 1, 1, N]; and the caches, layer by layer, keys
+then values, as the program stores them: [kv_heads, slots, 1, head_dim]. Outputs: the new rows of each cache [kv_heads,
+N, 1, head_dim], and the logits of the last row in pieces [1, n, 1, 1].
 
 What float16 (largest value 65,504) asks for:
 
