@@ -253,6 +253,7 @@ OPERATORS: dict[str, tuple[list[str], float, Callable[..., torch.Tensor], Callab
 
 
 @simulated
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_operators_are_as_exact_as_the_noise_floor_takes_them_to_be(operator: str) -> None:
     """The floor that verification compares with is made of these errors; and an error of half of it is an error."""
@@ -301,6 +302,7 @@ def test_half_precision_holds_what_no_scale_does() -> None:
 
 
 @simulated
+@pytest.mark.slow
 def test_an_export_is_proven(exported: ExportReport, checkpoint: Path) -> None:
     report, manifest = exported.verification, exported.bundle.manifest
     assert report is not None and report.passed and report.weights_bit_equal
@@ -325,6 +327,7 @@ def test_an_export_is_proven(exported: ExportReport, checkpoint: Path) -> None:
 
 
 @simulated
+@pytest.mark.slow
 def test_prompts_may_be_split_anywhere(exported: ExportReport) -> None:
     """Chunks of any length, in any order of lengths, across the window's edge, give the same logits."""
     tokens = [(7 * n) % 290 + 1 for n in range(WINDOW + 2)]
@@ -371,6 +374,7 @@ def failures(bundle: Bundle, model: QuantizedModel) -> set[str]:
 
 
 @simulated
+@pytest.mark.slow
 def test_a_changed_code_is_found(copied: Bundle, checkpoint: Path) -> None:
     model = model_of(checkpoint)
     weight = model.weight("layers.2.up")
@@ -391,6 +395,7 @@ def test_a_changed_code_is_found(copied: Bundle, checkpoint: Path) -> None:
 
 
 @simulated
+@pytest.mark.slow
 def test_scales_that_the_file_does_not_show_are_not_said_to_be_compared(
     exported: ExportReport, checkpoint: Path
 ) -> None:
@@ -443,6 +448,7 @@ def test_the_graph_holds_the_scales_that_it_is_given(monkeypatch: pytest.MonkeyP
 
 
 @simulated
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["layers.0.down", "layers.1.k.cache", "layers.4.shares", "cos", "norm"])
 def test_another_encoding_is_found(copied: Bundle, checkpoint: Path, name: str) -> None:
     path = copied.path / ENCODINGS
@@ -453,6 +459,7 @@ def test_another_encoding_is_found(copied: Bundle, checkpoint: Path, name: str) 
 
 
 @simulated
+@pytest.mark.slow
 def test_a_program_that_is_wrong_is_not_published(
     exported: ExportReport, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -652,6 +659,7 @@ def test_a_compiler_that_fails_leaves_nothing(
 
 
 @simulated
+@pytest.mark.slow
 def test_two_exports_at_once(checkpoint: Path, tmp_path: Path) -> None:
     """To one target: one is published, the other says so, and nothing else is left."""
     command = [sys.executable, "-m", "mlp_export", "--backend", "qnn", "--model", str(checkpoint), "--quiet"]
