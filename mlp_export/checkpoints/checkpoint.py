@@ -130,13 +130,21 @@ class Checkpoint:
         return self._norm(name, self._interleaved(name, value))
 
     def as_stored(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """The inverse of what `tensor` does to a parameter's values and rows, for files of the same family."""
+        """The inverse of what `tensor` does to a parameter's values and rows, for files of the same family; of a norm
+        the nearest number of the dtype that the files have it in.
+        """
         config, parameter = self.config, self._parameters.get(name)
         if parameter is not None and parameter.role == "post norm" and config.embedding_scale != 1:
-            value = value * config.embedding_scale
+            value = value.double() * config.embedding_scale
         if parameter is not None and "norm" in parameter.role and config.unit_offset_norms:
             value = value - 1
+        if parameter is not None and "norm" in parameter.role:
+            value = value.to(_DTYPES[self._tensors[name].dtype])
         return rotate_half_rows(value, config.head_dim) if self._turned(name) else value
+
+    def storable(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """What `tensor` returns in float32 of files that hold `value`, a norm, as nearly as their dtype can."""
+        return self._norm(name, self._interleaved(name, self.as_stored(name, value))).float()
 
     def learned_scale(self, name: str) -> torch.Tensor | None:
         """The learned scale of a linear, "embed" or "head": float32 [out, 1], its bits kept, rows as in `tensor`.
