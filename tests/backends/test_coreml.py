@@ -400,14 +400,14 @@ class OffByOne(program_module.TextProgram):
 class TurnsOneFurther(program_module.TextProgram):
     """RoPE that is off by one: relative positions are right, and only stored keys tell."""
 
-    def rotations(self, input_pos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rotations(self, input_pos: torch.Tensor) -> list[torch.Tensor]:
         return super().rotations(input_pos + (input_pos % 2))
 
 
 class OtherBase(program_module.TextProgram):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.frequencies = self.frequencies * 1.01
+        self.frequencies_0 = self.frequencies_0 * 1.01
 
 
 class SeesAhead(program_module.TextProgram):

@@ -486,7 +486,7 @@ def test_a_program_that_is_wrong_is_not_published(
     class OtherBase(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            self.frequencies = self.frequencies * 1.01
+            self.frequencies_0 = self.frequencies_0 * 1.01
 
     class SeesAhead(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
