@@ -1,11 +1,13 @@
 """What a long command shows while it works: stages with a bar, seconds, memory and time left, on stderr.
 
 On a terminal the stages are live bars; elsewhere each finished stage is one line, and a long one says each minute how
-far it is; `quiet` shows nothing. Either way `Progress.stages` keeps what each stage took, for benchmarks.
+far it is; `quiet` shows nothing. Either way the lines are logged, and `Progress.stages` keeps what each stage took, for
+benchmarks.
 """
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import time
@@ -21,6 +23,7 @@ from rich.progress import Progress as Bars
 from mlp_export.resources import human_bytes
 from mlp_export.streams import discard
 
+_log = logging.getLogger(__name__)
 _TELL_SECONDS = 60
 _ESTIMATE_SECONDS = 5
 
@@ -82,6 +85,7 @@ class Progress:
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
         """Run the body as stage `name` of `total` steps. Stages may stand inside each other."""
+        _log.info("%s: begins%s", name, f", {total:,} steps" if total else "")
         start = time.perf_counter()
         outermost = self._bars is None
         if outermost and self._console.is_terminal and not self.quiet:
@@ -100,7 +104,8 @@ class Progress:
                 self._bars = None
 
     def note(self, line: str) -> None:
-        """A line for the person, above any bars."""
+        """A line for the person, above any bars, and for the log."""
+        _log.info(line)
         try:
             self._console.print(line, markup=False, soft_wrap=True)
         except BrokenPipeError:
@@ -111,8 +116,11 @@ class Progress:
     def _finish(self, name: str, seconds: float) -> None:
         record = StageRecord(name, seconds, peak_rss_bytes())
         self.stages.append(record)
-        if not self._console.is_terminal:
-            self.note(f"{name}: {seconds:.1f} s, peak memory {human_bytes(record.peak_rss_bytes)}")
+        line = f"{name}: {seconds:.1f} s, peak memory {human_bytes(record.peak_rss_bytes)}"
+        if self._console.is_terminal and not self.quiet:
+            _log.info(line)  # its bar tells the rest
+        else:
+            self.note(line)
 
 
 def peak_rss_bytes() -> int:

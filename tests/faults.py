@@ -92,6 +92,19 @@ def scalar_times(number: float, factor: float) -> Fault:
     return fault
 
 
+def vector_times(name: str, factor: float) -> Fault:
+    """A norm or a bias."""
+
+    def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
+        right = type(model).vector
+        patch.setattr(
+            type(model), "vector", lambda self, asked: right(self, asked) * (factor if asked == name else 1.0)
+        )
+        return model
+
+    return fault
+
+
 def swapped_norms(layer: int) -> Fault:
     """A layer's two norms."""
 

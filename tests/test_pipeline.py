@@ -22,7 +22,7 @@ import jsonschema
 import psutil
 import pytest
 import torch
-from artifacts import CPU_NAME, QUIET, small_model
+from artifacts import CPU_NAME, QUIET, export_options, small_model
 from safetensors.torch import load_file
 from small_checkpoints import (
     BOS,
@@ -69,7 +69,7 @@ EMBED = "model.embed_tokens.weight"
 
 def options(model: Path | str | None, out: Path, **changes: Any) -> ExportOptions:
     asked = {"context": 64, "prefill_chunk": 16, "verify": False, **changes}
-    return ExportOptions("xnnpack", None if model is None else str(model), out, **asked)
+    return export_options("xnnpack", model, out, **asked)
 
 
 def left_in(folder: Path) -> list[str]:

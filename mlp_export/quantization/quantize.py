@@ -127,12 +127,13 @@ class QuantizeReport:
         }
 
 
-def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
-    """Make a quantized checkpoint of a float one.
+def quantize(options: QuantizeOptions, progress: Progress | None = None) -> QuantizeReport:
+    """Make a quantized checkpoint of a float one. `progress` shows its stages on stderr; None: nothing is shown.
 
     A killed run goes on where it was when it is started again with the same options. Raises UsageError, InputError or
     ResourceError before any work where that is possible; whatever is raised, nothing is left at `options.out`.
     """
+    progress = progress or Progress(quiet=True)
     if options.weights == "int8":
         raise UsageError("--weights int8 with quantize", "rounding to 8 bits loses next to nothing: export does it")
     if options.format == "gguf" and options.head == "int8":

@@ -19,9 +19,9 @@ from small_checkpoints import VOCAB_SIZE
 import mlp_export.backends.base as base_module
 import mlp_export.devices.doctor as doctor_module
 import mlp_export.resources as resources_module
-from mlp_export.backends.base import BACKENDS, Requirement
+from mlp_export.backends.base import Requirement, delegates
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints.catalog import DEFAULT_MODELS, list_models
+from mlp_export.checkpoints.catalog import list_models
 from mlp_export.devices.doctor import doctor
 from mlp_export.errors import ResourceError, UsageError
 from mlp_export.evaluation.bench import bench
@@ -80,7 +80,7 @@ def test_bench_measures_load_and_memory_in_a_bare_process(
         model=SimpleNamespace(shape={"vocab_size": VOCAB_SIZE}),
     )
     exported: Any = SimpleNamespace(manifest=manifest, pte=path)
-    native = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    native: Any = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
     assert native.measured_in == "native" and native.load_s == native.warm_load_s > 0 and native.cold_load_s > 0
     # The program's weights and caches, without what the interpreter and its packages take.
     assert path.stat().st_size / 2 < native.anonymous_bytes < native.resident_bytes < 100_000_000
@@ -145,9 +145,9 @@ def test_bench_counts_out_of_range(
 
 def test_doctor_looks_at_python_and_each_backend(tmp_path: Path) -> None:
     report = doctor(folder=tmp_path / "not" / "there" / "yet")
-    assert list(report.requirements) == ["python", *BACKENDS]
+    assert list(report.requirements) == ["python", *delegates()]
     assert {entry.name for entry in report.requirements["xnnpack"]} >= {"torch", "executorch", "torchao"}
-    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in BACKENDS)
+    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in delegates())
     assert report.ok, "this very environment"
     assert report.cores >= 1 and report.available_ram_bytes > 0 and report.free_disk_bytes > 0
     assert report.packages["tokenizers"] and report.packages["numpy"]
@@ -199,11 +199,12 @@ def test_doctor_of_an_unknown_backend() -> None:
 
 
 def test_models() -> None:
-    rows = list_models()
+    default_of = {name: delegate.default_model for name, delegate in delegates().items()}
+    rows = list_models(default_of)
     aliases = [row.alias for row in rows]
     assert len(set(aliases)) == len(aliases) and aliases[0] == "demo"
     assert all(row.description and row.license for row in rows)
-    assert {backend: row.alias for row in rows for backend in row.default_of} == DEFAULT_MODELS
+    assert {backend: row.alias for row in rows for backend in row.default_of} == default_of
     assert all(row.source.count("/") == 1 for row in rows if row.alias != "demo")
     assert json.loads(json.dumps([row.to_json() for row in rows]))[0]["source"] == ""
 
