@@ -302,6 +302,26 @@ def test_half_precision_holds_what_no_scale_does() -> None:
 
 
 @simulated
+def test_a_norm_takes_an_epsilon_that_float16_does_not_hold() -> None:
+    """1e-6 / 640, as hidden rows that are carried divided have it: small rows come out smaller, and zeros as zeros."""
+    get_backend("qnn").runtime.load()
+    from htp import run_graph
+
+    from mlp_export.backends.qnn.graph import Graph
+
+    x, eps = (ROWS_OF["x"] * 4e-5).half().float(), 1e-6 / 640
+    x[..., 31, :] = 0
+    graph = Graph({"r": Encoding.of_range(-6, 6)})
+    normed = graph.half_rms_norm("n", graph.half_input("x", x.shape), torch.ones(x.shape[-1]), eps)
+    graph.float_output("y", graph.quantize("r", normed))
+    (found,) = run_graph(graph, [x], [torch.zeros(x.shape)])
+    right = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+    assert float((found - right).norm() / right.norm()) <= 2 * _NORM_ERROR
+    unit = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True).clamp_min(1e-20))
+    assert float((unit - right).norm() / right.norm()) > 0.3  # what it would be without epsilon
+
+
+@simulated
 @pytest.mark.slow
 def test_an_export_is_proven(exported: ExportReport, checkpoint: Path) -> None:
     report, manifest = exported.verification, exported.bundle.manifest
