@@ -54,7 +54,7 @@ from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.verification.verify import verify
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 CONTEXT, ROWS, WINDOW = 160, 32, 64
 # The smallest that the HTP's compiler takes in 4 bits: it pads to 64, and fails on other odd sizes.
 SHAPE = {
@@ -253,6 +253,7 @@ OPERATORS: dict[str, tuple[list[str], float, Callable[..., torch.Tensor], Callab
 
 
 @simulated
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_operators_are_as_exact_as_the_noise_floor_takes_them_to_be(operator: str) -> None:
     """The floor that verification compares with is made of these errors; and an error of half of it is an error."""
@@ -321,6 +322,7 @@ def test_a_norm_takes_an_epsilon_that_float16_does_not_hold() -> None:
 
 
 @simulated
+@pytest.mark.slow
 def test_an_export_is_proven(exported: ExportReport, checkpoint: Path) -> None:
     report, manifest = exported.verification, exported.bundle.manifest
     assert report is not None and report.passed and report.weights_bit_equal
@@ -345,6 +347,7 @@ def test_an_export_is_proven(exported: ExportReport, checkpoint: Path) -> None:
 
 
 @simulated
+@pytest.mark.slow
 def test_prompts_may_be_split_anywhere(exported: ExportReport) -> None:
     """Chunks of any length, in any order of lengths, across the window's edge, give the same logits."""
     tokens = [(7 * n) % 290 + 1 for n in range(WINDOW + 2)]
@@ -391,6 +394,7 @@ def failures(bundle: Bundle, model: QuantizedModel) -> set[str]:
 
 
 @simulated
+@pytest.mark.slow
 def test_a_changed_code_is_found(copied: Bundle, checkpoint: Path) -> None:
     model = model_of(checkpoint)
     weight = model.weight("layers.2.up")
@@ -411,6 +415,7 @@ def test_a_changed_code_is_found(copied: Bundle, checkpoint: Path) -> None:
 
 
 @simulated
+@pytest.mark.slow
 def test_scales_that_the_file_does_not_show_are_not_said_to_be_compared(
     exported: ExportReport, checkpoint: Path
 ) -> None:
@@ -463,6 +468,7 @@ def test_the_graph_holds_the_scales_that_it_is_given(monkeypatch: pytest.MonkeyP
 
 
 @simulated
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["layers.0.down", "layers.1.k.cache", "layers.4.shares", "cos", "norm"])
 def test_another_encoding_is_found(copied: Bundle, checkpoint: Path, name: str) -> None:
     path = copied.path / ENCODINGS
@@ -473,6 +479,7 @@ def test_another_encoding_is_found(copied: Bundle, checkpoint: Path, name: str) 
 
 
 @simulated
+@pytest.mark.slow
 def test_a_program_that_is_wrong_is_not_published(
     exported: ExportReport, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -499,7 +506,7 @@ def test_a_program_that_is_wrong_is_not_published(
     class OtherBase(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            self.frequencies = self.frequencies * 1.01
+            self.frequencies_0 = self.frequencies_0 * 1.01
 
     class SeesAhead(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
@@ -672,6 +679,7 @@ def test_a_compiler_that_fails_leaves_nothing(
 
 
 @simulated
+@pytest.mark.slow
 def test_two_exports_at_once(checkpoint: Path, tmp_path: Path) -> None:
     """To one target: one is published, the other says so, and nothing else is left."""
     command = [sys.executable, "-m", "mlp_export", "--backend", "qnn", "--model", str(checkpoint), "--quiet"]
