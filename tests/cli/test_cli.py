@@ -276,7 +276,11 @@ def test_out_of_memory_and_interrupts(broken: Callable[[BaseException], None]) -
 
 @pytest.mark.parametrize(
     ("backend", "hint"),
-    [("xnpack", "did you mean xnnpack?"), ("QNN2", "did you mean qnn?"), ("vulkan", "choose one of: coreml, qnn, xnnpack")],
+    [
+        ("xnpack", "did you mean xnnpack?"),
+        ("QNN2", "did you mean qnn?"),
+        ("vulkan", "choose one of: coreml, qnn, xnnpack"),
+    ],
 )
 def test_an_unknown_backend(backend: str, hint: str) -> None:
     done = run("--backend", backend, "--json")
