@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -184,34 +185,34 @@ def test_half_scales_survive_the_manifest(checkpoint: Path) -> None:
     assert torch.equal(dense, dense.half().float())  # as the constant's type says
 
 
+def identifier_and_files(model: Path, out: Path, context: int) -> tuple[str, str]:
+    """The identifier of an export's package, and the sha256 of the package's files."""
+    bundle = export(options(model, out, context=context, verify=False), QUIET).bundle
+    package = read_package(map_file(bundle.pte), "it")
+    files = {path: bytes(package.data[place : place + length]) for path, (place, length) in package.files.items()}
+    told = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()
+    return json.loads(files["metadata.json"])["identifier"], told
+
+
 _IDENTIFY = """
-import hashlib, json, sys
+import sys
 from pathlib import Path
-from artifacts import QUIET, quantized
-from mlp_export.backends.coreml.package_reader import read_package, read_tree
-from mlp_export.program.pte import map_file
-from mlp_export.pipeline import ExportOptions, export
-model, out, context = sys.argv[1:]
-asked = ExportOptions("coreml", model, Path(out), context=int(context), verify=False)
-bundle = export(asked, QUIET).bundle
-package = read_package(map_file(bundle.pte), "it")
-files = {path: bytes(package.data[place : place + length]) for path, (place, length) in package.files.items()}
-told = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()
-print(json.loads(files["metadata.json"])["identifier"], told)
+from test_coreml import identifier_and_files
+print(*identifier_and_files(Path(sys.argv[1]), Path(sys.argv[2]), 64))
 """
 
 
 def test_the_same_model_is_cached_under_the_same_name(checkpoint: Path, tmp_path: Path) -> None:
     """The phone compiles a package once for each identifier. Other processes order hashes otherwise."""
-
-    def identifier_and_files(out: str, context: int) -> str:
-        command = [sys.executable, "-c", _IDENTIFY, str(checkpoint), str(tmp_path / out), str(context)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
-        return done.stdout.splitlines()[-1]
-
-    one, again, other = (identifier_and_files(*asked) for asked in (("a", 64), ("b", 64), ("c", 96)))
-    assert one == again and one.startswith("mlp_export_")
-    assert all(a != b for a, b in zip(one.split(), other.split(), strict=True))
+    one, other = (
+        identifier_and_files(checkpoint, tmp_path / name, context) for name, context in (("a", 64), ("b", 96))
+    )
+    paths = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:3])
+    command = [sys.executable, "-c", _IDENTIFY, str(checkpoint), str(tmp_path / "again")]
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": paths}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert tuple(done.stdout.splitlines()[-1].split()) == one and one[0].startswith("mlp_export_")
+    assert all(a != b for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -398,14 +399,14 @@ class OffByOne(program_module.TextProgram):
 class TurnsOneFurther(program_module.TextProgram):
     """RoPE that is off by one: relative positions are right, and only stored keys tell."""
 
-    def rotations(self, input_pos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rotations(self, input_pos: torch.Tensor) -> list[torch.Tensor]:
         return super().rotations(input_pos + (input_pos % 2))
 
 
 class OtherBase(program_module.TextProgram):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.frequencies = self.frequencies * 1.01
+        self.frequencies_0 = self.frequencies_0 * 1.01
 
 
 class SeesAhead(program_module.TextProgram):
@@ -490,8 +491,9 @@ def _rope_in_every_layer(right: Any, ops: CoremlOps, name: str, rows: Rows, coun
     return result if is_turned else ops.rope(name, result, 0)
 
 
-def _one_base(right: Any, ops: CoremlOps, name: str, rows: Rows, layer: int) -> Rows:
-    return right(ops, name, rows, 0)
+def _swapped_bases(right: Any, ops: CoremlOps, name: str, rows: Rows, layer: int) -> Rows:
+    """Of the first layer, a local one, and of the third, a global one."""
+    return right(ops, name, rows, {0: 2, 2: 0}.get(layer, layer))
 
 
 def _silu(right: Any, ops: CoremlOps, name: str, rows: Rows) -> Rows:
@@ -586,7 +588,7 @@ def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, cha
 @pytest.mark.parametrize(
     ("family", "fault", "kind"),
     [
-        ("gemma3", changed("rope", _one_base), "q.scaled"),
+        ("gemma3", changed("rope", _swapped_bases), "q.scaled"),
         ("gemma3", changed("activation", _silu), "activated"),
         ("gemma3", changed("rms_norm", _no_weight), "k.cached"),
         ("gemma3", in_pairs(".q_norm"), "q.scaled"),
@@ -793,18 +795,14 @@ def test_a_compiler_that_fails_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("found", "told"), [(None, "found none"), ("8.3", "found 8.3")])
+@pytest.mark.parametrize(("found", "told"), [("", "found none"), ("8.3", "found 8.3")])
 def test_coremltools_that_does_not_fit(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str | None, told: str
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, told: str
 ) -> None:
     def version(package: str) -> str:
-        if package != "coremltools":
-            return installed_version(package)
-        if found is None:
-            raise PackageNotFoundError(package)
-        return found
+        return found if package == "coremltools" else installed_version(package)
 
-    monkeypatch.setattr(base_module, "version", version)
+    monkeypatch.setattr(base_module, "installed_version", version)
     with pytest.raises(MissingError, match=f"needs coremltools 9.0, {told}") as raised:
         export(options(checkpoint, tmp_path / "b"), QUIET)
     assert raised.value.hint == "pip install coremltools==9.0"
@@ -822,14 +820,31 @@ def test_other_machines(
     assert "WSL" in raised.value.hint
 
 
+_WITHOUT_COREMLTOOLS = """
+import json, sys
+sys.modules["coremltools"] = None
+from typer.testing import CliRunner
+from mlp_export.cli.app import app
+bundle, verbs = sys.argv[1], json.loads(sys.argv[2])
+done = [CliRunner().invoke(app, [verb, bundle, *rest], prog_name="mlp-export") for verb, *rest in verbs]
+print(json.dumps([(result.exit_code, result.stderr) for result in done]))
+"""
+
+
 def test_a_bundle_on_a_machine_without_coremltools(exported: ExportReport) -> None:
     """It is said, and is no bug of ours."""
-    blocked = "import sys; sys.modules['coremltools'] = None; from mlp_export.cli.app import main; main()"
-    for verb in (["inspect"], ["verify"], ["run", "--prompt", "Hi"]):
-        command = [sys.executable, "-c", blocked, verb[0], str(exported.bundle.path), *verb[1:]]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 4 and "error: coremltools cannot be imported" in done.stderr
-        assert "hint: pip install coremltools==9.0" in done.stderr
+    verbs = [["inspect"], ["verify"], ["run", "--prompt", "Hi"]]
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_COREMLTOOLS, str(exported.bundle.path), json.dumps(verbs)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    results = json.loads(done.stdout.splitlines()[-1])
+    assert len(results) == 3
+    for code, told in results:
+        assert code == 4 and "error: coremltools cannot be imported" in told
+        assert "hint: pip install coremltools==9.0" in told
 
 
 def damaged(pte: Path, file: str, how: Callable[[np.ndarray], np.ndarray]) -> None:
