@@ -8,13 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from mlp_export.backends.base import get_delegate
-from mlp_export.cli.options import AppIdOption, JsonOption, SerialOption
+from mlp_export.cli.options import AppIdOption, JsonOption, SerialOption, backend_names
 from mlp_export.cli.output import show, table, write_line
 from mlp_export.cli.reporting import reporting
 
 
 def doctor(
-    backend: Annotated[str | None, typer.Option(help="Look at this backend only.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Look at this backend only.", autocompletion=backend_names)
+    ] = None,
     device: Annotated[bool, typer.Option("--device", help="Say what connected phones are and can run.")] = False,
     serial: SerialOption = None,
     app_id: AppIdOption = None,

@@ -18,6 +18,7 @@ from mlp_export.cli.options import (
     QuietOption,
     VerboseOption,
     WeightsOption,
+    backend_names,
 )
 from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
@@ -27,7 +28,7 @@ _BACKENDS = " or ".join(", ".join(delegates()).rsplit(", ", 1))
 
 @with_backend_options
 def export(
-    backend: Annotated[str | None, typer.Option(help=f"{_BACKENDS}.")] = None,
+    backend: Annotated[str | None, typer.Option(help=f"{_BACKENDS}.", autocompletion=backend_names)] = None,
     model: ModelOption = None,
     context_length: Annotated[int, typer.Option("--context", help="Tokens of prompt and answer together.")] = 2048,
     prefill_chunk: Annotated[int | None, typer.Option(help="Maximum tokens of a prompt in one call.")] = None,

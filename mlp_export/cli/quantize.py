@@ -15,6 +15,7 @@ from mlp_export.cli.options import (
     QuietOption,
     VerboseOption,
     WeightsOption,
+    backend_names,
 )
 from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
@@ -24,7 +25,11 @@ def quantize(
     model: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Hub id, folder, alias or demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the quantized checkpoint, or the gguf file.")],
     backend: Annotated[
-        str | None, typer.Option(help="Whose int4: in groups for CPUs, which is the default, by channel for NPUs.")
+        str | None,
+        typer.Option(
+            help="Whose int4: in groups for CPUs, which is the default, by channel for NPUs.",
+            autocompletion=backend_names,
+        ),
     ] = None,
     weights: WeightsOption = None,
     head: HeadOption = None,

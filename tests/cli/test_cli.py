@@ -145,6 +145,7 @@ def test_shell_completion_proposes_commands_and_options() -> None:
     assert complete("mlp-export in") == ["inspect"]
     assert complete("mlp-export verify --mo") == ["--model"]
     assert complete("mlp-export quantize --format g") == ["gguf"]
+    assert complete("mlp-export --backend q") == complete("mlp-export doctor --backend q") == ["qnn"]
     assert complete("mlp-export nothing-like-it") == []
 
 
