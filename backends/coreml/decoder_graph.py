@@ -4,11 +4,11 @@ Layout: [1, channels, 1, rows], with linears as 1 x 1 convolutions. It is what A
 ("Deploying Transformers on the Apple Neural Engine", 2022, principle 1). The last axis is padded to 64 bytes there,
 which are 32 values of float16, so N is 32 or a multiple of it where nothing forbids it.
 
-Inputs, all float16, in order: the embedded rows [1, hidden, 1, N]; cosines and sines [1, 1, head_dim, N]; what is added
-to the scores of the global slots [1, 1, C, 1] and of the ring's [1, 1, W, N] (each only where the model has such
-layers); which row is the last, as 0 and 1, [1, 1, 1, N]; and the caches, layer by layer, keys then values, as the
-program stores them: [kv_heads, slots, 1, head_dim]. Outputs: the new rows of each cache [kv_heads, N, 1, head_dim], and
-the logits of the last row in pieces [1, n, 1, 1].
+Inputs, all float16, in order: the embedded rows [1, hidden, 1, N]; cosines and sines [1, 1, head_dim, N] of each of the
+config's `ropes`; what is added to the scores of the global slots [1, 1, C, 1] and of the ring's [1, 1, W, N] (each only
+where the model has such layers); which row is the last, as 0 and 1, [1, 1, 1, N]; and the caches, layer by layer, keys
+then values, as the program stores them: [kv_heads, slots, 1, head_dim]. Outputs: the new rows of each cache [kv_heads,
+N, 1, head_dim], and the logits of the last row in pieces [1, n, 1, 1].
 
 What float16 (largest value 65,504) asks for:
 
@@ -18,7 +18,7 @@ What float16 (largest value 65,504) asks for:
   as long as scores stay within 14,000.
 * The head is cut into pieces that no limit of the engine forbids (see `placement`).
 
-Which rows hold tokens is not known to the graph: rows behind the last token are computed and have no say.
+Which rows hold tokens is not known to the graph: padding rows behind the last token are computed and masked out.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlp_export.backends.base import backends_for_any_chip
 from mlp_export.backends.coreml.targets import MOST_DIMENSION
 from mlp_export.backends.coreml.tools import Builder as mb  # noqa: N813  as all of Core ML's documentation calls it
 from mlp_export.backends.coreml.tools import Function, Program, Var, coremltools, types
@@ -86,9 +87,7 @@ def decoder_program(
 
 def input_shapes(config: ModelConfig, context: int, rows: int) -> dict[str, tuple[int, ...]]:
     """The function's inputs, in order."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "embed": (1, config.hidden_size, 1, rows),
-    }
+    shapes: dict[str, tuple[int, ...]] = {"embed": (1, config.hidden_size, 1, rows)}
     for layer in range(config.num_layers):
         if config.rope(layer) is not None:
             shapes |= {mil_name(turn): (1, 1, config.head_dim, rows) for turn in rope_names(config, layer)}
@@ -105,8 +104,8 @@ def input_shapes(config: ModelConfig, context: int, rows: int) -> dict[str, tupl
 class Rows:
     """A result of the decoder: hidden rows [1, channels, 1, N] or heads [1, heads, head_dim, N]; logits in pieces.
 
-    Its operators are written where `pieces` or `var` is first asked for. So queries, keys and values are written beside
-    what the attention does with each, and no two of them wait for it at a time.
+    Its operators are written when `pieces` or `var` is first asked for. So the function has queries, keys and values
+    each beside what the attention does with them, though the recipe asks for all three before it.
     """
 
     def __init__(self, write: Callable[[], list[Var]]) -> None:
@@ -118,7 +117,7 @@ class Rows:
 
     @property
     def var(self) -> Var:
-        """The one piece of what is no logits."""
+        """The value where there is one piece: of everything but the logits."""
         (piece,) = self.pieces
         return piece
 
@@ -190,9 +189,8 @@ class CoremlOps:
         return Rows(lambda: [mb.mul(x=a.var, y=b.var)])
 
     def residual_add(self, name: str, hidden: Rows, rows: Rows) -> Rows:
-        result = Rows(lambda: [mb.add(x=hidden.var, y=rows.var, name=mil_name(name))])
-        assert result.var is not None  # all before it is written, and progress told
-        return result
+        total = mb.add(x=hidden.var, y=rows.var, name=mil_name(name))  # at once: progress is told layer by layer
+        return Rows(lambda: [total])
 
     def last_row(self, name: str, hidden: Rows) -> Rows:
         return Rows(
@@ -247,8 +245,8 @@ class CoremlOps:
         """A norm's weight or a bias in float16. Raises InputError where it does not fit."""
         exact = graph_vector(self.model, name)
         if exact.abs().max() > torch.finfo(torch.float16).max:
-            what = "values" if name.endswith("_bias") else "the weight"
-            raise InputError(f"{what} of {name!r} is beyond float16's 65,504", "--backend xnnpack keeps it in float32")
+            what = f"values of {name!r} are" if name.endswith("_bias") else f"the weight of {name!r} is"
+            raise InputError(f"{what} beyond float16's 65,504", f"{backends_for_any_chip()} keeps it in float32")
         return exact.numpy().astype(np.float16)
 
 

@@ -180,11 +180,22 @@ def blockwise_shift_scale(arguments: _Arguments) -> torch.Tensor:
 
 
 def _convolution(arguments: _Arguments) -> torch.Tensor:
-    """1 x 1, stride 1: [1, in, 1, n] by weights [out, in, 1, 1]."""
+    """1 x 1, stride 1: [1, in, 1, n] by weights [out, in, 1, 1], and a bias [out] where there is one."""
     x, weight = arguments["x"], arguments["weight"]
-    if "bias" in arguments or list(weight.shape[2:]) != [1, 1] or list(x.shape[:1]) != [1] or x.shape[2] != 1:
+    if list(weight.shape[2:]) != [1, 1] or list(x.shape[:1]) != [1] or x.shape[2] != 1:
         raise InputError(f"a convolution of {list(x.shape)} by {list(weight.shape)}", "mlp-export writes 1 x 1 ones")
-    return (weight[:, :, 0, 0] @ x[0, :, 0]).view(1, weight.shape[0], 1, x.shape[3])
+    result = weight[:, :, 0, 0] @ x[0, :, 0]
+    if "bias" in arguments:
+        result = result + arguments["bias"].unsqueeze(1)
+    return result.view(1, weight.shape[0], 1, x.shape[3])
+
+
+def _gelu(arguments: _Arguments) -> torch.Tensor:
+    if arguments["mode"] != "TANH_APPROXIMATION":
+        raise InputError(f"a GELU in its form {arguments['mode']}", "mlp-export writes TANH_APPROXIMATION")
+    # 0.5 (1 + tanh(y)) is sigmoid(2 y), and loses nothing where tanh is near -1.
+    x = arguments["x"]
+    return x * torch.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x.pow(3)))
 
 
 def _matmul(arguments: _Arguments) -> torch.Tensor:
@@ -221,6 +232,7 @@ OPERATORS: Mapping[str, _Operator] = {
     "add": _both(torch.add),
     "concat": lambda a: torch.cat(list(_values(a)), a["axis"]),
     "conv": _convolution,
+    "gelu": _gelu,
     "matmul": _matmul,
     "maximum": _both(torch.maximum),
     "mul": _both(torch.mul),

@@ -11,10 +11,9 @@ import torch
 from mlp_export.backends.coreml.decoder_graph import mil_name, piece_names
 from mlp_export.backends.coreml.session import InterpretedSession
 from mlp_export.models.config import ModelConfig
+from mlp_export.models.tensors import LINEARS
 from mlp_export.program.half_rope import rotate_half_permutation
 from mlp_export.program.layer_taps import TappedCall
-
-_LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 class TappedCoremlSession:
@@ -48,7 +47,7 @@ class TappedCoremlSession:
         softmaxes = function.results_of("softmax")
         for layer in range(config.num_layers):
             name = f"layers.{layer}"
-            for part in (*_LINEARS[:-1], "attention_sum", "ffn_sum"):
+            for part in (*LINEARS, "attention_sum", "ffn_sum"):
                 names[mil_name(f"{name}.{part}")] = f"{name}.{part}"
             for linear, taken in (
                 ("q", "attention_norm"),
@@ -57,6 +56,10 @@ class TappedCoremlSession:
                 ("down", "activated"),
             ):
                 names[function.taken_by(mil_name(f"{name}.{linear}"), "x")] = f"{name}.{taken}"
+            if config.post_norms:
+                for block in ("attention", "ffn"):
+                    added = function.taken_by(mil_name(f"{name}.{block}_sum"), "y")
+                    names[added] = f"{name}.post_{block}_norm"
             for half in "kv":
                 names[f"{mil_name(f'{name}.{half}')}_new"] = f"{name}.{half}.cached"
             scores = function.taken_by(function.taken_by(softmaxes[layer], "x"), "x")

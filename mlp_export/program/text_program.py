@@ -14,7 +14,6 @@ from typing import Any
 import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers the llama:: operators
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig, to_edge
-from executorch.exir._serialize._cord import Cord
 from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
 from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 from executorch.exir.schema import Program
@@ -23,6 +22,7 @@ from torch.export import Dim
 from mlp_export.models.config import ModelConfig
 from mlp_export.program.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.program.embedding import Embedding, EmbeddingTable
+from mlp_export.program.executorch_private import Cord
 from mlp_export.program.repeat_layers import repeat_layers
 
 # It checks shapes that are data-dependent here, and orders dimensions that no tensor here has in another order.

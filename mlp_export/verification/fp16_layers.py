@@ -6,11 +6,12 @@ half a unit in the last place is `_HALF` of a value. What both compute by the sa
 where a float32 sum in another order falls to the other side of a tie, by one unit.
 
     linears       a unit, and the order of a float32 sum of n products: `summed(n)` of sqrt(n) times the row's root mean
-                  square, which is about the sum of their magnitudes
+                  square, which is about the sum of their magnitudes; half a unit of a bias, which is kept in float16
     hidden rows   a unit
     norms         eight roundings: of a division, of a square, of a mean, ... A value far below the row's largest, by
                   which it is divided first, is rounded to a multiple of float16's smallest there
-    queries, keys a unit of cosine and sine, of two products and of their sum, in parts of the pair; more behind QK norm
+    queries, keys a unit of cosine and sine, of two products and of their sum, in parts of the pair; eight more with QK
+                  norm. What has no position is not paired
     attention     a unit of each score is a part of its share, one more is the share's own: in parts of the sum of
                   shares times magnitudes of values
     values, embeddings: nothing
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 import torch
 
 from mlp_export.models.numerics import Numerics
+from mlp_export.models.tensors import LINEARS
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import TappedCall
@@ -31,11 +33,11 @@ from mlp_export.verification.bounded_ops import summed
 
 _HALF = 2.0**-11
 _SMALLEST = 2.0**-24  # of float16: below it, a unit is no part of a value
-_LINEARS = ("q", "k", "v", "o", "gate", "up", "down", "head")
-_TAKEN = {"q": "attention_norm", "o": "attended", "gate": "ffn_norm", "down": "activated"}
-_UNITS = {"attention_norm": 8, "ffn_norm": 8, "norm": 8, "attention_sum": 2, "ffn_sum": 2, "activated": 4, "embed": 0}
-_NORMS, _HIDDEN_ROWS = ("attention_norm", "ffn_norm", "norm"), ("embed", "attention_sum", "ffn_sum")
-_PAIR_UNITS, _PAIR_UNITS_BEHIND_NORM = 4, 12
+_LINEARS = (*LINEARS, "head")
+_NORMS = ("attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "norm")
+_UNITS = {**dict.fromkeys(_NORMS, 8), "attention_sum": 2, "ffn_sum": 2, "activated": 4, "embed": 0}
+_NORMED = ("embed", "attention_sum", "ffn_sum", "o", "down")  # what a norm may take: the last of them
+_PAIR_UNITS, _PAIR_UNITS_WITH_NORM = 4, 12
 
 
 def watched_calls(context: int, rows: int, until: int) -> list[tuple[int, int]]:
@@ -67,7 +69,7 @@ class HalfLayerWatch:
         self.sequence = TokenSequence(tokens, [position + count - 1 for position, count in calls])
         self.found = {name: torch.cat([call.results[name] for call in found]) for name in found[0].results}
         self.worst: dict[str, tuple[float, str]] = {}
-        self._hidden = self._scores = self._shares = self._values = torch.empty(0)
+        self._normed = self._scores = self._shares = self._values = torch.empty(0)
 
     # As a LayerWatch
 
@@ -115,8 +117,8 @@ class HalfLayerWatch:
             if part == "attended":  # [kv_heads, group, n, head_dim]
                 found = found.unflatten(1, (*values.shape[:2], -1)).permute(1, 2, 0, 3)
             self._compare(name, found, values)
-            if part in _HIDDEN_ROWS:
-                self._hidden = found
+            if part in _NORMED:
+                self._normed = found
             return found
         return values
 
@@ -130,24 +132,31 @@ class HalfLayerWatch:
     def _limit(self, name: str, values: torch.Tensor) -> torch.Tensor:
         part = name.rpartition(".")[2]
         if part in ("scaled", "cached"):
-            if ".v." in name:
-                return torch.zeros(())
-            units = _PAIR_UNITS_BEHIND_NORM if self.config.qk_norm else _PAIR_UNITS
-            pairs = values.unflatten(-1, (-1, 2)).norm(dim=-1)
-            return units * _HALF * pairs.repeat_interleave(2, -1)
+            return torch.zeros(()) if ".v." in name else self._placed_limit(name, values)
         if part == "attended":  # [kv_heads, group, n, head_dim]
             magnitudes = self._shares @ self._values.abs().transpose(0, 1).unsqueeze(1)
             return 4 * _HALF * (1 + self._scores.abs().amax(-1, keepdim=True)) * magnitudes
         if part in _LINEARS:
             count = max(self.config.hidden_size, self.config.ffn_size, self.config.num_heads * self.config.head_dim)
             sums = summed(count) * math.sqrt(count) * values.pow(2).mean(-1, keepdim=True).sqrt()
-            return 2 * _HALF * values.abs() + sums
+            bias = self._weights.vector(f"{name}_bias").abs() if part in self.config.biases else 0.0
+            return 2 * _HALF * values.abs() + sums + _HALF * bias
         limit = _UNITS[part] * _HALF * values.abs()
         return limit + self._lost_by_norm(name) if part in _NORMS else limit
 
+    def _placed_limit(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """Of queries and keys [n, heads, head_dim] behind their norm and RoPE."""
+        layer = int(name.split(".")[1])
+        units = _PAIR_UNITS_WITH_NORM if self.config.qk_norm else _PAIR_UNITS
+        if self.config.rope(layer) is None:
+            return units * _HALF * values.abs()
+        pairs = values.unflatten(-1, (-1, 2)).norm(dim=-1)
+        return units * _HALF * pairs.repeat_interleave(2, -1)
+
     def _lost_by_norm(self, name: str) -> torch.Tensor:
         """What a norm may lose of values that are float16's subnormals once they are divided by their row's largest."""
-        rows = self._hidden if name != "norm" else self._hidden[list(self.sequence.logit_indices)]
+        rows = self._normed if name != "norm" else self._normed[list(self.sequence.logit_indices)]
+        eps = self.config.norm_eps if ".post_" in name else self.config.hidden_eps
         largest = rows.abs().amax(-1, keepdim=True)
-        root = (rows.pow(2).mean(-1, keepdim=True) + self.config.norm_eps).sqrt()
+        root = (rows.pow(2).mean(-1, keepdim=True) + eps).sqrt()
         return _SMALLEST * largest / root * self._weights.vector(name).float().abs()

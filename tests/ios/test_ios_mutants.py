@@ -59,7 +59,7 @@ def mutant(old: str = "right", new: str = "wrong", file: str = "MlpCore/a.swift"
     ],
 )
 def test_verdict_on_a_mutant(demo: Path, tmp_path: Path, made: Mutant, killed: bool, by: str) -> None:
-    shown = []
+    shown: list[str] = []
     (verdict,) = run_mutants([made], Toolchain("own"), shown.append, demo, tmp_path / "build")
     assert (verdict.killed, verdict.by) == (killed, by)
     assert shown == [verdict]

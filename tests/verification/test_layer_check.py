@@ -14,6 +14,7 @@ import torch
 from artifacts import QUIET, export_model, quantized, small_model
 
 from mlp_export.backends.base import BuildOptions, get_backend
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.backends.xnnpack.tapped import open_tapped
 from mlp_export.backends.xnnpack.tapped_payload import TappablePayload
 from mlp_export.bundle.bundle import Bundle
@@ -178,9 +179,9 @@ def demo_checks(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     checkpoint = read_checkpoint(demo_checkpoint)
     model = quantized(checkpoint, group_scheme("float", checkpoint.config, None))
     config, folder = checkpoint.config, tmp_path_factory.mktemp("demo")
-    build = BuildOptions(context=320, prefill_chunk=48, kv_cache="int8", runtime="1.5")
+    build = BuildOptions(320, 48, XnnpackOptions())
     shipped = folder / "right.pte"
-    get_backend("xnnpack").lower(model, build, shipped, QUIET)
+    get_backend("xnnpack").compiler.lower(model, build, shipped, QUIET)
     files = {"right": shipped}
     scale = config.head_dim**-0.5
     for name, fault in {
@@ -195,12 +196,12 @@ def demo_checks(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
         "cache codes 1 % small": faults.cache_codes_times(0.99),
     }.items():
         files[name] = folder / f"{len(files)}.pte"
-        faults.with_payload(shipped, files[name], model, build.prefill_chunk, build.context, build.kv_cache, fault)
+        faults.with_payload(shipped, files[name], model, build.prefill_chunk, build.context, "int8", fault)
     files["RoPE's base 2 % off"] = folder / "base.pte"
     faults.with_rope_base(shipped, files["RoPE's base 2 % off"], config, 1.02)
     files["the last row picked one too early"] = folder / "row.pte"
     faults.with_tables(shipped, files["the last row picked one too early"], faults.pick_a_row_too_early)
-    return checked(model, files, build.context, build.kv_cache)
+    return checked(model, files, build.context, "int8")
 
 
 def test_the_demo_passes(demo_checks: dict[str, LayerCheck]) -> None:
