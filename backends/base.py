@@ -338,6 +338,22 @@ def get_backend(name: str) -> Backend:
     return backend
 
 
+def backend_options(backend: str, **values: Any) -> BackendOptions:
+    """The options of one backend with `values` for some of them, as `ExportOptions.backend_options` takes them.
+
+    They are the options of the command line whose help names the backend. Raises UsageError for an unknown backend, for
+    an option that it does not have, and for a value that is none of its choices.
+    """
+    delegate = get_delegate(backend)
+    declared = delegate.options.declared()
+    for name in values:
+        if name not in declared:
+            raise UsageError(f"backend {backend} has no option {name!r}", _nearest(name, list(declared)))
+    options = delegate.options(**values)
+    check_options(delegate, options)
+    return options
+
+
 def check_options(delegate: Delegate, options: BackendOptions) -> None:
     """Raises UsageError for a value that is none of an option's choices, TypeError for another backend's options."""
     if not isinstance(options, delegate.options):

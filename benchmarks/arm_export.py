@@ -26,5 +26,5 @@ if __name__ == "__main__":
         verify=False,
         overwrite=True,
     )
-    export(options, Progress(quiet=True)).bundle.pte.replace(out)
+    export(options, Progress()).bundle.pte.replace(out)
     shutil.rmtree(bundle)

@@ -18,11 +18,11 @@ TARGET = Path(__file__).with_name("api.md")
 PACKAGE = ROOT / "mlp_export"
 # In the order of reading; the page has every name of mlp_export.__all__, and no other.
 GROUPS = {
-    "Export": ("export", "ExportOptions", "ExportReport", "plan", "ExportPlan"),
+    "Export": ("export", "ExportOptions", "backend_options", "ExportReport", "plan", "ExportPlan"),
     "Run a bundle": ("load", "LoadedModel", "Generation", "Conversation", "Session"),
     "Verify and inspect": ("verify", "VerificationReport", "inspect", "Inspection", "Bundle"),
-    "Quantize": ("quantize", "QuantizeOptions", "QuantizeReport"),
-    "Progress": ("Progress",),
+    "Quantize": ("quantize", "QuantizeOptions", "group_scheme", "channel_scheme", "QuantizeReport"),
+    "Progress": ("Progress", "ProgressEvent"),
     "Errors": ("MlpExportError", "UsageError", "InputError", "MissingError", "ResourceError", "VerificationError"),
 }
 HEAD = """\
@@ -34,7 +34,7 @@ change with every release. [examples/](../examples) holds programs that use it.
 `import mlp_export` loads neither torch nor executorch: each name is imported when it is first used. Options and results
 are frozen dataclasses; a result's `to_json()` is what the command of that name prints with `--json`. Errors meant for a
 person are `MlpExportError`, with a `hint` and the `exit_code` of the command line. What a call does in detail goes to
-the logger `mlp_export`, and to stderr where it is given a `Progress`.
+the logger `mlp_export`, its stages to the callback of the `Progress` it is given: `Progress.on_stderr()` shows them.
 """
 Definition = ast.FunctionDef | ast.ClassDef
 
@@ -92,7 +92,7 @@ def _signature(function: ast.FunctionDef, name: str, lines: list[str]) -> str:
     if "property" in {ast.unparse(decorator) for decorator in function.decorator_list}:
         return f"{name}: {ast.unparse(function.returns) if function.returns else 'None'}"
     text = textwrap.dedent("\n".join(lines[function.lineno - 1 : function.body[0].lineno - 1]))
-    text = re.sub(r"^def \w+\((\n    self,(?=\n)|self, |self(?=\)))?", f"{name}(", text)
+    text = re.sub(r"^def \w+\((\n    (self|cls),(?=\n)|(self|cls)(, |(?=\))))?", f"{name}(", text)
     return text.rstrip().removesuffix(":")
 
 

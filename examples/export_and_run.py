@@ -10,7 +10,7 @@ def main(model: str, out: str) -> None:
     options = mlp_export.ExportOptions(backend="xnnpack", model=model, out=Path(out), context=512)
     plan = mlp_export.plan(options)
     print(f"{plan.model}: {plan.file_bytes / 1e6:.1f} MB, needs {plan.peak_ram_bytes / 1e9:.1f} GB of memory here")
-    report = mlp_export.export(options, mlp_export.Progress())
+    report = mlp_export.export(options, mlp_export.Progress.on_stderr())
     assert report.verification is not None  # it was asked for, and raises VerificationError where it fails
     print(f"verified: {len(report.verification.checks)} checks on {report.verification.tokens} tokens")
 

@@ -20,23 +20,26 @@ from mlp_export.errors import (
 )
 
 if TYPE_CHECKING:
+    from mlp_export.backends.base import backend_options
     from mlp_export.bundle.bundle import Bundle
     from mlp_export.evaluation.inspect_artifact import Inspection
     from mlp_export.evaluation.inspect_artifact import inspect_artifact as inspect
     from mlp_export.pipeline import ExportOptions, ExportPlan, ExportReport, export, plan
-    from mlp_export.progress import Progress
+    from mlp_export.progress import Progress, ProgressEvent
     from mlp_export.quantization.quantize import QuantizeOptions, QuantizeReport, quantize
+    from mlp_export.quantization.scheme import channel_scheme, group_scheme
     from mlp_export.runtime.conversation import Conversation
     from mlp_export.runtime.generate import Generation
     from mlp_export.runtime.loaded_model import LoadedModel
     from mlp_export.runtime.session import Session
-    from mlp_export.verification.verify import VerificationReport
+    from mlp_export.verification.report import VerificationReport
     from mlp_export.verification.verify import verify_bundle as verify
 
     __version__: str
 
 # name -> where it is defined: "module" or "module:other name"
 _DEFINED_IN = {
+    "backend_options": "backends.base",
     "export": "pipeline",
     "plan": "pipeline",
     "ExportOptions": "pipeline",
@@ -48,13 +51,16 @@ _DEFINED_IN = {
     "Session": "runtime.session",
     "Bundle": "bundle.bundle",
     "verify": "verification.verify:verify_bundle",
-    "VerificationReport": "verification.verify",
+    "VerificationReport": "verification.report",
     "inspect": "evaluation.inspect_artifact:inspect_artifact",
     "Inspection": "evaluation.inspect_artifact",
+    "channel_scheme": "quantization.scheme",
+    "group_scheme": "quantization.scheme",
     "quantize": "quantization.quantize",
     "QuantizeOptions": "quantization.quantize",
     "QuantizeReport": "quantization.quantize",
     "Progress": "progress",
+    "ProgressEvent": "progress",
 }
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "MissingError",
     "MlpExportError",
     "Progress",
+    "ProgressEvent",
     "QuantizeOptions",
     "QuantizeReport",
     "ResourceError",
@@ -78,8 +85,11 @@ __all__ = [
     "VerificationError",
     "VerificationReport",
     "__version__",
+    "backend_options",
+    "channel_scheme",
     "errors",
     "export",
+    "group_scheme",
     "inspect",
     "load",
     "plan",

@@ -6,6 +6,7 @@ resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -57,6 +58,7 @@ from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import VerificationReport
 from mlp_export.verification.verify import verify
 
+_log = logging.getLogger(__name__)
 Quantizer = Literal["gptq", "nearest"]
 _RANGE_TOKENS = 2048  # for static scales
 _OTHER_FILES_BYTES = 40_000_000  # tokenizer and license
@@ -73,7 +75,7 @@ class ExportOptions:
     prefill_chunk: int | None = None  # None: the backend's own, or the context where that is shorter
     weights: Weights | None = None
     runtime: Literal["1.3", "1.5"] = "1.5"
-    backend_options: BackendOptions | None = None  # None: the backend's own, as they are by default
+    backend_options: BackendOptions | None = None  # see `backend_options`; None: all as they are by default
     head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
     quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
     calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
@@ -177,7 +179,7 @@ def plan(options: ExportOptions) -> ExportPlan:
     """
     backend = _check_options(options)
     located = locate(options.model or backend.delegate.default_model)
-    found = _read(located, options, Progress(quiet=True)) if located.is_here else None
+    found = _read(located, options, Progress()) if located.is_here else None
     settled = _settle(options, backend, located, found)
     return ExportPlan(
         model=settled.id,
@@ -203,7 +205,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or Progress()
     backend = _check_options(options)
     compiler = backend.compiler
     located = locate(options.model or backend.delegate.default_model)
@@ -220,6 +222,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     if found is None:
         found = _read(located, options, progress)
         settled = _settle(options, backend, located, found)  # the files may say more than the config alone
+    _log.info("weights %s by %s, %s", settled.scheme.name, settled.quantizer, settled.build)
     model, checkpoint = found
     scheme, quantizer, costs = settled.scheme, settled.quantizer, settled.costs
     with progress.stage("read the checkpoint"):
@@ -243,6 +246,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         quantized = QuantizedModel(checkpoint, store)
         text = _range_text(source, options.calibration, tokenizer, progress) if compiler.traits.calibrates else None
         artifact = compiler.lower(quantized, settled.build, writer.folder / PTE, progress, text)
+        _log.info("lowered: %d bytes, by %s", artifact.path.stat().st_size, artifact.compiled_with)
         changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
         write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
         files = tokenizer.write(writer.folder)
@@ -290,6 +294,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             writer.write_manifest(replace(manifest, verification=cast(Verification, report.to_json())))
         with progress.stage("publish"):
             published = writer.publish()
+        _log.info("published %s", published.path)
     return ExportReport(published, report, error, list(progress.stages))
 
 

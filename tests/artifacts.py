@@ -19,7 +19,7 @@ from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import Scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 # Named like the hub's QAT checkpoints: those have no quantization error, which takes a second to measure.
 CPU_NAME = "model-int4-cpu"
 _STORES = tempfile.TemporaryDirectory(prefix="mlp-export-tests-")

@@ -160,7 +160,7 @@ def with_payload(
     """Write the file at `shipped` to `out` with the payload of a faulty build."""
     with pytest.MonkeyPatch.context() as patch:
         faulty = fault(patch, model)
-        with Progress(quiet=True).stage("fault") as stage:
+        with Progress().stage("fault") as stage:
             payload, _ = decoder_subgraph(faulty, context, chunk, kv_cache, stage).serialize()
 
     def change(program: Program) -> None:

@@ -137,14 +137,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_export_and_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    write_checkpoint(folder / "model-int4-cpu")
-    example("export_and_run.py", folder / "model-int4-cpu", folder / "bundle", monkeypatch=monkeypatch)
+    write_checkpoint(folder / "model", kind="int4-cpu")
+    example("export_and_run.py", folder / "model", folder / "bundle", monkeypatch=monkeypatch)
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert (
-        lines[0].startswith("model-int4-cpu: 1.1 MB")
-        and "verified: " in said.out
-        and "16 tokens, ended by length" in said.out
+        lines[0].startswith("model: 1.1 MB") and "verified: " in said.out and "16 tokens, ended by length" in said.out
     )
     assert "read the checkpoint: " in said.err
 
@@ -155,7 +153,7 @@ def test_the_other_examples_on_that_bundle(
     if not (folder / "bundle").exists():
         test_export_and_run(folder, monkeypatch, capsys)
     with pytest.raises(SystemExit) as ended:
-        example("verify_bundle.py", folder / "bundle", folder / "model-int4-cpu", monkeypatch=monkeypatch)
+        example("verify_bundle.py", folder / "bundle", folder / "model", monkeypatch=monkeypatch)
     said = capsys.readouterr().out
     assert ended.value.code == 0, said
     assert "XnnpackBackend: " in said and said.count("passed  ") > 5 and "FAILED" not in said

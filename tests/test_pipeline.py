@@ -157,7 +157,7 @@ def reports(
         patch.setattr(lower_module, "emit_program", keep)
         for name in ("cpu", "float"):
             asked = options(folders[name], out / name, verify=True, overwrite=True)
-            made[name] = export(asked, Progress(quiet=True))
+            made[name] = export(asked, Progress())
     return made
 
 

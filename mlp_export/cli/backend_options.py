@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from mlp_export.backends.base import BackendOptions, Option, check_options, delegates, flag, get_delegate
+from mlp_export.backends.base import BackendOptions, Option, backend_options, delegates, flag, get_delegate
 from mlp_export.errors import UsageError
 
 
@@ -43,10 +43,7 @@ def chosen_options(backend: str, given: Mapping[str, Any]) -> list[BackendOption
             )
     repeated = next((name for name in values if declared[name].repeatable), None)
     choices = [values] if repeated is None else [{**values, repeated: value} for value in values[repeated]]
-    found = [delegate.options(**choice) for choice in choices]
-    for options in found:
-        check_options(delegate, options)
-    return found
+    return [backend_options(backend, **choice) for choice in choices]
 
 
 def _several(value: Any) -> Sequence[Any]:

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 from mlp_export.backends.base import delegates
 from mlp_export.cli.open_bundle import open_to_run
 from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption, VerboseOption
-from mlp_export.cli.output import show, table, text, write_line
+from mlp_export.cli.output import progress_of, show, table, text, write_line
 from mlp_export.cli.reporting import reporting
 from mlp_export.errors import UsageError
 
@@ -58,8 +58,6 @@ def bench(
     The phone needs the app and the bundle: mlp-export push BUNDLE --install APK.
     """
     with reporting(as_json, verbose):
-        from mlp_export.progress import Progress
-
         lengths = prompt_tokens or []
         if device is not None:
             from mlp_export.bundle.bundle import Bundle
@@ -68,7 +66,7 @@ def bench(
 
             measured = device_bench(
                 Bundle.open(bundle),
-                Progress(quiet=quiet or as_json or verbose),
+                progress_of(quiet or as_json or verbose),
                 device=device or None,
                 prompt_tokens=lengths,
                 new_tokens=new_tokens,
@@ -88,7 +86,7 @@ def bench(
 
         report = bench_bundle(
             open_to_run(bundle)[0],
-            Progress(quiet=quiet or as_json or verbose),
+            progress_of(quiet or as_json or verbose),
             prompt_tokens=lengths[0] if lengths else 512,
             new_tokens=new_tokens,
             repetitions=repetitions,

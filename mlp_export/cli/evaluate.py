@@ -10,7 +10,7 @@ import typer
 
 from mlp_export.cli.open_bundle import open_to_run
 from mlp_export.cli.options import AcceptLicenseOption, JsonOption, QuietOption, VerboseOption
-from mlp_export.cli.output import show
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ def evaluate(
         from mlp_export.cli.consent import accepted_licenses
         from mlp_export.evaluation.evaluate import evaluate as evaluate_bundle
         from mlp_export.evaluation.evaluate import evaluate_checkpoint, is_checkpoint, open_checkpoint
-        from mlp_export.progress import Progress
 
-        progress = Progress(quiet=quiet or as_json or verbose)
+        progress = progress_of(quiet or as_json or verbose)
         accepted = accepted_licenses(accept_license, model, against)
         options: dict[str, Any] = {
             "texts": texts or (),

@@ -19,7 +19,7 @@ from mlp_export.cli.options import (
     VerboseOption,
     WeightsOption,
 )
-from mlp_export.cli.output import show
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 
 _BACKENDS = " or ".join(", ".join(delegates()).rsplit(", ", 1))
@@ -58,7 +58,6 @@ def export(
         raise typer.BadParameter(f"give {_BACKENDS}", param_hint="--backend")
     with reporting(as_json, verbose):
         from mlp_export.cli.consent import accepted_licenses
-        from mlp_export.progress import Progress
 
         each = chosen_options(backend, own)
         from mlp_export.pipeline import ExportOptions, export, export_for_each, plan
@@ -80,7 +79,7 @@ def export(
             verify=verify,
             overwrite=overwrite,
         )
-        progress = Progress(quiet=quiet or as_json or verbose)
+        progress = progress_of(quiet or as_json or verbose)
         if dry_run:
             show(plan(options).to_json(), as_json)
         elif len(each) > 1:

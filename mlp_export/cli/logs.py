@@ -30,7 +30,7 @@ def logs_on_stderr() -> Iterator[None]:
     """Shows what the logger `mlp_export` is told in the body, first of all which versions are at work."""
     logger, handler = logging.getLogger("mlp_export"), _Stderr()
     handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(name)s: %(message)s", "%H:%M:%S"))
-    before = logger.level, logger.propagate, logging.root.manager.disable
+    level, disabled = logger.level, logging.root.manager.disable
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.addHandler(handler)
@@ -41,7 +41,9 @@ def logs_on_stderr() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.level, logger.propagate, logging.root.manager.disable = before
+        logger.setLevel(level)
+        logger.propagate = True
+        logging.disable(disabled)
 
 
 def _version(package: str) -> str:

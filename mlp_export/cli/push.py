@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption, SerialOption, VerboseOption
-from mlp_export.cli.output import show
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 from mlp_export.errors import UsageError
 
@@ -40,9 +40,8 @@ def push(
     with reporting(as_json, verbose):
         from mlp_export.bundle.bundle import Bundle
         from mlp_export.devices.apple_device import is_apple
-        from mlp_export.progress import Progress
 
-        progress = Progress(quiet=quiet or as_json or verbose)
+        progress = progress_of(quiet or as_json or verbose)
         if app_id is not None and device is None:
             raise UsageError("--app-id without --device", "it is for the iOS app: add --device ios")
         if device is None:

@@ -16,7 +16,7 @@ from mlp_export.cli.options import (
     VerboseOption,
     WeightsOption,
 )
-from mlp_export.cli.output import show
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 
 
@@ -48,7 +48,6 @@ def quantize(
     with reporting(as_json, verbose):
         from mlp_export.backends.base import get_backend
         from mlp_export.cli.consent import accepted_licenses
-        from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
         from mlp_export.quantization.quantize import quantize as quantize_checkpoint
         from mlp_export.quantization.scheme import group_scheme
@@ -67,4 +66,4 @@ def quantize(
             accept_license=accepted_licenses(accept_license, model),
             overwrite=overwrite,
         )
-        show(quantize_checkpoint(options, Progress(quiet=quiet or as_json or verbose)).to_json(), as_json)
+        show(quantize_checkpoint(options, progress_of(quiet or as_json or verbose)).to_json(), as_json)

@@ -12,7 +12,7 @@ from mlp_export.cli.options import (
     QuietOption,
     VerboseOption,
 )
-from mlp_export.cli.output import show
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 
 
@@ -27,10 +27,9 @@ def verify(
     """Check a bundle against the model it came from; without --model: hashes, structure and a smoke run."""
     with reporting(as_json, verbose):
         from mlp_export.cli.consent import accepted_licenses
-        from mlp_export.progress import Progress
         from mlp_export.verification.verify import verify_bundle
 
-        progress = Progress(quiet=quiet or as_json or verbose)
+        progress = progress_of(quiet or as_json or verbose)
         report = verify_bundle(bundle, model, progress, accept_license=accepted_licenses(accept_license, model))
         show(report.to_json(), as_json)
         if not report.passed:

@@ -57,7 +57,7 @@ class QuantizeOptions:
 
     model: str
     out: Path  # a folder, or a file with `format` "gguf"
-    scheme: SchemeRule = group_scheme  # of the backend that the checkpoint is for
+    scheme: SchemeRule = group_scheme  # for CPUs; `channel_scheme` for NPUs
     weights: Weights | None = None  # None: int4
     head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
     calibration: tuple[Path, ...] = ()  # texts; none: those that ship
@@ -133,7 +133,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     A killed run goes on where it was when it is started again with the same options. Raises UsageError, InputError or
     ResourceError before any work where that is possible; whatever is raised, nothing is left at `options.out`.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or Progress()
     if options.weights == "int8":
         raise UsageError("--weights int8 with quantize", "rounding to 8 bits loses next to nothing: export does it")
     if options.format == "gguf" and options.head == "int8":

@@ -6,6 +6,7 @@ what it should answer comes from the eager reference with the same codes.
 
 from __future__ import annotations
 
+import logging
 import platform
 import tempfile
 from collections.abc import Collection, Mapping
@@ -33,6 +34,8 @@ from mlp_export.verification.stock_runner import check_stock_runner, check_token
 from mlp_export.verification.structure import check_structure
 from mlp_export.verification.weights import check_weights
 
+_log = logging.getLogger(__name__)
+
 
 def verify_bundle(
     path: Path, model: str | None = None, progress: Progress | None = None, *, accept_license: Collection[str] = ()
@@ -44,7 +47,7 @@ def verify_bundle(
     A bundle that does not do what its model does gives a report whose `passed` is False. Raises InputError where the
     folder is no bundle or the checkpoint is not of the manifest's shape.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or Progress()
     with progress.stage("hashes"):
         bundle, files = check_files(path)
     with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
@@ -89,6 +92,8 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
         comparison = compare_with_model(bundle, model, backend, progress)
         checks += [weights, *comparison.checks]
     checks += _check_runs(bundle, backend, progress)
+    for check in checks:
+        _log.info("%s %s: %s", "passed" if check.passed else "FAILED", check.name, check.detail)
     return VerificationReport(
         passed=all(check.passed for check in checks),
         tokens=comparison.tokens if comparison else 0,

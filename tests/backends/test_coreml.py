@@ -399,14 +399,14 @@ class OffByOne(program_module.TextProgram):
 class TurnsOneFurther(program_module.TextProgram):
     """RoPE that is off by one: relative positions are right, and only stored keys tell."""
 
-    def rotations(self, input_pos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rotations(self, input_pos: torch.Tensor) -> list[torch.Tensor]:
         return super().rotations(input_pos + (input_pos % 2))
 
 
 class OtherBase(program_module.TextProgram):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.frequencies = self.frequencies * 1.01
+        self.frequencies_0 = self.frequencies_0 * 1.01
 
 
 class SeesAhead(program_module.TextProgram):
@@ -491,8 +491,9 @@ def _rope_in_every_layer(right: Any, ops: CoremlOps, name: str, rows: Rows, coun
     return result if is_turned else ops.rope(name, result, 0)
 
 
-def _one_base(right: Any, ops: CoremlOps, name: str, rows: Rows, layer: int) -> Rows:
-    return right(ops, name, rows, 0)
+def _swapped_bases(right: Any, ops: CoremlOps, name: str, rows: Rows, layer: int) -> Rows:
+    """Of the first layer, a local one, and of the third, a global one."""
+    return right(ops, name, rows, {0: 2, 2: 0}.get(layer, layer))
 
 
 def _silu(right: Any, ops: CoremlOps, name: str, rows: Rows) -> Rows:
@@ -587,7 +588,7 @@ def test_right_layers_pass_with_room(tmp_path: Path, family: Any, kind: Any, cha
 @pytest.mark.parametrize(
     ("family", "fault", "kind"),
     [
-        ("gemma3", changed("rope", _one_base), "q.scaled"),
+        ("gemma3", changed("rope", _swapped_bases), "q.scaled"),
         ("gemma3", changed("activation", _silu), "activated"),
         ("gemma3", changed("rms_norm", _no_weight), "k.cached"),
         ("gemma3", in_pairs(".q_norm"), "q.scaled"),

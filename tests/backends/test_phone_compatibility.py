@@ -26,7 +26,7 @@ from mlp_export.program.pte import mapped, read_layout
 from mlp_export.progress import Progress
 from mlp_export.verification.verify import verify_bundle
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 REFUSAL = "constants that XNNPACK reads at each call stand in named data"
 
 

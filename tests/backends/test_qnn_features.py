@@ -201,19 +201,20 @@ class Asked(dict[str, Encoding]):
 def test_the_graph_rounds_what_the_reference_rounds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each encoding that calibration finds is one of `point_names`, and is that of a result of the graph."""
     from mlp_export.backends.qnn import decoder_graph as module
+    from mlp_export.backends.qnn.graph import Graph
 
-    model = RandomModel(replace(LLAMA, **FEATURES[name][0]))
+    model: Any = RandomModel(replace(LLAMA, **FEATURES[name][0]))
     encodings = encodings_of(model)
     names = set(encodings.points)
     assert names == point_names(model.config)
     asked: list[Asked] = []
 
-    class Graph(module.Graph):
+    class Asking(Graph):
         def __init__(self, points: Mapping[str, Encoding]) -> None:
             asked.append(Asked(points))
             super().__init__(asked[-1])
 
-    monkeypatch.setattr(module, "Graph", Graph)
+    monkeypatch.setattr(module, "Graph", Asking)
     module.decoder_graph(model, encodings, CONTEXT, ROWS)
     caches = {point for point in names if point.endswith(".cache")}  # inputs, too
     assert names <= asked[0].names | caches and not asked[0].names - names - {"mask.global", "mask.local"}
@@ -224,6 +225,7 @@ def test_the_graph_rounds_what_the_reference_rounds(name: str, monkeypatch: pyte
 
 
 @simulated
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
 def test_the_graph_computes_each_feature(name: str, tmp_path: Path) -> None:
     features, others = FEATURES[name]

@@ -218,8 +218,12 @@ def test_verbose_logs_on_stderr_in_place_of_progress(bundle: Bundle) -> None:
 
 def test_models_and_doctor() -> None:
     assert run("models", "--json").json["models"][0]["alias"] == "demo"
-    table = run("models").out.splitlines()
-    assert table[0].split() == ["alias", "description", "license", "default_of"] and table[1].startswith("demo ")
+    done = run("models", "--json").json
+    assert {"family": "llama", "verified_with": "SmolLM2-135M-Instruct"}.items() <= done["families"][1].items()
+    said = run("models").out
+    assert said.startswith("family ") and "weighted QK norm before RoPE" in said and "random weights only" in said
+    header = next(line for line in said.splitlines() if line.startswith("alias "))
+    assert header.split() == ["alias", "description", "license", "default_of"] and "\ndemo " in said
     done = run("doctor", "--json", "--backend", "xnnpack")
     assert (done.code, done.json["ok"]) == (0, True)
     assert "executorch" in run("doctor").out
@@ -276,7 +280,11 @@ def test_out_of_memory_and_interrupts(broken: Callable[[BaseException], None]) -
 
 @pytest.mark.parametrize(
     ("backend", "hint"),
-    [("xnpack", "did you mean xnnpack?"), ("QNN2", "did you mean qnn?"), ("vulkan", "choose one of: xnnpack, qnn")],
+    [
+        ("xnpack", "did you mean xnnpack?"),
+        ("QNN2", "did you mean qnn?"),
+        ("vulkan", "choose one of: coreml, qnn, xnnpack"),
+    ],
 )
 def test_an_unknown_backend(backend: str, hint: str) -> None:
     done = run("--backend", backend, "--json")

@@ -28,7 +28,7 @@ from mlp_export.progress import Progress, peak_rss_bytes
 from mlp_export.resources import free_disk_bytes, human_bytes, require
 from mlp_export.versions import Dependency, installed_version
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_bench_measures_load_and_memory_in_a_bare_process(
         model=SimpleNamespace(shape={"vocab_size": VOCAB_SIZE}),
     )
     exported: Any = SimpleNamespace(manifest=manifest, pte=path)
-    native: Any = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    native: Any = bench(exported, Progress.on_stderr(), prompt_tokens=20, new_tokens=2, repetitions=1)
     assert native.measured_in == "native" and native.load_s == native.warm_load_s > 0 and native.cold_load_s > 0
     # The program's weights and caches, without what the interpreter and its packages take.
     assert path.stat().st_size / 2 < native.anonymous_bytes < native.resident_bytes < 100_000_000
@@ -87,7 +87,7 @@ def test_bench_measures_load_and_memory_in_a_bare_process(
     assert "are measured in Python" not in capsys.readouterr().err
 
     monkeypatch.setenv("CXX", "no-such-compiler")
-    python = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    python = bench(exported, Progress.on_stderr(), prompt_tokens=20, new_tokens=2, repetitions=1)
     assert (python.measured_in, python.cold_load_s) == ("python", None)
     assert python.resident_bytes is None and python.anonymous_bytes is None
     assert python.load_s == python.warm_load_s > 0 and python.peak_rss_bytes > 150_000_000
@@ -214,7 +214,7 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quiet_shows_nothing_and_keeps_records(capfd: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(quiet=True)
+    progress = Progress()
     with progress.stage("load", total=2) as stage:
         stage.advance()
     progress.note("a note")
@@ -224,7 +224,7 @@ def test_quiet_shows_nothing_and_keeps_records(capfd: pytest.CaptureFixture[str]
 
 @pytest.mark.usefixtures("no_terminal")
 def test_without_a_terminal_each_finished_stage_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress()
+    progress = Progress.on_stderr()
     with progress.stage("outer", total=2) as stage:
         stage.advance(2)
         with progress.stage("inner"):
@@ -241,7 +241,7 @@ def test_without_a_terminal_each_finished_stage_is_a_line_on_stderr(capsys: pyte
 
 @pytest.mark.usefixtures("no_terminal")
 def test_a_stage_that_fails_is_no_finished_one(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress()
+    progress = Progress.on_stderr()
     with pytest.raises(ValueError, match="boom"), progress.stage("load"):
         raise ValueError("boom")
     assert progress.stages == [] and capsys.readouterr().err == ""
@@ -251,7 +251,7 @@ def test_on_a_terminal_stages_are_bars_that_end_with_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    progress = Progress()
+    progress = Progress.on_stderr()
     for fails in (True, False):
         try:
             with progress.stage("load", total=3) as stage:

@@ -48,7 +48,7 @@ from mlp_export.quantization.scheme import INT8, Scheme, group_scheme
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 
 
 @pytest.fixture

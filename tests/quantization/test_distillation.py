@@ -27,7 +27,7 @@ from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 
 ARTIFACT = DynamicNumerics("int8", "int8")
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 
 
 def text(sequences: int, length: int = 48, seed: int = 0) -> torch.Tensor:

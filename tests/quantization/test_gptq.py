@@ -34,7 +34,7 @@ from mlp_export.quantization.store import QuantizedModel, WeightStore
 ARTIFACT = DynamicNumerics("int8", "int8")
 GROUPS, CHANNELS = WeightFormat(4, 32), WeightFormat(4, None)
 FORMATS = pytest.mark.parametrize("form", [GROUPS, CHANNELS], ids=["groups", "channels"])
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 LAYERS = 3
 
 
