@@ -112,9 +112,9 @@ def trace(
     metadata: Mapping[str, Any] | None = None,
 ) -> EdgeProgramManager:
     """`module` as ExecuTorch's passes take it, with `metadata` as constant methods."""
+    exported = _exported(module, arguments, dynamic_shapes)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch.export warns about its own internals; none of it is for our user
-        exported = torch.export.export(module, tuple(arguments), dynamic_shapes=dynamic_shapes, strict=False)
+        warnings.simplefilter("ignore")
         constants = None if metadata is None else dict(metadata)
         return to_edge(exported, compile_config=_EDGE_CONFIG, constant_methods=constants)
 
@@ -122,10 +122,18 @@ def trace(
 def delegate_stub(
     module: torch.nn.Module, arguments: Sequence[torch.Tensor], dynamic_shapes: Any = None
 ) -> torch.export.ExportedProgram:
-    """The edge program of a module with a delegate's arguments and results; ExecuTorch takes the signature's tensor
-    specs from it.
+    """The program of a module with a delegate's arguments and results. ExecuTorch takes the tensor specs of the
+    signature from it and nothing else, so that its operators may stay as they are: no pass of ExecuTorch has to run.
     """
-    return trace(module, arguments, dynamic_shapes).exported_program()
+    return _exported(module, arguments, dynamic_shapes)
+
+
+def _exported(
+    module: torch.nn.Module, arguments: Sequence[torch.Tensor], dynamic_shapes: Any
+) -> torch.export.ExportedProgram:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch.export warns about its own internals; none of it is for our user
+        return torch.export.export(module, tuple(arguments), dynamic_shapes=dynamic_shapes, strict=False)
 
 
 def trace_forward(module: torch.nn.Module, chunk: int, metadata: Mapping[str, Any]) -> Program:
