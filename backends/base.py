@@ -14,11 +14,14 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from packaging.specifiers import SpecifierSet
+
 from mlp_export.errors import UsageError
+from mlp_export.versions import installed_version, tested_versions
 
 if TYPE_CHECKING:
     from mlp_export.bundle.bundle import Bundle
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
     from mlp_export.runtime.session import Session
 
 KvCache = Literal["int8", "fp16", "fp32"]
-# What the file formats, the operators and the graphs were verified with.
-_PACKAGES = {"torch": "2.13.0", "executorch": "1.5.1", "torchao": "0.18.0"}
+# Whose file formats, operators and graphs are used, as pyproject.toml has them.
+_PACKAGES = {"torch": ">=2.13,<2.14", "executorch": ">=1.5.1,<1.6", "torchao": ">=0.18,<0.19"}
 _OPTION = "option"
 
 
@@ -175,19 +178,19 @@ class Requirement:
     ok: bool
 
 
-def package_requirement(package: str, wanted: str) -> Requirement:
-    """A package in exactly that version, builds for some hardware ("2.13.0+cpu") included."""
-    try:
-        installed = version(package)
-    except PackageNotFoundError:
-        installed = ""
-    ok = installed.split("+")[0] == wanted
-    return Requirement(package, installed, wanted, f"pip install {package}=={wanted}", ok)
+def package_requirement(package: str, supported: str) -> Requirement:
+    """A package in a version that the specifier `supported` allows, builds for some hardware ("2.13.0+cpu") included.
+    The command installs the version that was tested.
+    """
+    installed = installed_version(package)
+    ok = bool(installed) and SpecifierSet(supported).contains(installed, prereleases=True)
+    wanted = supported.removeprefix("==")
+    return Requirement(package, installed, wanted, f"pip install {package}=={tested_versions()[package]}", ok)
 
 
 def package_requirements() -> list[Requirement]:
     """The packages that every backend needs."""
-    return [package_requirement(package, wanted) for package, wanted in _PACKAGES.items()]
+    return [package_requirement(package, supported) for package, supported in _PACKAGES.items()]
 
 
 def compiled_with() -> dict[str, str]:

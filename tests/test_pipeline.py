@@ -485,7 +485,7 @@ def test_a_backend_that_is_none(cpu: Path, tmp_path: Path) -> None:
 def test_a_backend_whose_packages_are_others(cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlp_export.backends import base
 
-    monkeypatch.setattr(base, "_PACKAGES", {"executorch": "9.9.9"})
+    monkeypatch.setattr(base, "_PACKAGES", {"executorch": "==9.9.9"})
     refused(MissingError, options(cpu, tmp_path / "b"), "executorch 9.9.9", "pip install", planned=True)
 
 

@@ -64,7 +64,7 @@ class CoremlCompiler:
         system = f"{platform.system()} {platform.machine()}"
         runs = system in _SYSTEMS
         here = Requirement("a machine that has the wheels", system, ", ".join(_SYSTEMS), _INSTEAD, runs)
-        return [*package_requirements(), here, package_requirement("coremltools", COREMLTOOLS)]
+        return [*package_requirements(), here, package_requirement("coremltools", f"=={COREMLTOOLS}")]
 
     def scheme(
         self,

@@ -87,9 +87,7 @@ def decoder_program(
 
 def input_shapes(config: ModelConfig, context: int, rows: int) -> dict[str, tuple[int, ...]]:
     """The function's inputs, in order."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "embed": (1, config.hidden_size, 1, rows),
-    }
+    shapes: dict[str, tuple[int, ...]] = {"embed": (1, config.hidden_size, 1, rows)}
     for layer in range(config.num_layers):
         if config.rope(layer) is not None:
             shapes |= {mil_name(turn): (1, 1, config.head_dim, rows) for turn in rope_names(config, layer)}
@@ -106,8 +104,8 @@ def input_shapes(config: ModelConfig, context: int, rows: int) -> dict[str, tupl
 class Rows:
     """A result of the decoder: hidden rows [1, channels, 1, N] or heads [1, heads, head_dim, N]; logits in pieces.
 
-    Its operators are written where `pieces` or `var` is first asked for. So queries, keys and values are written beside
-    what the attention does with each, and no two of them wait for it at a time.
+    Its operators are written when `pieces` or `var` is first asked for. So the function has queries, keys and values
+    each beside what the attention does with them, though the recipe asks for all three before it.
     """
 
     def __init__(self, write: Callable[[], list[Var]]) -> None:
@@ -119,7 +117,7 @@ class Rows:
 
     @property
     def var(self) -> Var:
-        """The one piece of what is no logits."""
+        """The value where there is one piece: of everything but the logits."""
         (piece,) = self.pieces
         return piece
 
@@ -191,9 +189,8 @@ class CoremlOps:
         return Rows(lambda: [mb.mul(x=a.var, y=b.var)])
 
     def residual_add(self, name: str, hidden: Rows, rows: Rows) -> Rows:
-        result = Rows(lambda: [mb.add(x=hidden.var, y=rows.var, name=mil_name(name))])
-        assert result.var is not None  # all before it is written, and progress told
-        return result
+        total = mb.add(x=hidden.var, y=rows.var, name=mil_name(name))  # at once: progress is told layer by layer
+        return Rows(lambda: [total])
 
     def last_row(self, name: str, hidden: Rows) -> Rows:
         return Rows(

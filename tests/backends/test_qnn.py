@@ -31,6 +31,7 @@ from mlp_export.backends.qnn.encodings import (
     _LINEAR_ERRORS,
     _NORM_ERROR,
     _SHARE,
+    ENCODINGS,
     Encoding,
     Encodings,
     RangeObserver,
@@ -40,7 +41,7 @@ from mlp_export.backends.qnn.encodings import (
 )
 from mlp_export.backends.qnn.layout import TILE, pack_tiles, unpack_tiles
 from mlp_export.backends.qnn.options import QnnOptions
-from mlp_export.bundle.bundle import ENCODINGS, Bundle
+from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.errors import InputError, MissingError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact

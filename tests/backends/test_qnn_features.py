@@ -225,6 +225,7 @@ def test_the_graph_rounds_what_the_reference_rounds(name: str, monkeypatch: pyte
 
 
 @simulated
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
 def test_the_graph_computes_each_feature(name: str, tmp_path: Path) -> None:
     features, others = FEATURES[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,18 +168,14 @@ def test_doctor_json() -> None:
 
 
 def test_doctor_tells_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def version(package: str) -> str:
-        if package == "torchao":
-            raise PackageNotFoundError(package)
-        return {"torch": "2.13.0+cpu", "executorch": "1.0.0"}[package]
-
-    monkeypatch.setattr(base_module, "version", version)
+    installed = {"torch": "2.13.1+cpu", "executorch": "1.0.0", "torchao": ""}
+    monkeypatch.setattr(base_module, "installed_version", installed.__getitem__)
     report = doctor("xnnpack")
     found = {entry.name: entry for entry in report.requirements["xnnpack"]}
     assert not report.ok
     assert found["torch"].ok
     assert not found["executorch"].ok and found["executorch"].found == "1.0.0"
-    assert found["torchao"] == Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
+    assert found["torchao"] == Requirement("torchao", "", ">=0.18,<0.19", "pip install torchao==0.18.0", False)
 
 
 def test_doctor_on_a_python_without_wheels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,12 +196,12 @@ def demo_checks(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
         "cache codes 1 % small": faults.cache_codes_times(0.99),
     }.items():
         files[name] = folder / f"{len(files)}.pte"
-        faults.with_payload(shipped, files[name], model, build.prefill_chunk, build.context, build.kv_cache, fault)
+        faults.with_payload(shipped, files[name], model, build.prefill_chunk, build.context, "int8", fault)
     files["RoPE's base 2 % off"] = folder / "base.pte"
     faults.with_rope_base(shipped, files["RoPE's base 2 % off"], config, 1.02)
     files["the last row picked one too early"] = folder / "row.pte"
     faults.with_tables(shipped, files["the last row picked one too early"], faults.pick_a_row_too_early)
-    return checked(model, files, build.context, build.kv_cache)
+    return checked(model, files, build.context, "int8")
 
 
 def test_the_demo_passes(demo_checks: dict[str, LayerCheck]) -> None:
