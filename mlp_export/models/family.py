@@ -43,8 +43,7 @@ class Family:
     models: str = ""  # which released models are of it, for people
     features: tuple[str, ...] = ()  # of ModelConfig.features, those that its configs can have
     real_weights: str = ""  # what it was verified on with real weights; "" where random ones only
-    license: str = ""  # of the released weights, for people
-    notice: str = ""  # what a bundle's Notice has to say, where the license asks for one
+    license: str = ""  # of the released weights, by its name in models/license.py where it has one
 
     def tensor_names(self, part: str) -> tuple[str, ...]:
         """Modules that hold `part` of a layer ("q", "ffn_norm"), the usual one first."""

@@ -103,6 +103,5 @@ FAMILIES = (
         ),
         real_weights="Gemma 3 270M (base)",
         license="Gemma Terms of Use",
-        notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
     ),
 )
