@@ -111,8 +111,8 @@ def swapped_norms(layer: int) -> Fault:
     def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
         right = type(model).vector
         names = [f"layers.{layer}.attention_norm", f"layers.{layer}.ffn_norm"]
-        other = dict(zip(names, reversed(names), strict=True))
-        patch.setattr(type(model), "vector", lambda self, name: right(self, other.get(name, name)))
+        other: dict[str, str] = dict(zip(names, reversed(names), strict=True))
+        patch.setattr(type(model), "vector", lambda self, name: right(self, other.get(name) or name))
         return model
 
     return fault

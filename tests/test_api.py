@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_backend import FakeSession, successors, write_bundle
@@ -77,7 +78,7 @@ def session() -> FakeSession:
     return FakeSession(successors(f"\nHello world{EOT}"), context=128)
 
 
-def loaded(tmp_path: Path, session: FakeSession, **changes: bool) -> LoadedModel:
+def loaded(tmp_path: Path, session: FakeSession, **changes: Any) -> LoadedModel:
     bundle = write_bundle(tmp_path / "b", **changes)
     return LoadedModel(bundle, session, bundle.tokenizer())
 

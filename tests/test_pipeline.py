@@ -254,7 +254,7 @@ def test_the_chat_format_is_in_strings(reports: dict[str, ExportReport]) -> None
 
 def test_verification_is_recorded(reports: dict[str, ExportReport]) -> None:
     for report in reports.values():
-        recorded = report.bundle.manifest.verification
+        recorded = report.bundle.manifest.to_json()["verification"]
         assert report.verification is not None and recorded == report.verification.to_json()
         assert recorded["passed"] and recorded["weights_bit_equal"]
         assert {"structure", "weights", "tokenizer", "stock runner"} <= {entry["name"] for entry in recorded["checks"]}

@@ -107,7 +107,7 @@ def test_an_export_is_verified(exported: ExportReport) -> None:
     assert {"logits: one token", "logits: window edge", "logits: last slots", "stale slot", "window"} <= reasons
     manifest = exported.bundle.manifest
     assert manifest.backend.target == "cpu_and_ne" and manifest.prefill_chunk == ROWS
-    assert manifest.quantization["kv_cache"] == "fp16" and manifest.quantization["scale_type"] == "fp16"
+    assert manifest.quantization["kv_cache"] == "fp16" and manifest.to_json()["quantization"]["scale_type"] == "fp16"
 
 
 def test_the_contract_is_one_function_without_states(exported: ExportReport, checkpoint: Path) -> None:
@@ -406,7 +406,7 @@ class TurnsOneFurther(program_module.TextProgram):
 class OtherBase(program_module.TextProgram):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.frequencies_0 = self.frequencies_0 * 1.01
+        self.frequencies_0: torch.Tensor = self.frequencies_0 * 1.01  # type: ignore[has-type]
 
 
 class SeesAhead(program_module.TextProgram):

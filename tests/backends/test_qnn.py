@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from artifacts import export_options, quantized, read_weight
+from qnn_libraries import simulated
 from small_checkpoints import write_checkpoint
 
 from mlp_export.backends.base import BuildOptions, CalibrationText, get_backend, open_session
@@ -65,18 +66,6 @@ SHAPE = {
     "intermediate_size_mlp": 256,
     "sliding_window": WINDOW,
 }
-
-
-def libraries() -> bool:
-    """Whether they are installed. Those that are, but do not answer, fail the tests and skip none."""
-    try:
-        sdk.find_sdk()
-    except MissingError:
-        return False
-    return True
-
-
-simulated = pytest.mark.skipif(not libraries(), reason="Qualcomm's libraries are not installed: make qnn")
 
 
 def checkpoint_of(folder: Path, kind: Any = "int4-accelerator", family: Any = "mobilellm-pro", **changes: Any) -> Path:
@@ -334,7 +323,7 @@ def test_an_export_is_proven(exported: ExportReport, checkpoint: Path) -> None:
     }
     assert (manifest.backend.name, manifest.backend.target) == ("qnn", "sm8750")
     assert manifest.backend.compiled_with["qairt"].startswith("v2.49")
-    assert manifest.quantization["calibration"]["tokens"] > 100
+    assert manifest.to_json()["quantization"]["calibration"]["tokens"] > 100
     assert ENCODINGS in manifest.files
     found = inspect_artifact(exported.bundle.pte)
     assert found.backend == "qnn" and found.delegates == {"QnnBackend": 1}
@@ -507,7 +496,7 @@ def test_a_program_that_is_wrong_is_not_published(
     class OtherBase(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            self.frequencies_0 = self.frequencies_0 * 1.01
+            self.frequencies_0: torch.Tensor = self.frequencies_0 * 1.01  # type: ignore[has-type]
 
     class SeesAhead(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from artifacts import QUIET
-from test_qnn import libraries
+from qnn_libraries import libraries
 
 from mlp_export.backends.base import CalibrationText, get_backend
 from mlp_export.backends.qnn.calibration import calibrate

