@@ -406,7 +406,7 @@ class TurnsOneFurther(program_module.TextProgram):
 class OtherBase(program_module.TextProgram):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.frequencies_0: torch.Tensor = self.frequencies_0 * 1.01  # type: ignore[has-type]
+        self.frequencies_0: torch.Tensor = self.frequencies_0 * 1.01
 
 
 class SeesAhead(program_module.TextProgram):

@@ -496,7 +496,7 @@ def test_a_program_that_is_wrong_is_not_published(
     class OtherBase(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            self.frequencies_0: torch.Tensor = self.frequencies_0 * 1.01  # type: ignore[has-type]
+            self.frequencies_0: torch.Tensor = self.frequencies_0 * 1.01
 
     class SeesAhead(program_module.TextProgram):
         def __init__(self, *arguments: Any) -> None:
