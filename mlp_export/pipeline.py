@@ -149,7 +149,7 @@ class ExportReport:
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _ResolvedExport:
     """Options and config put together and checked, before any weight is read."""
 
     id: str
@@ -180,22 +180,22 @@ def plan(options: ExportOptions) -> ExportPlan:
     backend = _check_options(options)
     located = locate(options.model or backend.delegate.default_model)
     found = _read(located, options, Progress()) if located.is_here else None
-    settled = _settle(options, backend, located, found)
+    resolved = _resolve_export(options, backend, located, found)
     return ExportPlan(
-        model=settled.id,
+        model=resolved.id,
         backend=options.backend,
-        out=settled.out,
-        quantization=settled.scheme.name,
-        context=settled.build.context,
-        prefill_chunk=settled.build.prefill_chunk,
-        parameters=settled.config.num_parameters,
-        peak_ram_bytes=settled.peak_ram_bytes,
-        disk_bytes=settled.disk_bytes,
+        out=resolved.out,
+        quantization=resolved.scheme.name,
+        context=resolved.build.context,
+        prefill_chunk=resolved.build.prefill_chunk,
+        parameters=resolved.config.num_parameters,
+        peak_ram_bytes=resolved.peak_ram_bytes,
+        disk_bytes=resolved.disk_bytes,
         download_bytes=located.download_bytes,
-        file_bytes=settled.costs.file_bytes,
-        kv_cache_bytes=settled.costs.kv_cache_bytes,
-        kv_scale_bytes=settled.costs.kv_scale_bytes,
-        device_ram_bytes=settled.costs.device_ram_bytes,
+        file_bytes=resolved.costs.file_bytes,
+        kv_cache_bytes=resolved.costs.kv_cache_bytes,
+        kv_scale_bytes=resolved.costs.kv_scale_bytes,
+        device_ram_bytes=resolved.costs.device_ram_bytes,
     )
 
 
@@ -210,21 +210,21 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     compiler = backend.compiler
     located = locate(options.model or backend.delegate.default_model)
     found = _read(located, options, progress) if located.is_here else None
-    settled = _settle(options, backend, located, found)
-    check_target(settled.out, options.overwrite)
-    require(settled.peak_ram_bytes, settled.disk_bytes, settled.out)
-    if settled.quantizer == "gptq":
-        require(0, quantize_costs(settled.config).disk_bytes, cache_folder())
+    resolved = _resolve_export(options, backend, located, found)
+    check_target(resolved.out, options.overwrite)
+    require(resolved.peak_ram_bytes, resolved.disk_bytes, resolved.out)
+    if resolved.quantizer == "gptq":
+        require(0, quantize_costs(resolved.config).disk_bytes, cache_folder())
     progress.note(
-        f"needs {human_bytes(settled.peak_ram_bytes)} of memory and {human_bytes(settled.disk_bytes)} of disk; "
-        f"makes a file of {human_bytes(settled.costs.file_bytes)}"
+        f"needs {human_bytes(resolved.peak_ram_bytes)} of memory and {human_bytes(resolved.disk_bytes)} of disk; "
+        f"makes a file of {human_bytes(resolved.costs.file_bytes)}"
     )
     if found is None:
         found = _read(located, options, progress)
-        settled = _settle(options, backend, located, found)  # the files may say more than the config alone
-    _log.info("weights %s by %s, %s", settled.scheme.name, settled.quantizer, settled.build)
+        resolved = _resolve_export(options, backend, located, found)  # the files may say more than the config alone
+    _log.info("weights %s by %s, %s", resolved.scheme.name, resolved.quantizer, resolved.build)
     model, checkpoint = found
-    scheme, quantizer, costs = settled.scheme, settled.quantizer, settled.costs
+    scheme, quantizer, costs = resolved.scheme, resolved.quantizer, resolved.costs
     with progress.stage("read the checkpoint"):
         tokenizer = Tokenizer.from_folder(model.folder, checkpoint.config.vocab_size)
         template = read_chat_template(model.folder)
@@ -236,7 +236,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
         checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, model.id, scheme, sequences, progress))
         scheme = compiler.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
-    with BundleWriter(settled.out, options.overwrite) as writer:
+    with BundleWriter(resolved.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
             store = round_checkpoint(
                 checkpoint, scheme, writer.scratch / "weights", stage.advance, allow_lossy=options.allow_lossy
@@ -245,13 +245,13 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             progress.note(line)
         quantized = QuantizedModel(checkpoint, store)
         text = _range_text(source, options.calibration, tokenizer, progress) if compiler.traits.calibrates else None
-        artifact = compiler.lower(quantized, settled.build, writer.folder / PTE, progress, text)
+        artifact = compiler.lower(quantized, resolved.build, writer.folder / PTE, progress, text)
         _log.info("lowered: %d bytes, by %s", artifact.path.stat().st_size, artifact.compiled_with)
         changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
         write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
         files = tokenizer.write(writer.folder)
         stops = tuple(stop) if chat is None else chat.stop
-        write_tokenizer_config(writer.folder, template, tokenizer, stops, settled.build.context)
+        write_tokenizer_config(writer.folder, template, tokenizer, stops, resolved.build.context)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
         if (record := read_record(checkpoint.path)) is not None:
             quantization["quantizer"] = record
@@ -267,8 +267,8 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         manifest = Manifest(
             model=ModelInfo.of(checkpoint.config, model.id, model.revision, model.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
-            context=settled.build.context,
-            prefill_chunk=settled.build.prefill_chunk,
+            context=resolved.build.context,
+            prefill_chunk=resolved.build.prefill_chunk,
             quantization=cast(Quantization, quantization),
             kv_cache_bytes=costs.kv_cache_bytes,
             kv_scale_bytes=costs.kv_scale_bytes,
@@ -354,9 +354,9 @@ def _read(located: LocatedModel, options: ExportOptions, progress: Progress) -> 
     return model, checkpoint
 
 
-def _settle(
+def _resolve_export(
     options: ExportOptions, backend: Backend, located: LocatedModel, found: tuple[ResolvedModel, Checkpoint] | None
-) -> _Settled:
+) -> _ResolvedExport:
     """Options and what is known of the model: its files where they are `found`, else its config."""
     kind: Kind
     formats: Mapping[str, WeightFormat] = {}
@@ -381,7 +381,9 @@ def _settle(
     build = BuildOptions(options.context, chunk, own, options.runtime, options.sibling)
     name = "-".join(part for part in (located.id.replace("/", "-").lower(), options.backend, own.repeated) if part)
     out = options.out or Path("bundles") / name
-    return _Settled(located.id, config, scheme, quantizer, build, backend.compiler.plan(config, scheme, build), out)
+    return _ResolvedExport(
+        located.id, config, scheme, quantizer, build, backend.compiler.plan(config, scheme, build), out
+    )
 
 
 def _scheme(
