@@ -1,31 +1,127 @@
-"""What a delegate has to offer. Nothing outside a backend's folder knows a backend by name but this registry."""
+"""What a backend offers: facts of a delegate, and three protocols, a compiler, a runtime on this machine and a reader.
+
+A backend is a folder here. Its package says what is known of it without loading anything (`DELEGATE`), its module
+`backend` has the rest (`BACKEND`). Nothing outside that folder names it. This module loads neither torch nor
+ExecuTorch.
+"""
 
 from __future__ import annotations
 
+import difflib
+import functools
 import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints.checkpoint import Kind
+from packaging.specifiers import SpecifierSet
+
 from mlp_export.errors import UsageError
-from mlp_export.models.config import ModelConfig
-from mlp_export.models.numerics import Numerics
-from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
-from mlp_export.program.stored_weight import StoredWeight
-from mlp_export.progress import Progress
-from mlp_export.quantization.scheme import Scheme, Weights
-from mlp_export.quantization.store import QuantizedModel
-from mlp_export.runtime.host_runtime import HostRuntime
-from mlp_export.runtime.session import Session, load_session
+from mlp_export.versions import installed_version, tested_versions
 
-BACKENDS = ("xnnpack", "qnn", "coreml")
+if TYPE_CHECKING:
+    from mlp_export.bundle.bundle import Bundle
+    from mlp_export.checkpoints.checkpoint import Kind
+    from mlp_export.models.config import ModelConfig
+    from mlp_export.models.numerics import Numerics
+    from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+    from mlp_export.program.stored_weight import StoredWeight
+    from mlp_export.progress import Progress
+    from mlp_export.quantization.scheme import Scheme, Weights
+    from mlp_export.quantization.store import QuantizedModel
+    from mlp_export.runtime.host_runtime import HostRuntime
+    from mlp_export.runtime.session import Session
+
 KvCache = Literal["int8", "fp16", "fp32"]
-# What the file formats, the operators and the graphs were verified with.
-_PACKAGES = {"torch": "2.13.0", "executorch": "1.5.1", "torchao": "0.18.0"}
+# Whose file formats, operators and graphs are used, as pyproject.toml has them.
+_PACKAGES = {"torch": ">=2.13,<2.14", "executorch": ">=1.5.1,<1.6", "torchao": ">=0.18,<0.19"}
+_OPTION = "option"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How one field of a backend's options is given on the command line, as --NAME."""
+
+    help: str
+    choices: tuple[str, ...] = ()  # none: free text, or a flag where the default is False
+    metavar: str | None = None
+    # Whether it may be given several times, for a bundle each. Its value is then part of the bundle's name.
+    repeatable: bool = False
+    readable: bool = True  # whether an artifact that is made so can be read back, for verification
+
+
+def option(default: Any, help: str, **details: Any) -> Any:
+    """A field of a backend's options; `details` are those of `Option`."""
+    return field(default=default, metadata={_OPTION: Option(help, **details)})
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """What one may choose of one backend's artifacts alone: each backend has its own, with fields made by `option`."""
+
+    @classmethod
+    def declared(cls) -> dict[str, Option]:
+        """Field -> how it is given."""
+        return {entry.name: entry.metadata[_OPTION] for entry in fields(cls) if _OPTION in entry.metadata}
+
+    @property
+    def repeated(self) -> str | None:
+        """The value of the repeatable option, where there is one."""
+        found = (getattr(self, name) for name, declared in self.declared().items() if declared.repeatable)
+        return next(found, None)
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of an option's field."""
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class AndroidRuntime:
+    """What of ExecuTorch's Android builds runs a delegate."""
+
+    package: str  # on Maven Central
+    abis: tuple[str, ...]  # that its libraries exist for
+    companions: Mapping[str, str] = field(default_factory=dict)  # runtime in `min_runtime` -> the package that has it
+
+
+@dataclass(frozen=True)
+class IosRuntime:
+    """What of ExecuTorch's Swift package runs a delegate."""
+
+    product: str
+    simulator_target: str | None = None  # the only target that Apple's Simulator has; None: it has all
+
+
+@dataclass(frozen=True)
+class PublishedSpeed:
+    """Prefill times that MobileLLM-Pro's model card gives for the delegate, in int4."""
+
+    device: str
+    prefill_s: Mapping[int, float]  # tokens of the prompt -> seconds
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """What is known of a backend without loading anything."""
+
+    name: str  # as --backend takes it
+    id: str  # of the delegate in a `.pte`
+    runs_on: str  # in words
+    options: type[BackendOptions]
+    default_model: str  # alias of the checkpoint that was trained for what it computes
+    android: AndroidRuntime | None = None
+    ios: IosRuntime | None = None
+    published: PublishedSpeed | None = None
+
+    @property
+    def runs_anywhere(self) -> bool:
+        """Whether ExecuTorch's builds for both systems of phones have it."""
+        return self.android is not None and self.ios is not None
 
 
 @dataclass(frozen=True)
@@ -34,13 +130,21 @@ class BuildOptions:
 
     context: int
     prefill_chunk: int
-    kv_cache: KvCache
-    runtime: Literal["1.3", "1.5"]  # the least ExecuTorch runtime the file must load on
-    soc: str | None = None  # for backends that build for one
-    compute_unit: str | None = None  # for backends whose programs may run on several
-    deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
-    compiled_model: bool = False  # whether the delegate's model is compiled here and not on the device
-    encodings: Path | None = None  # static scales that an export of the same model for another chip found
+    options: BackendOptions  # the backend's own
+    runtime: Literal["1.3", "1.5"] = "1.5"  # the least ExecuTorch runtime the file must load on
+    # A bundle that this export made of the same model on the same calibration text, for another value of a repeatable
+    # option: what was found on the text need not be found again.
+    sibling: Path | None = None
+
+
+Own = TypeVar("Own", bound=BackendOptions)
+
+
+def own_options(build: BuildOptions, kind: type[Own]) -> Own:
+    """`build`'s options of one backend. Raises TypeError where they are another one's."""
+    if not isinstance(build.options, kind):
+        raise TypeError(f"options of type {type(build.options).__name__}, expected {kind.__name__}")
+    return build.options
 
 
 @dataclass(frozen=True)
@@ -74,19 +178,19 @@ class Requirement:
     ok: bool
 
 
-def package_requirement(package: str, wanted: str) -> Requirement:
-    """A package in exactly that version, builds for some hardware ("2.13.0+cpu") included."""
-    try:
-        installed = version(package)
-    except PackageNotFoundError:
-        installed = ""
-    ok = installed.split("+")[0] == wanted
-    return Requirement(package, installed, wanted, f"pip install {package}=={wanted}", ok)
+def package_requirement(package: str, supported: str) -> Requirement:
+    """A package in a version that the specifier `supported` allows, builds for some hardware ("2.13.0+cpu") included.
+    The command installs the version that was tested.
+    """
+    installed = installed_version(package)
+    ok = bool(installed) and SpecifierSet(supported).contains(installed, prereleases=True)
+    wanted = supported.removeprefix("==")
+    return Requirement(package, installed, wanted, f"pip install {package}=={tested_versions()[package]}", ok)
 
 
 def package_requirements() -> list[Requirement]:
     """The packages that every backend needs."""
-    return [package_requirement(package, wanted) for package, wanted in _PACKAGES.items()]
+    return [package_requirement(package, supported) for package, supported in _PACKAGES.items()]
 
 
 def compiled_with() -> dict[str, str]:
@@ -116,18 +220,22 @@ class Artifact:
     target: str | None = None  # chip or compute unit
 
 
-class Backend(Protocol):
-    name: str
-    default_prefill_chunk: int
-    socs: Sequence[str]  # chips it builds for, one a program, the first by default; none where programs run on any
-    compute_units: Sequence[str]  # what a program may be told to run on, the first by default; none where that is clear
-    kv_caches: Sequence[KvCache]  # types of the KV cache, the first by default
-    shares_tied_weights: bool  # whether a tied head and embedding are stored once
-    calibrates: bool  # whether `lower` wants a text
-    runtime: HostRuntime
+@dataclass(frozen=True)
+class CompilerTraits:
+    """What decides how an export goes, whatever the model."""
+
+    prefill_chunk: int  # by default
+    shares_tied_weights: bool = False  # whether a tied head and embedding are stored once
+    calibrates: bool = False  # whether `lower` wants a text
+
+
+class Compiler(Protocol):
+    """From a quantized model to a `.pte`."""
+
+    traits: CompilerTraits
 
     def requirements(self) -> Sequence[Requirement]:
-        """What this backend needs here, found or not."""
+        """What is needed of this machine, found or not."""
         ...
 
     def scheme(
@@ -145,14 +253,14 @@ class Backend(Protocol):
         """
         ...
 
-    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
+    def plan(self, config: ModelConfig, scheme: Scheme, build: BuildOptions) -> BuildPlan:
         """What the build will cost. Raises UsageError for what this backend cannot build."""
         ...
 
     def lower(
         self,
         model: QuantizedModel,
-        options: BuildOptions,
+        build: BuildOptions,
         path: Path,
         progress: Progress,
         text: CalibrationText | None = None,
@@ -168,34 +276,104 @@ class Backend(Protocol):
         """
         ...
 
-    def describe(self, path: Path) -> Mapping[str, str]:
-        """What a `.pte` of this backend says of its target ("soc") and of what compiled it."""
+
+class ArtifactReader(Protocol):
+    """An open `.pte`, read without running it, whoever made it."""
+
+    def description(self) -> Mapping[str, str]:
+        """What the delegate's own binary says of its target and of what compiled it."""
         ...
 
-    def placement(self, path: Path) -> PlacementForecast | None:
-        """A forecast of where a `.pte` of this backend will run; None where that is no question."""
+    def compatibility_issues(self) -> Sequence[str]:
+        """Why the stock runtime on a phone will not load it, or not run it rightly: a sentence each."""
         ...
 
-    def compatibility_issues(self, path: Path) -> Sequence[str]:
-        """Why the stock runtime on a phone will not load a `.pte` of this backend, or not run it rightly, whoever made
-        it: a sentence each.
-        """
+    def placement(self) -> PlacementForecast | None:
+        """A forecast of where the operators will run; None where that is no question."""
         ...
 
-    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
-        """What a finished `.pte` shows of a weight, in the format that `like` has.
+    def weight(self, name: str, like: QuantizedWeight) -> StoredWeight:
+        """What the file shows of a weight, in the format that `like` has.
 
         Raises InputError where the file holds no such weight.
         """
         ...
 
 
+@dataclass(frozen=True)
+class Backend:
+    """A delegate with what compiles, runs and reads its programs."""
+
+    delegate: Delegate
+    compiler: Compiler
+    runtime: HostRuntime
+    # Opens a `.pte` until the body is left. Raises InputError where it is no whole program of this delegate.
+    open_artifact: Callable[[Path], AbstractContextManager[ArtifactReader]]
+
+    @property
+    def name(self) -> str:
+        """As --backend takes it."""
+        return self.delegate.name
+
+
+@functools.cache
+def delegates() -> dict[str, Delegate]:
+    """Name -> what is known of each backend: of each folder here."""
+    folder = str(Path(__file__).parent)
+    names = sorted(module.name for module in pkgutil.iter_modules([folder]) if module.ispkg)
+    return {name: importlib.import_module(f"{__package__}.{name}").DELEGATE for name in names}
+
+
+def get_delegate(name: str) -> Delegate:
+    """What is known of the backend of that name. Raises UsageError for an unknown one."""
+    if name not in delegates():
+        raise UsageError(f"no backend {name!r}", _nearest(name, list(delegates())))
+    return delegates()[name]
+
+
 def get_backend(name: str) -> Backend:
     """The backend of that name. Raises UsageError for an unknown one."""
-    if name not in BACKENDS:
-        raise UsageError(f"no backend {name!r}", f"Backends: {', '.join(BACKENDS)}.")
-    backend: Backend = importlib.import_module(f"mlp_export.backends.{name}").BACKEND
+    get_delegate(name)
+    backend: Backend = importlib.import_module(f"{__package__}.{name}.backend").BACKEND
     return backend
+
+
+def backend_options(backend: str, **values: Any) -> BackendOptions:
+    """The options of one backend with `values` for some of them, as `ExportOptions.backend_options` takes them.
+
+    They are the options of the command line whose help names the backend. Raises UsageError for an unknown backend, for
+    an option that it does not have, and for a value that is none of its choices.
+    """
+    delegate = get_delegate(backend)
+    declared = delegate.options.declared()
+    for name in values:
+        if name not in declared:
+            raise UsageError(f"backend {backend} has no option {name!r}", _nearest(name, list(declared)))
+    options = delegate.options(**values)
+    check_options(delegate, options)
+    return options
+
+
+def check_options(delegate: Delegate, options: BackendOptions) -> None:
+    """Raises UsageError for a value that is none of an option's choices, TypeError for another backend's options."""
+    if not isinstance(options, delegate.options):
+        raise TypeError(f"options of type {type(options).__name__}, expected {delegate.options.__name__}")
+    for name, declared in options.declared().items():
+        value = getattr(options, name)
+        if declared.choices and value not in declared.choices:
+            raise UsageError(
+                f"{flag(name)} {value} with --backend {delegate.name}", _nearest(str(value), declared.choices)
+            )
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(names)}"
+
+
+def backends_for_any_chip() -> str:
+    """The backends whose programs run on any phone, as a hint names them."""
+    return " or ".join(f"--backend {delegate.name}" for delegate in delegates().values() if delegate.runs_anywhere)
 
 
 def open_session(bundle: Bundle) -> Session:
@@ -204,4 +382,6 @@ def open_session(bundle: Bundle) -> Session:
     Raises InputError where the program does not load or is not the one the manifest describes, UsageError where this
     mlp-export has no such backend.
     """
+    from mlp_export.runtime.session import load_session
+
     return load_session(bundle, get_backend(bundle.manifest.backend.name).runtime)

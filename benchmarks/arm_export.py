@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.pipeline import ExportOptions, export
 from mlp_export.progress import Progress
 
@@ -21,9 +22,9 @@ if __name__ == "__main__":
         bundle,
         context=int(context),
         prefill_chunk=int(chunk),
-        kv_cache=kv_cache,  # type: ignore[arg-type]
+        backend_options=XnnpackOptions(kv_cache),  # type: ignore[arg-type]
         verify=False,
         overwrite=True,
     )
-    export(options, Progress(quiet=True)).bundle.pte.replace(out)
+    export(options, Progress()).bundle.pte.replace(out)
     shutil.rmtree(bundle)

@@ -97,7 +97,7 @@ def measure(
 
 
 def measure_all(bundle: Bundle, tokens: int) -> list[Row]:
-    runner, model, chunk = build_runner(host_sdk()), bundle.pte, bundle.manifest.prefill_chunk
+    runner, model, chunk = build_runner(host_sdk("backend_xnnpack")), bundle.pte, bundle.manifest.prefill_chunk
     rows = []
 
     def add(setting: str, state: str, options: RunnerOptions) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -32,9 +33,10 @@ Exit codes: 0 fine, 1 verification failed or a bug, 2 usage, 3 the model, checkp
 
 def reference() -> str:
     """The text of docs/cli.md."""
-    group = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
     group.rich_markup_mode = None  # plain text: no boxes, no colours, and no [brackets] taken for markup
-    options = {"resilient_parsing": True, "terminal_width": WIDTH, "max_content_width": WIDTH, "color": False}
+    options: dict[str, Any] = {"resilient_parsing": True, "color": False}
+    options |= {"terminal_width": WIDTH, "max_content_width": WIDTH}
     parent = group.make_context("mlp-export", [], **options)
     sections = [HEAD, _section("mlp-export", group.get_help(parent))]
     for name, command in group.commands.items():

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import ErrorDetails
 
 CLOSED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # no other keys
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
@@ -18,8 +17,6 @@ def _check_only(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 AS_GIVEN = WrapValidator(_check_only)  # of objects with other keys: their order stays
-
-_WORDS = {"missing": "the key is missing", "unexpected_keyword_argument": "an unknown key"}
 
 
 def schema_of(adapter: TypeAdapter[Any], title: str) -> dict[str, Any]:
@@ -35,17 +32,13 @@ class _WithoutFieldTitles(GenerateJsonSchema):
         return False
 
 
-def first_fault(error: ValidationError) -> ErrorDetails:
-    """The first of the faults that pydantic found; of several kinds of its own, those of this project come first."""
-    faults = error.errors(include_url=False, include_context=False)
-    return min(faults, key=lambda fault: fault["type"].islower())
-
-
-def sentence(fault: ErrorDetails, whole: str) -> str:
-    """Where in a JSON value, which is called `whole`, and what was found and expected there."""
-    where = ".".join(str(part) for part in fault["loc"] if part != "[key]") or whole
-    message = _WORDS.get(fault["type"], fault["msg"])
-    found = (
-        "" if fault["type"] in _WORDS or isinstance(fault["input"], dict | list) else f", found {fault['input']!r:.60}"
-    )
-    return f"{where}: {message}{found}"
+def fault(error: ValidationError, whole: str) -> str:
+    """Where in a JSON value, which is called `whole`, and what was found and expected there: the first fault of all."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]") or whole
+    if first["type"] == "missing":
+        return f"{where}: the key is missing"
+    if first["type"] == "unexpected_keyword_argument":
+        return f"{where}: an unknown key"
+    found = "" if isinstance(first["input"], dict | list) else f", found {first['input']!r:.60}"
+    return f"{where}: {first['msg']}{found}"

@@ -16,23 +16,20 @@ def cache_folder() -> Path:
 
     Raises MissingError where this user has no home folder, or one whose name libraries cannot take.
     """
-    folder = user_cache_path("mlp-export", appauthor=False)
-    if not folder.is_absolute():  # XDG_CACHE_HOME is relative, or there is no home: the "~" stays
-        home_folder("XDG_CACHE_HOME")
-        raise MissingError(f"the cache's folder is {folder}, expected an absolute path", "set XDG_CACHE_HOME to one")
+    try:
+        folder = user_cache_path("mlp-export", appauthor=False)
+    except RuntimeError as error:
+        raise no_home("XDG_CACHE_HOME") from error
     check_utf8(folder, MissingError)
     return folder
 
 
-def home_folder(variable: str) -> Path:
-    """The user's home. Raises MissingError, naming the `variable` that would do instead, where there is none."""
-    try:
-        return Path.home()
-    except RuntimeError as error:  # no HOME, and a user id that the system does not know
-        raise MissingError(
-            "this user has no home folder for a cache: HOME is not set and the system does not know the user id",
-            f"set {variable} to a folder that you may write to",
-        ) from error
+def no_home(variable: str) -> MissingError:
+    """The error for a user without a home folder, with the `variable` that would do instead."""
+    return MissingError(
+        "this user has no home folder for a cache: HOME is not set and the system does not know the user id",
+        f"set {variable} to a folder that you may write to",
+    )
 
 
 def check_utf8(path: Path, error: type[MlpExportError] = InputError) -> None:

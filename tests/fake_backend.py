@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.schema import Program, SubsegmentOffsets
 from small_checkpoints import BOS_ID, CHAT_TEMPLATE, EOS_ID, EOT_ID, VOCAB_SIZE, small_tokenizer
 
@@ -18,6 +17,7 @@ from mlp_export.bundle.bundle import Bundle, BundleWriter
 from mlp_export.bundle.manifest import BackendInfo, Exporter, Manifest, ModelInfo, TokenizerInfo
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
+from mlp_export.program.executorch_private import PTEFile, serialize_pte_binary
 from mlp_export.runtime.host_runtime import HostNotes, VerificationBudget
 from mlp_export.runtime.session import Session
 from mlp_export.text.chat import ChatTemplate, derive_chat_format

@@ -92,14 +92,27 @@ def scalar_times(number: float, factor: float) -> Fault:
     return fault
 
 
+def vector_times(name: str, factor: float) -> Fault:
+    """A norm or a bias."""
+
+    def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
+        right = type(model).vector
+        patch.setattr(
+            type(model), "vector", lambda self, asked: right(self, asked) * (factor if asked == name else 1.0)
+        )
+        return model
+
+    return fault
+
+
 def swapped_norms(layer: int) -> Fault:
     """A layer's two norms."""
 
     def fault(patch: pytest.MonkeyPatch, model: QuantizedModel) -> QuantizedModel:
         right = type(model).vector
         names = [f"layers.{layer}.attention_norm", f"layers.{layer}.ffn_norm"]
-        other = dict(zip(names, reversed(names), strict=True))
-        patch.setattr(type(model), "vector", lambda self, name: right(self, other.get(name, name)))
+        other: dict[str, str] = dict(zip(names, reversed(names), strict=True))
+        patch.setattr(type(model), "vector", lambda self, name: right(self, other.get(name) or name))
         return model
 
     return fault
@@ -147,7 +160,7 @@ def with_payload(
     """Write the file at `shipped` to `out` with the payload of a faulty build."""
     with pytest.MonkeyPatch.context() as patch:
         faulty = fault(patch, model)
-        with Progress(quiet=True).stage("fault") as stage:
+        with Progress().stage("fault") as stage:
             payload, _ = decoder_subgraph(faulty, context, chunk, kv_cache, stage).serialize()
 
     def change(program: Program) -> None:

@@ -22,8 +22,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.bundle.device_fit import Device, DeviceFit, IosDevice, device_fit, ios_device_fit
 from mlp_export.bundle.manifest import BundleError, Manifest
+from mlp_export.devices.device_fit import Device, DeviceFit, IosDevice, device_fit, ios_device_fit
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import StopStrings
 from mlp_export.text.chat import ChatFormat, Message

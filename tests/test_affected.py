@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,12 @@ def test_this_repository() -> None:
     assert affected(ROOT, ["tests/affected.py"]) == ["tests/test_affected.py"]
     near = affected(ROOT, ["backends/qnn/targets.py"])
     assert near[0] == "tests/backends/test_qnn.py" and "tests/test_pipeline.py" in near
+
+
+@pytest.mark.parametrize(("limit", "result"), [("0", "8 skipped"), ("600", "8 passed")])
+def test_what_would_start_too_late_is_skipped_with_a_reason(limit: str, result: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--time-limit", limit]
+    command += [__file__, "-k", "by_their_distance"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert result in done.stdout and done.returncode == 0, done.stdout + done.stderr
+    assert ("not within 0 s" in done.stdout) == (limit == "0")

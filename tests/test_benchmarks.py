@@ -32,7 +32,7 @@ from evaluation_texts import _plain  # noqa: E402
 from gguf_weights import GgufWeights  # noqa: E402
 from litert_lm import parse  # noqa: E402
 from machine import Machine, parse_cpuinfo  # noqa: E402
-from quantization import PeerQuantizer, markdown  # noqa: E402
+from quantization import PeerQuantizer, markdown  # type: ignore[attr-defined]  # noqa: E402  # not tests/quantization
 from quantization_chart import write_chart  # noqa: E402
 from short_questions import QUESTIONS, ShortQuestion, same_answers, short_questions  # noqa: E402
 

@@ -15,7 +15,7 @@ from short_questions import same_answers, short_questions
 from mlp_export.backends.base import open_session
 from mlp_export.evaluation.evaluate import ArtifactPredictor
 from mlp_export.paths import cache_folder
-from mlp_export.pipeline import ExportOptions, export
+from mlp_export.pipeline import ExportOptions, Quantizer, export
 
 # GPTQ's, which takes minutes.
 MADE = any((cache_folder() / "quantized").glob("*/config.json"))
@@ -34,14 +34,15 @@ def test_answers_are_the_float_models(demo_checkpoint: Path, tmp_path: Path) -> 
     """
     questions = short_questions(demo_checkpoint)
     kept = {}
-    for quantizer in ("gptq", "nearest"):
+    quantizers: tuple[Quantizer, ...] = ("gptq", "nearest")
+    for quantizer in quantizers:
         asked = ExportOptions(
             "xnnpack",
             "demo",
             tmp_path / quantizer,
             context=128,
             quantizer=quantizer,
-            verify=False,  # type: ignore[arg-type]
+            verify=False,
         )
         session = open_session(export(asked, QUIET).bundle)
         kept[quantizer] = sum(same_answers(questions, lambda sequences, s=session: ArtifactPredictor(s, sequences)))

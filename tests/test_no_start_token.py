@@ -9,6 +9,7 @@ from pytorch_tokenizers import CppHFTokenizer
 from small_checkpoints import BOS_ID, EOS, EOS_ID, EOT, EOT_ID, small_tokenizer, write_checkpoint
 from tokenizers import processors
 
+from mlp_export.backends.base import get_backend, open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError
 from mlp_export.evaluation.evaluate import text_sequences
@@ -17,7 +18,6 @@ from mlp_export.pipeline import ExportOptions, ExportReport, export
 from mlp_export.progress import Progress
 from mlp_export.runtime.chat_session import Conversation
 from mlp_export.runtime.run import run
-from mlp_export.runtime.session import open_session
 
 CHATML = (
     "{%- for message in messages %}"
@@ -45,7 +45,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     settings = {"bos_token": None, "eos_token": EOT, "add_bos_token": False, "chat_template": CHATML}
     (model / "tokenizer_config.json").write_text(json.dumps(settings))
     asked = ExportOptions("xnnpack", str(model), folder / "bundle", context=64, prefill_chunk=16)
-    return export(asked, Progress(quiet=True))
+    return export(asked, Progress())
 
 
 @pytest.fixture
@@ -81,12 +81,13 @@ def test_prompts_begin_with_their_text(bundle: Bundle) -> None:
 
 
 def test_a_prompt_of_one_token_is_answered_alike_by_both_runners(bundle: Bundle) -> None:
-    ours = run(bundle, "Hello", raw=True, max_new_tokens=6)
-    theirs = run(bundle, "Hello", raw=True, max_new_tokens=6, stock_runner=True)
+    runtime = get_backend("xnnpack").runtime
+    ours = run(bundle, "Hello", runtime, raw=True, max_new_tokens=6)
+    theirs = run(bundle, "Hello", runtime, raw=True, max_new_tokens=6, stock_runner=True)
     assert ours.prompt_tokens == theirs.prompt_tokens == 1
     assert ours.text == theirs.text and ours.generated_tokens == theirs.generated_tokens > 0
     with pytest.raises(InputError, match="the prompt is empty"):
-        run(bundle, "", raw=True)
+        run(bundle, "", runtime, raw=True)
 
 
 def test_a_chat_has_no_start_token_in_any_turn(bundle: Bundle) -> None:

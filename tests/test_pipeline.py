@@ -22,7 +22,7 @@ import jsonschema
 import psutil
 import pytest
 import torch
-from artifacts import CPU_NAME, QUIET, small_model
+from artifacts import CPU_NAME, QUIET, export_options, small_model
 from safetensors.torch import load_file
 from small_checkpoints import (
     BOS,
@@ -69,7 +69,7 @@ EMBED = "model.embed_tokens.weight"
 
 def options(model: Path | str | None, out: Path, **changes: Any) -> ExportOptions:
     asked = {"context": 64, "prefill_chunk": 16, "verify": False, **changes}
-    return ExportOptions("xnnpack", None if model is None else str(model), out, **asked)
+    return export_options("xnnpack", model, out, **asked)
 
 
 def left_in(folder: Path) -> list[str]:
@@ -157,7 +157,7 @@ def reports(
         patch.setattr(lower_module, "emit_program", keep)
         for name in ("cpu", "float"):
             asked = options(folders[name], out / name, verify=True, overwrite=True)
-            made[name] = export(asked, Progress(quiet=True))
+            made[name] = export(asked, Progress())
     return made
 
 
@@ -254,7 +254,7 @@ def test_the_chat_format_is_in_strings(reports: dict[str, ExportReport]) -> None
 
 def test_verification_is_recorded(reports: dict[str, ExportReport]) -> None:
     for report in reports.values():
-        recorded = report.bundle.manifest.verification
+        recorded = report.bundle.manifest.to_json()["verification"]
         assert report.verification is not None and recorded == report.verification.to_json()
         assert recorded["passed"] and recorded["weights_bit_equal"]
         assert {"structure", "weights", "tokenizer", "stock runner"} <= {entry["name"] for entry in recorded["checks"]}
@@ -485,7 +485,7 @@ def test_a_backend_that_is_none(cpu: Path, tmp_path: Path) -> None:
 def test_a_backend_whose_packages_are_others(cpu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlp_export.backends import base
 
-    monkeypatch.setattr(base, "_PACKAGES", {"executorch": "9.9.9"})
+    monkeypatch.setattr(base, "_PACKAGES", {"executorch": "==9.9.9"})
     refused(MissingError, options(cpu, tmp_path / "b"), "executorch 9.9.9", "pip install", planned=True)
 
 

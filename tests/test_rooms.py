@@ -115,3 +115,22 @@ def test_an_import_upwards_is_found() -> None:
         "mlp_export.bundle.bundle imports mlp_export.runtime.session"
     ]
     assert upward("mlp_export.cli.app", "from mlp_export.pipeline import export\nimport torch") == []
+
+
+def private_imports(source: str) -> list[str]:
+    """Private modules and names of ExecuTorch that a source imports."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in found if name.startswith("executorch.") and "._" in name]
+
+
+def test_private_modules_of_executorch_are_imported_in_one_place() -> None:
+    found = {name for name, path in MODULES.items() if private_imports(path.read_text(encoding="utf-8"))}
+    assert found == {"mlp_export.program.executorch_private"}
+    assert private_imports("from executorch.exir._serialize._cord import Cord") and not private_imports(
+        "import executorch.runtime"
+    )

@@ -17,7 +17,9 @@ from tokenizers import Tokenizer
 
 import mlp_export
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.bundle.device_fit import (
+from mlp_export.bundle.manifest import BundleError, BundleProblem, Manifest
+from mlp_export.devices.bench_result import read_result
+from mlp_export.devices.device_fit import (
     Device,
     DeviceFit,
     FitKind,
@@ -27,8 +29,6 @@ from mlp_export.bundle.device_fit import (
     ios_device_fit,
     is_soc,
 )
-from mlp_export.bundle.manifest import BundleError, BundleProblem, Manifest
-from mlp_export.devices.bench_result import read_result
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import StopStrings
 from mlp_export.text.chat import ChatFormat, Message
@@ -52,7 +52,7 @@ def is_valid(value: object, schema: dict[str, Any]) -> bool:
     return jsonschema.Draft202012Validator(schema).is_valid(value)
 
 
-def cases(name: str, key: str = "cases") -> Any:
+def cases(name: str, key: str = "cases") -> pytest.MarkDecorator:
     found = load(name)[key]
     return pytest.mark.parametrize("case", found, ids=[case["name"] for case in found])
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import mlp_export.versions as versions
+from mlp_export.backends import base
 from mlp_export.versions import Dependency, dependencies, installed_version, tested_versions
 
 ROOT = Path(__file__).parents[1]
@@ -55,3 +57,5 @@ def test_every_dependency_was_tested_in_a_version_that_is_supported() -> None:
     for line in project["dependencies"]:
         entry = Requirement(line)
         assert entry.specifier.contains(tested[canonicalize_name(entry.name)]), line
+    ranges = {entry.name: entry.specifier for entry in map(Requirement, project["dependencies"])}
+    assert {name: SpecifierSet(text) for name, text in base._PACKAGES.items()}.items() <= ranges.items()

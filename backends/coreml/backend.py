@@ -1,9 +1,10 @@
-"""The backend protocol for Core ML."""
+"""The compiler for Core ML."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,23 @@ import torch
 
 from mlp_export.backends.base import (
     Artifact,
+    ArtifactReader,
+    Backend,
     BuildOptions,
     BuildPlan,
     CalibrationText,
-    KvCache,
-    PlacementForecast,
+    CompilerTraits,
     Requirement,
+    backends_for_any_chip,
+    own_options,
     package_requirement,
     package_requirements,
 )
+from mlp_export.backends.coreml import DELEGATE
 from mlp_export.backends.coreml.numerics import HalfNumerics
+from mlp_export.backends.coreml.options import CoremlOptions
 from mlp_export.backends.coreml.runtime import CoremlRuntime
 from mlp_export.backends.coreml.targets import (
-    COMPUTE_UNITS,
     COREMLTOOLS,
     DEPLOYMENT_TARGET,
     KEPT_WEIGHT_BYTES,
@@ -36,9 +41,8 @@ from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.errors import InputError, UsageError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import Numerics
-from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.quantized_weight import WeightFormat
 from mlp_export.models.tensors import weight_shapes
-from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, channel_scheme
 from mlp_export.quantization.store import QuantizedModel
@@ -51,21 +55,16 @@ _ROWS = 32
 _BASE_RAM, _RAM_PER_WEIGHT = 1_600_000_000, 2.5
 
 
-class CoremlBackend:
-    name = "coreml"
-    default_prefill_chunk = _ROWS
-    socs: Sequence[str] = ()
-    compute_units: Sequence[str] = COMPUTE_UNITS
-    kv_caches: Sequence[KvCache] = ("fp16",)
-    shares_tied_weights = False
-    calibrates = False
-    runtime = CoremlRuntime()
+class CoremlCompiler:
+    """See Compiler."""
+
+    traits = CompilerTraits(prefill_chunk=_ROWS)
 
     def requirements(self) -> Sequence[Requirement]:
         system = f"{platform.system()} {platform.machine()}"
         runs = system in _SYSTEMS
         here = Requirement("a machine that has the wheels", system, ", ".join(_SYSTEMS), _INSTEAD, runs)
-        return [*package_requirements(), here, package_requirement("coremltools", COREMLTOOLS)]
+        return [*package_requirements(), here, package_requirement("coremltools", f"=={COREMLTOOLS}")]
 
     def scheme(
         self,
@@ -74,17 +73,18 @@ class CoremlBackend:
         weights: Weights | None,
         formats: Mapping[str, WeightFormat] | None = None,
     ) -> Scheme:
-        return replace(channel_scheme(kind, config, weights, formats), half_scales=True)
+        return replace(channel_scheme(kind, config, weights, formats, backends_for_any_chip()), half_scales=True)
 
-    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
-        if options.deployment_target not in (None, DEPLOYMENT_TARGET):
+    def plan(self, config: ModelConfig, scheme: Scheme, build: BuildOptions) -> BuildPlan:
+        options = own_options(build, CoremlOptions)
+        if options.deployment_target != DEPLOYMENT_TARGET:
             raise UsageError(
                 f"--deployment-target {options.deployment_target}",
                 f"the constants that weights are kept in came with iOS 18: give {DEPLOYMENT_TARGET}, or leave it out",
             )
         if options.compiled_model:
             check_xcode()
-        rows, longest = options.prefill_chunk, min(options.context, config.window or options.context)
+        rows, longest = build.prefill_chunk, min(build.context, config.window or build.context)
         if rows > longest:
             raise UsageError(
                 f"a prefill chunk of {rows} for the coreml backend",
@@ -96,11 +96,11 @@ class CoremlBackend:
                 f"int4 weights with a hidden size of {config.hidden_size}",
                 "two codes share a byte: give --weights int8",
             )
-        slots = max(config.cache_slots(layer, options.context) for layer in range(config.num_layers)) + rows
+        slots = max(config.cache_slots(layer, build.context) for layer in range(config.num_layers)) + rows
         columns = rows * (config.num_heads // config.num_kv_heads)
-        if uses_neural_engine(options.compute_unit or COMPUTE_UNITS[0]):
+        if uses_neural_engine(options.compute_unit):
             _check_dimensions(config, slots, columns, rows)
-        cache = config.kv_cache_bytes(options.context, 2)
+        cache = config.kv_cache_bytes(build.context, 2)
         file_bytes = _file_bytes(config, scheme)
         weights = config.num_parameters + (config.vocab_size * config.hidden_size if config.tied_embeddings else 0)
         kept = 4 * weights if 4 * weights <= KEPT_WEIGHT_BYTES else 0  # by the interpreter, in verification
@@ -117,37 +117,17 @@ class CoremlBackend:
     def lower(
         self,
         model: QuantizedModel,
-        options: BuildOptions,
+        build: BuildOptions,
         path: Path,
         progress: Progress,
         text: CalibrationText | None = None,
     ) -> Artifact:
         from mlp_export.backends.coreml.lower import lower
 
-        return lower(model, options, path, progress)
+        return lower(model, build, path, progress)
 
     def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
         return HalfNumerics(None if draw is None else torch.Generator().manual_seed(draw))
-
-    def describe(self, path: Path) -> Mapping[str, str]:
-        from mlp_export.backends.coreml.description import describe
-
-        return describe(path)
-
-    def placement(self, path: Path) -> PlacementForecast | None:
-        from mlp_export.backends.coreml.description import placement
-
-        return placement(path)
-
-    def compatibility_issues(self, path: Path) -> Sequence[str]:
-        from mlp_export.backends.coreml.description import compatibility_issues
-
-        return compatibility_issues(path)
-
-    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
-        from mlp_export.backends.coreml.readback import read_weight
-
-        return read_weight(path, name, like)
 
 
 def _check_dimensions(config: ModelConfig, slots: int, columns: int, rows: int) -> None:
@@ -175,3 +155,12 @@ def _file_bytes(config: ModelConfig, scheme: Scheme) -> int:
     shapes.setdefault("head", shapes["embed"])
     codes = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items())
     return codes + 1_000_000 + 20_000 * config.num_layers
+
+
+def _open_artifact(path: Path) -> AbstractContextManager[ArtifactReader]:
+    from mlp_export.backends.coreml.reader import open_artifact
+
+    return open_artifact(path)
+
+
+BACKEND = Backend(DELEGATE, CoremlCompiler(), CoremlRuntime(), _open_artifact)

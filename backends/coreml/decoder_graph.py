@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlp_export.backends.base import backends_for_any_chip
 from mlp_export.backends.coreml.targets import MOST_DIMENSION
 from mlp_export.backends.coreml.tools import Builder as mb  # noqa: N813  as all of Core ML's documentation calls it
 from mlp_export.backends.coreml.tools import Function, Program, Var, coremltools, types
@@ -245,7 +246,7 @@ class CoremlOps:
         exact = graph_vector(self.model, name)
         if exact.abs().max() > torch.finfo(torch.float16).max:
             what = f"values of {name!r} are" if name.endswith("_bias") else f"the weight of {name!r} is"
-            raise InputError(f"{what} beyond float16's 65,504", "--backend xnnpack keeps it in float32")
+            raise InputError(f"{what} beyond float16's 65,504", f"{backends_for_any_chip()} keeps it in float32")
         return exact.numpy().astype(np.float16)
 
 

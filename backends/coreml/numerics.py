@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mlp_export.backends.base import backends_for_any_chip
 from mlp_export.errors import InputError
 
 # What operators inside a named result add to its rounding: an RMS norm is six, each with half a unit in the last place
@@ -39,6 +40,6 @@ class HalfNumerics:
         if not rounded.isfinite().all():
             raise InputError(
                 f"the model computes values beyond float16's 65,504 at {name!r}",
-                "--backend xnnpack keeps them in float32",
+                f"{backends_for_any_chip()} keeps them in float32",
             )
         return rounded

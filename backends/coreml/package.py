@@ -54,7 +54,7 @@ def write_payload(program: Program, scratch: Path, compiled: bool) -> bytes:
             "outputNames": [feature.name for feature in description.output],
         }
         del model
-        metadata = {**names, "identifier": f"mlp_export_{_settle(package)}"}
+        metadata = {**names, "identifier": f"mlp_export_{_canonicalize(package)}"}
         if compiled:
             compile_package(package, root)
             shutil.rmtree(package)
@@ -65,7 +65,7 @@ def write_payload(program: Program, scratch: Path, compiled: bool) -> bytes:
         return payload
 
 
-def _settle(package: Path) -> str:
+def _canonicalize(package: Path) -> str:
     """Take out of `package` what differs from one writing to the next: dates and random numbers, and the order of maps.
 
     Returns 32 hexadecimal digits of what it holds.

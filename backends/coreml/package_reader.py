@@ -118,7 +118,11 @@ def unpack_int4(packed: np.ndarray, count: int) -> np.ndarray:
 
 def read_package(data: mmap.mmap, name: str) -> CoremlPackage:
     """The package of the one Core ML delegate in a `.pte`. Raises InputError where there is none, or a damaged one."""
-    packages = read_packages(data, name)
+    return only_package(read_packages(data, name), name)
+
+
+def only_package(packages: Sequence[CoremlPackage], name: str) -> CoremlPackage:
+    """The package, where there is one. Raises InputError for none or several in file `name`."""
     if len(packages) != 1:
         raise InputError(f"{name} has {len(packages)} Core ML packages, expected one", "give a .pte of mlp-export")
     return packages[0]

@@ -8,8 +8,6 @@ are taken and returned as they are stored.
 from __future__ import annotations
 
 import torch
-from executorch.exir._serialize._cord import Cord
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 
 from mlp_export.backends.coreml.decoder_graph import MASK_VALUE, head_pieces, input_shapes
@@ -18,6 +16,7 @@ from mlp_export.backends.coreml.payload import BACKEND_ID
 from mlp_export.models.config import ModelConfig
 from mlp_export.program.cache import CacheTensor
 from mlp_export.program.embedding import EmbeddingTable
+from mlp_export.program.executorch_private import Cord, PTEFile, serialize_pte_binary
 from mlp_export.program.static_rows import StaticRowsProgram
 from mlp_export.program.text_program import delegate_stub, program_of_all_layers
 

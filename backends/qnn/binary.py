@@ -6,9 +6,8 @@ Its settings stand in it as text: `soc_type=SM8750;arch=79;`, and the build that
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from mlp_export.program.pte import mapped
+from mlp_export.program.pte import OpenPte
 
 _BUILD = re.compile(rb"v\d+\.\d+\.\d+\.\d{9,}")
 _TARGET = re.compile(rb"soc_type=(\w+);arch=(\d+);")
@@ -19,11 +18,10 @@ def qairt_release(build: str) -> str:
     return ".".join(build.removeprefix("v").split(".")[:3])
 
 
-def describe(path: Path) -> dict[str, str]:
+def describe(pte: OpenPte) -> dict[str, str]:
     """Chip ("sm8750"), HTP architecture ("v79") and QAIRT build of the binary in a `.pte`, as far as it tells them."""
-    with mapped(path) as data:
-        build, target = _BUILD.search(data), _TARGET.search(data)
-        found = {"qairt": build[0].decode()} if build else {}
-        if target:
-            found |= {"soc": target[1].decode().lower(), "htp_arch": f"v{target[2].decode()}"}
+    build, target = _BUILD.search(pte.data), _TARGET.search(pte.data)
+    found = {"qairt": build[0].decode()} if build else {}
+    if target:
+        found |= {"soc": target[1].decode().lower(), "htp_arch": f"v{target[2].decode()}"}
     return found

@@ -10,7 +10,7 @@ RoPE turns the first half of a head against the second (see `half_rope`). All he
 matrix product. Hidden rows, and what norms behind attention and FFN add to them, are in float16. Results have the
 recipe's names, under which `Encodings` has them.
 
-Which rows hold tokens is not known to the graph: rows behind the last token are computed and have no say.
+Which rows hold tokens is not known to the graph: padding rows behind the last token are computed and masked out.
 """
 
 from __future__ import annotations

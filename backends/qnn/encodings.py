@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from mlp_export.backends.base import backends_for_any_chip
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.eager import GELU_TANH, decode
@@ -24,6 +25,7 @@ from mlp_export.models.tensors import LINEARS, parameters
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.quantization.scheme import Scheme
 
+ENCODINGS = "encodings.json"  # in a bundle: static scales, by the names of the decoder's results
 _SMALLEST_RANGE = 1e-6  # of a result that is always zero
 # Other texts go further than the one that was looked at. SmolLM2-135M, ranges from one half of a text, the other half
 # against float: the worst of 256 positions 2.6 dB without, 11.5 with 1.1, 15.4 with 1.25, 11.5 with 1.5.
@@ -136,7 +138,7 @@ class RangeObserver:
         if not math.isfinite(low + high):
             raise InputError(
                 f"the model computes NaN or infinity at {name!r}",
-                "the checkpoint may be damaged: run it with --backend xnnpack to see whether it answers",
+                f"the checkpoint may be damaged: run it with {backends_for_any_chip()} to see whether it answers",
             )
         before = self.ranges.get(name, (low, high))
         self.ranges[name] = (min(low, before[0]), max(high, before[1]))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText, compiled_with
+from mlp_export.backends.base import Artifact, BuildOptions, CalibrationText, compiled_with, own_options
 from mlp_export.backends.qnn import sdk
 from mlp_export.backends.qnn.binary import qairt_release
 from mlp_export.backends.qnn.calibration import calibrate
 from mlp_export.backends.qnn.compile_process import CompileRequest, compile_in_subprocess
-from mlp_export.backends.qnn.encodings import read_encodings
+from mlp_export.backends.qnn.encodings import ENCODINGS, read_encodings
+from mlp_export.backends.qnn.options import QnnOptions
 from mlp_export.backends.qnn.program import emit_program
-from mlp_export.backends.qnn.targets import DEFAULT_SOC, TARGETS
-from mlp_export.bundle.bundle import ENCODINGS
+from mlp_export.backends.qnn.targets import TARGETS
 from mlp_export.program.embedding import EmbeddingTable
 from mlp_export.program.text_program import write_durably
 from mlp_export.progress import Progress
@@ -26,16 +26,16 @@ ACTIVATIONS = "int16-static-per-tensor"  # as the manifest spells them
 
 
 def lower(
-    model: QuantizedModel, options: BuildOptions, path: Path, progress: Progress, text: CalibrationText
+    model: QuantizedModel, build: BuildOptions, path: Path, progress: Progress, text: CalibrationText
 ) -> Artifact:
     """Write the program of `model` to `path`, and the encodings of its results beside it."""
     found = sdk.find_sdk()
-    build = sdk.probe(found)
-    soc = options.soc or DEFAULT_SOC
-    if options.encodings is None:
+    qairt = sdk.probe(found)
+    soc = own_options(build, QnnOptions).soc
+    if build.sibling is None:
         encodings = calibrate(model, text, progress)
     else:
-        encodings = read_encodings(options.encodings, model.config)
+        encodings = read_encodings(build.sibling / ENCODINGS, model.config)
     path.with_name(ENCODINGS).write_text(json.dumps(encodings.to_json(), indent=1) + "\n", encoding="utf-8")
     payload = path.with_suffix(".payload")
     with progress.stage(f"compile for {soc}"):
@@ -45,8 +45,8 @@ def lower(
                 kind=model.checkpoint.kind,
                 weights=str(model.store.folder),
                 encodings=str(path.with_name(ENCODINGS)),
-                context=options.context,
-                rows=options.prefill_chunk,
+                context=build.context,
+                rows=build.prefill_chunk,
                 soc=soc,
                 libraries=str(found.folder),
                 payload=str(payload),
@@ -58,8 +58,8 @@ def lower(
         with capture_native_output():
             program = emit_program(
                 model.config,
-                options.context,
-                options.prefill_chunk,
+                build.context,
+                build.prefill_chunk,
                 embedding,
                 encodings.hidden,
                 payload.read_bytes(),
@@ -71,8 +71,8 @@ def lower(
     return Artifact(
         path=path,
         tied_weights_stored_once=False,
-        compiled_with={**compiled_with(), "qairt": build},
-        min_runtime={"executorch": "1.3", "qairt": qairt_release(build)},
+        compiled_with={**compiled_with(), "qairt": qairt},
+        min_runtime={"executorch": "1.3", "qairt": qairt_release(qairt)},
         quantization={
             "activations": ACTIVATIONS,
             "kv_cache": "int8",

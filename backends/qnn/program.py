@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import torch
-from executorch.exir._serialize._cord import Cord
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 
 from mlp_export.backends.qnn.compiler import BACKEND_ID, compile_specs
 from mlp_export.models.config import ModelConfig
 from mlp_export.program.cache import CacheTensor, KvCacheType
 from mlp_export.program.embedding import EmbeddingTable
+from mlp_export.program.executorch_private import Cord, PTEFile, serialize_pte_binary
 from mlp_export.program.static_rows import StaticRowsProgram
 from mlp_export.program.text_program import delegate_stub, program_of_all_layers
 

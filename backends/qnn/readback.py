@@ -20,28 +20,27 @@ from mlp_export.errors import InputError
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.embedding import read_embedding
 from mlp_export.program.half_rope import rotate_half_permutation, uses_rope
-from mlp_export.program.pte import mapped, read_forward, read_layout
+from mlp_export.program.pte import OpenPte
 from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls
 
 _HIDDEN_SCALES = "the export compares them in the graph that it gives to Qualcomm's compiler"
 
 
-def read_weight(path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
-    """Codes of weight `name` in the compiled graph of `path`, without scales, which nobody has found in it.
+def read_weight(pte: OpenPte, name: str, like: QuantizedWeight) -> StoredWeight:
+    """Codes of weight `name` in the compiled graph, without scales, which nobody has found in it.
 
     The codes of the first 32 inputs in `like` are what the weight is found by, so that all codes are compared. The
     embedding is not in the graph: of it scales are read, too. Raises InputError where the file holds no such codes.
     """
     if name == "embed":
-        return read_embedding(path, like)
+        return read_embedding(pte, like)
     rows, columns = like.codes.shape
-    with mapped(path) as data:
-        order = rotate_half_permutation(rows, _head_dim(data, path)) if uses_rope(name) else torch.arange(rows)
-        padded = np.zeros((-(-rows // TILE) * TILE, -(-columns // TILE) * TILE), np.int8)
-        padded[:rows, :columns] = like.codes[order].numpy()
-        first = pack_tiles(padded[:, :TILE], like.bits)[0]
-        slabs = [unpack_tiles(slab, like.bits) for slab in _slabs(data, first, padded.shape[1] // TILE, name, path)]
+    order = rotate_half_permutation(rows, _head_dim(pte)) if uses_rope(name) else torch.arange(rows)
+    padded = np.zeros((-(-rows // TILE) * TILE, -(-columns // TILE) * TILE), np.int8)
+    padded[:rows, :columns] = like.codes[order].numpy()
+    first = pack_tiles(padded[:, :TILE], like.bits)[0]
+    slabs = [unpack_tiles(slab, like.bits) for slab in _slabs(pte.data, first, padded.shape[1] // TILE, name, pte.path)]
     codes = torch.empty_like(like.codes)
     codes[order] = torch.from_numpy(np.concatenate(slabs)[:rows, :columns])
     return StoredWeight(codes, None, _HIDDEN_SCALES)
@@ -71,11 +70,11 @@ def _slabs(data: mmap.mmap, first: np.ndarray, inputs: int, name: str, path: Pat
         yield slab.reshape(inputs, width, size)
 
 
-def _head_dim(data: mmap.mmap, path: Path) -> int:
+def _head_dim(pte: OpenPte) -> int:
     """The last dimension of the caches that the program writes."""
-    plan = read_forward(data, read_layout(data, str(path)))
+    plan = pte.forward
     for operator, arguments in kernel_calls(plan):
         cache = plan.values[arguments[1]].val
         if operator in CACHE_WRITERS and isinstance(cache, Tensor):
             return int(cache.sizes[-1])
-    raise InputError(f"{path} writes no KV cache")
+    raise InputError(f"{pte.path} writes no KV cache")

@@ -1,8 +1,9 @@
-"""The backend protocol for XNNPACK."""
+"""The compiler for XNNPACK."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,25 @@ import torch
 
 from mlp_export.backends.base import (
     Artifact,
+    ArtifactReader,
+    Backend,
     BuildOptions,
     BuildPlan,
     CalibrationText,
-    KvCache,
-    PlacementForecast,
+    CompilerTraits,
     Requirement,
+    own_options,
     package_requirements,
 )
+from mlp_export.backends.xnnpack import DELEGATE
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.backends.xnnpack.runtime import XnnpackRuntime
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import DynamicNumerics, EmbeddingNoise, Numerics
-from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
+from mlp_export.models.quantized_weight import WeightFormat
 from mlp_export.models.tensors import parameters, weight_shapes
 from mlp_export.program.cache import cache_tensors
-from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.progress import Progress
 from mlp_export.quantization.scheme import Scheme, Weights, group_scheme
 from mlp_export.quantization.store import QuantizedModel
@@ -37,25 +41,20 @@ _BASE_RAM, _RAM_PER_FILE_BYTE = 1_200_000_000, 3
 _NOISE = 1e-6  # relative; kernels that sum in another order differ by a tenth of it
 
 
-class XnnpackBackend:
-    name = "xnnpack"
-    default_prefill_chunk = 128
-    socs: Sequence[str] = ()
-    compute_units: Sequence[str] = ()
-    kv_caches: Sequence[KvCache] = ("int8", "fp32")
-    shares_tied_weights = True
-    calibrates = False
-    runtime = XnnpackRuntime()
+class XnnpackCompiler:
+    """See Compiler."""
+
+    traits = CompilerTraits(prefill_chunk=128, shares_tied_weights=True)
 
     def requirements(self) -> Sequence[Requirement]:
         return package_requirements()
 
-    def plan(self, config: ModelConfig, scheme: Scheme, options: BuildOptions) -> BuildPlan:
-        tensors = cache_tensors(config, options.context, options.kv_cache)
+    def plan(self, config: ModelConfig, scheme: Scheme, build: BuildOptions) -> BuildPlan:
+        tensors = cache_tensors(config, build.context, own_options(build, XnnpackOptions).kv_cache)
         sizes = {t.name: t.slots * config.num_kv_heads * t.width * t.dtype.itemsize for t in tensors}
         scale_bytes = sum(size for name, size in sizes.items() if "scales" in name)
-        file_bytes = _file_bytes(config, scheme, options)
-        workspace = _workspace_bytes(config, options)
+        file_bytes = _file_bytes(config, scheme, build)
+        workspace = _workspace_bytes(config, build)
         return BuildPlan(
             peak_ram_bytes=_BASE_RAM + _RAM_PER_FILE_BYTE * file_bytes,
             disk_bytes=2 * file_bytes,  # before and after head and embedding share their bytes
@@ -78,14 +77,14 @@ class XnnpackBackend:
     def lower(
         self,
         model: QuantizedModel,
-        options: BuildOptions,
+        build: BuildOptions,
         path: Path,
         progress: Progress,
         text: CalibrationText | None = None,
     ) -> Artifact:
         from mlp_export.backends.xnnpack.lower import lower
 
-        return lower(model, options, path, progress)
+        return lower(model, build, path, progress)
 
     def numerics(self, folder: Path, quantization: Mapping[str, Any], draw: int | None = None) -> Numerics:
         numerics = DynamicNumerics.from_manifest(quantization)
@@ -93,30 +92,14 @@ class XnnpackBackend:
             return numerics
         return EmbeddingNoise(numerics, _NOISE, torch.Generator().manual_seed(draw))
 
-    def describe(self, path: Path) -> Mapping[str, str]:
-        return {}
 
-    def placement(self, path: Path) -> PlacementForecast | None:
-        return None
-
-    def compatibility_issues(self, path: Path) -> Sequence[str]:
-        from mlp_export.backends.xnnpack.compatibility_issues import compatibility_issues
-
-        return compatibility_issues(path)
-
-    def read_weight(self, path: Path, name: str, like: QuantizedWeight) -> StoredWeight:
-        from mlp_export.backends.xnnpack.readback import read_weight
-
-        return read_weight(path, name, like)
-
-
-def _workspace_bytes(config: ModelConfig, options: BuildOptions) -> int:
+def _workspace_bytes(config: ModelConfig, build: BuildOptions) -> int:
     """Bytes of XNNPACK's workspace for the longest call at the end of the context, at most. Layers use it in turn.
 
     Measured at MobileLLM-Pro's width, context 8192, chunk 128: 0.11 GB where this says 0.15.
     """
-    keys = options.context + options.prefill_chunk
-    scores = 4 * config.num_heads * options.prefill_chunk * keys  # softmax and its neighbours work in place
+    keys = build.context + build.prefill_chunk
+    scores = 4 * config.num_heads * build.prefill_chunk * keys  # softmax and its neighbours work in place
     mask = scores // config.num_kv_heads
     # Of each cached value its code, of keys the transposed one, too; a float; and the float that a matmul packs.
     slots = (4 + 4 + 4 + 4 + 3) * keys * config.num_kv_heads * config.head_dim
@@ -138,7 +121,7 @@ def _packed_bytes(config: ModelConfig, scheme: Scheme) -> int:
     return sum(scheme.weight_bytes(name, *shape) + 8 * shape[0] for name, shape in shapes.items())
 
 
-def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> int:
+def _file_bytes(config: ModelConfig, scheme: Scheme, build: BuildOptions) -> int:
     """Bytes of codes, scales and norms, with head and embedding stored once where they are equal."""
     shapes = {name: parameter.shape for name, parameter in parameters(config).items()}
     shared = scheme.ties(config)
@@ -146,7 +129,16 @@ def _file_bytes(config: ModelConfig, scheme: Scheme, options: BuildOptions) -> i
         shapes["head"] = shapes["embed"]
     total = sum(scheme.weight_bytes(name, *shape) for name, shape in shapes.items() if len(shape) == 2)
     embedding = scheme.format("embed")
-    if shared and embedding.group_size is not None and options.runtime != "1.5":  # fp16 scales beside the head's bf16
+    if shared and embedding.group_size is not None and build.runtime != "1.5":  # fp16 scales beside the head's bf16
         total += config.vocab_size * embedding.scales_per_row(config.hidden_size) * 2
     norms = sum(4 * shape[0] for shape in shapes.values() if len(shape) == 1)
     return total + norms + 1_000_000  # the program itself, and alignment
+
+
+def _open_artifact(path: Path) -> AbstractContextManager[ArtifactReader]:
+    from mlp_export.backends.xnnpack.reader import open_artifact
+
+    return open_artifact(path)
+
+
+BACKEND = Backend(DELEGATE, XnnpackCompiler(), XnnpackRuntime(), _open_artifact)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from mlp_export.backends.xnnpack.payload import BACKEND_ID, parse_payloads
-from mlp_export.program.pte import mapped, read_layout
+from mlp_export.program.pte import OpenPte
 
 
-def compatibility_issues(path: Path) -> Sequence[str]:
+def compatibility_issues(pte: OpenPte) -> Sequence[str]:
     """A sentence where XNNPACK reads constants at each call that phone builds of ExecuTorch free after the load.
 
-    Raises InputError for a file that is no whole ExecuTorch program.
+    Raises InputError where a payload is damaged.
     """
-    with mapped(path) as data:
-        spans = read_layout(data, str(path)).payloads.get(BACKEND_ID, [])
-        payloads = parse_payloads([data[span.offset : span.offset + span.size] for span in spans])
+    spans = pte.layout.payloads.get(BACKEND_ID, [])
+    payloads = parse_payloads([pte.data[span.offset : span.offset + span.size] for span in spans])
     freed: Counter[str] = Counter()
     for span, payload in zip(spans, payloads, strict=True):
         for constant in payload.kept_constants():

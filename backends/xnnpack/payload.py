@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialization
-from executorch.exir._serialize._flatbuffer import _run_flatc
 
 from mlp_export.errors import InputError
+from mlp_export.program.executorch_private import run_flatc
 
 BACKEND_ID = "XnnpackBackend"
 NAMED_OFFSET = 2**64 - 1  # offset of constants that are found by name
@@ -89,7 +89,7 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
             file.write_bytes(flatbuffer)
         options = ["--json", "--defaults-json", "--strict-json", "--raw-binary", "-o", folder, str(schema), "--"]
         try:
-            _run_flatc([*options, *map(str, files)])
+            run_flatc([*options, *map(str, files)])
             graphs = [_json(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]
         except Exception as error:  # flatc checks nothing: damage shows as any exception
             raise _damaged(error) from error

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from executorch.exir._serialize._cord import Cord
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from torch.export import Dim
 
@@ -21,6 +19,7 @@ from mlp_export.models.config import ModelConfig
 from mlp_export.models.rope import rope_frequencies
 from mlp_export.program.cache import CacheTensor, KvCacheType
 from mlp_export.program.embedding import EmbeddingTable
+from mlp_export.program.executorch_private import Cord, PTEFile, serialize_pte_binary
 from mlp_export.program.text_program import (
     CachedProgram,
     delegate_stub,

@@ -14,7 +14,7 @@ from mlp_export.runtime.session import Session
 class XnnpackRuntime:
     """See HostRuntime."""
 
-    notes = HostNotes(runs_natively=True)
+    notes = HostNotes(native_library="backend_xnnpack")
 
     def load(self) -> None:
         pass

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import torch
 from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
 from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import serialize_xnnpack_binary
-from executorch.exir._serialize._named_data_store import NamedDataStore, NamedDataStoreOutput
 
 from mlp_export.backends.xnnpack.payload import NAMED_OFFSET, weight_keys
 from mlp_export.models.quantized_weight import QuantizedWeight
+from mlp_export.program.executorch_private import NamedDataStore, NamedDataStoreOutput
 from mlp_export.program.layout import pack_linear, tensor_bytes
 
 _INVALID = 0xFFFFFFFF  # XNN_INVALID_VALUE_ID

@@ -23,8 +23,6 @@ from typing import BinaryIO
 import executorch.extension.llm.custom_ops.custom_ops
 import executorch.kernels.quantized  # noqa: F401  registers the embedding kernels
 import torch
-from executorch.exir._serialize._flatbuffer_program import _program_to_flatbuffer
-from executorch.exir._serialize._program import _ExtendedHeader, _insert_flatbuffer_header
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import (
     AllocationDetails,
@@ -45,6 +43,7 @@ from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.tapped_payload import PayloadNode, TappablePayload
 from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
+from mlp_export.program.executorch_private import ExtendedHeader, insert_flatbuffer_header, program_to_flatbuffer
 from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.program.pte import PteLayout, mapped, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls, planned_bytes
@@ -257,12 +256,12 @@ def _give_memory(plan: ExecutionPlan, tensor: Tensor) -> None:
 
 def write_program(program: Program, data: mmap.mmap, layout: PteLayout, file: BinaryIO) -> None:
     """The program's tables, then the segments of `data` as they are, in blocks."""
-    tables = _program_to_flatbuffer(program, constant_tensor_alignment=16)
-    room = -(-_ExtendedHeader.EXPECTED_LENGTH // tables.max_alignment) * tables.max_alignment
+    tables = program_to_flatbuffer(program, constant_tensor_alignment=16)
+    room = -(-ExtendedHeader.EXPECTED_LENGTH // tables.max_alignment) * tables.max_alignment
     size = room + len(tables.data)
     base = -(-size // _SEGMENT_ALIGNMENT) * _SEGMENT_ALIGNMENT
-    header = _ExtendedHeader(size, base, layout.segment_bytes).to_bytes()
-    file.write(_insert_flatbuffer_header(tables.data, "ET..", header.ljust(room, b"\0")))
+    header = ExtendedHeader(size, base, layout.segment_bytes).to_bytes()
+    file.write(insert_flatbuffer_header(tables.data, "ET..", header.ljust(room, b"\0")))
     file.write(bytes(base - size))
     end = layout.segment_base + layout.segment_bytes
     for at in range(layout.segment_base, end, _COPIED_BYTES):

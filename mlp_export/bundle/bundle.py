@@ -19,7 +19,6 @@ from mlp_export.jsonfile import read_json_object
 from mlp_export.paths import check_utf8
 from mlp_export.text.tokenizer import Tokenizer
 
-ENCODINGS = "encodings.json"  # static scales, by the names of the decoder's results; where a backend has them
 BUNDLE = FolderKind("bundle", lambda folder: (folder / MANIFEST).is_file())
 
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic does not take that of typing before Python 3.12
 
 from mlp_export.errors import InputError
-from mlp_export.json_schema import AS_GIVEN, CLOSED, OPEN, first_fault, schema_of, sentence
+from mlp_export.json_schema import AS_GIVEN, CLOSED, OPEN, fault, schema_of
 from mlp_export.models.config import ModelConfig
 from mlp_export.text.chat import ChatFormat
 
@@ -62,7 +62,7 @@ class BundleError(InputError):
 
 def _check_file_name(name: str) -> str:
     if not _FILE_NAME.fullmatch(name) or ".." in name or name == MANIFEST:
-        raise PydanticCustomError(BundleProblem.BAD_NAME.value, "not a plain file name")
+        raise PydanticCustomError(BundleProblem.BAD_NAME.value, "{name} is not a plain file name", {"name": repr(name)})
     return name
 
 
@@ -99,6 +99,7 @@ class Shape(TypedDict):
     num_heads: Count
     num_kv_heads: Count
     head_dim: Count
+    window: NotRequired[Annotated[int, Field(ge=0, description="Keys that a local layer sees; 0 where none is local.")]]
 
 
 @with_config(CLOSED)
@@ -227,7 +228,7 @@ class FileInfo:
 def _check_needed_files(files: dict[str, FileInfo]) -> dict[str, FileInfo]:
     for name in _NEEDED_FILES:
         if name not in files:
-            raise PydanticCustomError("missing", "{name} is missing", {"name": name})
+            raise PydanticCustomError("missing_file", "{name} is not among them", {"name": name})
     return files
 
 
@@ -268,13 +269,15 @@ class Manifest:
         try:
             manifest = _adapter().validate_json(json.dumps(_of_current_format(values)))
         except ValidationError as error:
-            fault = first_fault(error)
-            if fault["type"] == BundleProblem.BAD_NAME:
-                hint = "no mlp-export wrote this bundle: do not use it"
-                raise BundleError(BundleProblem.BAD_NAME, f"{source}: {sentence(fault, '')}", hint) from error
-            message = f"{source}: {sentence(fault, 'the manifest')}"
-            hint = "the manifest is damaged: export again"
-            raise BundleError(BundleProblem.DAMAGED_MANIFEST, message, hint) from error
+            for found in error.errors():
+                if found["type"] == BundleProblem.BAD_NAME:
+                    hint = "no mlp-export wrote this bundle: do not use it"
+                    raise BundleError(BundleProblem.BAD_NAME, f"{source}: files: {found['msg']}", hint) from error
+            raise BundleError(
+                BundleProblem.DAMAGED_MANIFEST,
+                f"{source}: {fault(error, 'the manifest')}",
+                "the manifest is damaged: export again",
+            ) from error
         for name in manifest.tokenizer.files:
             if name not in manifest.files:
                 raise BundleError(

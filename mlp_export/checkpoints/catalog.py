@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlp_export.checkpoints.checkpoint import Kind
 from mlp_export.checkpoints.packaged import PACKAGED, PackagedModel
-from mlp_export.errors import InputError
 from mlp_export.models.license import APACHE_2, FAIR_NC, LLAMA_3_2, License
 
 _PRO = "facebook/MobileLLM-Pro"
@@ -82,20 +82,6 @@ MODELS: tuple[KnownModel, ...] = (
     ),
 )
 
-# The checkpoint trained for what the backend computes.
-DEFAULT_MODELS = {
-    "xnnpack": "mobilellm-pro-base-int4-cpu",
-    "qnn": "mobilellm-pro-base-int4-accelerator",
-    "coreml": "mobilellm-pro-base-int4-accelerator",
-}
-
-
-def default_model(backend: str) -> str:
-    """The alias of the model that `backend` takes where none is given. Raises InputError for one that has none."""
-    if backend not in DEFAULT_MODELS:
-        raise InputError(f"backend {backend} has no default model", "name one with --model")
-    return DEFAULT_MODELS[backend]
-
 
 def find_alias(name: str) -> KnownModel | None:
     """The model of that alias, in any case."""
@@ -131,8 +117,11 @@ class ModelRow:
         return asdict(self)
 
 
-def list_models() -> list[ModelRow]:
-    """The table of aliases. Any other hub id `owner/name[/subfolder][@revision]` or folder may be given as well."""
+def list_models(default_of: Mapping[str, str]) -> list[ModelRow]:
+    """The table of aliases. Any other hub id `owner/name[/subfolder][@revision]` or folder may be given as well.
+
+    `default_of` has the alias that each backend takes where no model is given.
+    """
     return [
         ModelRow(
             alias=model.alias,
@@ -141,7 +130,7 @@ def list_models() -> list[ModelRow]:
             license=model.license.name,
             terms=model.license.terms,
             accept_license=model.license.consent or "",
-            default_of=[backend for backend, alias in DEFAULT_MODELS.items() if alias == model.alias],
+            default_of=[backend for backend, alias in default_of.items() if alias == model.alias],
         )
         for model in MODELS
     ]

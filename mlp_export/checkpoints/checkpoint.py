@@ -17,7 +17,7 @@ from typing import Literal
 
 import torch
 
-from mlp_export.checkpoints.config import read_config
+from mlp_export.checkpoints.config import read_config, stated_training
 from mlp_export.checkpoints.formats.embedding_scales import take_embedding
 from mlp_export.checkpoints.formats.packed_weight import Deviation, FormatReader, PackedWeight, deviation, representable
 from mlp_export.checkpoints.formats.readers import reader_of
@@ -130,13 +130,21 @@ class Checkpoint:
         return self._norm(name, self._interleaved(name, value))
 
     def as_stored(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """The inverse of what `tensor` does to a parameter's values and rows, for files of the same family."""
+        """The inverse of what `tensor` does to a parameter's values and rows, for files of the same family; of a norm
+        the nearest number of the dtype that the files have it in.
+        """
         config, parameter = self.config, self._parameters.get(name)
         if parameter is not None and parameter.role == "post norm" and config.embedding_scale != 1:
-            value = value * config.embedding_scale
+            value = value.double() * config.embedding_scale
         if parameter is not None and "norm" in parameter.role and config.unit_offset_norms:
             value = value - 1
+        if parameter is not None and "norm" in parameter.role:
+            value = value.to(_DTYPES[self._tensors[name].dtype])
         return rotate_half_rows(value, config.head_dim) if self._turned(name) else value
+
+    def storable(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """What `tensor` returns in float32 of files that hold `value`, a norm, as nearly as their dtype can."""
+        return self._norm(name, self._interleaved(name, self.as_stored(name, value))).float()
 
     def learned_scale(self, name: str) -> torch.Tensor | None:
         """The learned scale of a linear, "embed" or "head": float32 [out, 1], its bits kept, rows as in `tensor`.
@@ -198,9 +206,8 @@ def check_answers_differ(checkpoint: Checkpoint) -> None:
 def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoint:
     """Opens a folder of `config.json` and `model.safetensors`, or its shards with `model.safetensors.index.json`.
 
-    `quantization` is what is known of the checkpoint besides its files: the group-wise QAT checkpoint ("int4-cpu")
-    holds plain bf16 tensors and cannot be told from a float one. None: "int4-accelerator" where the files hold learned
-    scales, else "float".
+    `quantization` is what is known of the checkpoint besides its files; None: what its config.json states (see
+    `stated_training`), else "int4-accelerator" where the files hold learned scales, else "float".
 
     Reads headers and learned scales, no weights. Raises InputError for anything that is missing, left over, of another
     shape or dtype, truncated, or in a pickle format.
@@ -210,6 +217,7 @@ def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoin
             f"no folder {folder}", "give the folder that holds config.json, *.safetensors and tokenizer.json"
         )
     config = read_config(folder)
+    quantization = quantization or stated_training(folder)
     method = quantization_config(read_json_object(folder / "config.json"), folder)
     if method.get("quant_method") == "torchao" and not any(folder.glob("*.safetensors")):
         raise InputError(

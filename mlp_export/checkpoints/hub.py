@@ -40,7 +40,7 @@ from mlp_export.checkpoints.model_source import Announce, LocatedModel, ModelDes
 from mlp_export.checkpoints.storage import no_space, storage_errors
 from mlp_export.errors import InputError, MissingError, MlpExportError
 from mlp_export.models.license import License, find_license
-from mlp_export.paths import check_utf8, home_folder
+from mlp_export.paths import check_utf8, no_home
 from mlp_export.resources import existing_parent
 
 _CHECKPOINT_FILES = (
@@ -188,7 +188,7 @@ def _check_cache(cache: Path | None) -> None:
     """Raises MissingError where the hub's cache has no place: huggingface_hub would make a folder called "~"."""
     folder = Path(cache or constants.HF_HUB_CACHE)
     if folder.parts[:1] == ("~",):
-        home_folder("HF_HOME")
+        raise no_home("HF_HOME")
     check_utf8(folder, MissingError)
 
 

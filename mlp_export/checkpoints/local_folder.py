@@ -92,16 +92,18 @@ def resolved_model(
 ) -> ResolvedModel:
     """The model in `folder`, with the license texts of its files or of those at `root`, above it."""
     folders = (folder,) if root is None or root == folder else (folder, root)
-    known = license.license
-    texts = [text for place in folders if (text := license_text(place)) is not None]
-    notices = [text for place in folders if (text := notice_text(place)) is not None]
+    texts = [license_text(place) for place in folders]
+    notices = [notice_text(place) for place in folders]
+    if license.license is not None:
+        texts.append(license.license.text())
+        notices.append(license.license.notice_text())
     return ResolvedModel(
         folder,
         id,
         revision,
         license.name,
-        next(iter(texts), None) or (known and known.text()) or license.link,
-        next(iter(notices), None) or (known and known.notice_text()),
+        next((text for text in texts if text is not None), license.link),
+        next((text for text in notices if text is not None), None),
         trained_for or stated_training(folder),
     )
 

@@ -27,7 +27,6 @@ from mlp_export.resources import human_bytes
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 _ATTEMPTS = 4
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -258,7 +257,7 @@ def _continue(client: httpx2.Client, url: str, part: Path) -> None:
         response.raise_for_status()
         appends = response.status_code == httpx2.codes.PARTIAL_CONTENT
         with part.open("ab" if appends else "wb") as file:
-            for block in response.iter_raw(_BLOCK_BYTES):
+            for block in response.iter_raw():
                 file.write(block)
 
 

@@ -5,6 +5,7 @@ A name is an alias of the catalog, a folder, or a hub id `owner/name[/subfolder]
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Collection
@@ -24,6 +25,8 @@ from mlp_export.checkpoints.storage import storage_errors
 from mlp_export.errors import InputError
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(/(?P<subfolder>[\w.-]+(/[\w.-]+)*))?(@(?P<revision>[^@]+))?")
+
+_log = logging.getLogger(__name__)
 
 
 def _silent(line: str) -> None:
@@ -61,6 +64,12 @@ def locate(name: str, *, cache: Path | None = None) -> LocatedModel:
 def read_resolved(model: ResolvedModel, announce: Announce = _silent) -> Checkpoint:
     """The checkpoint of `model`, its files checked. A folder's name decides nothing: what it hints at is announced."""
     checkpoint = read_checkpoint(model.folder, model.trained_for)
+    config = checkpoint.config
+    _log.info(
+        "%s (%s): %s, %s, %d layers, %d parameters, in %s",
+        *(model.id, model.revision or "no revision", config.family, checkpoint.kind),
+        *(config.num_layers, config.num_parameters, model.folder),
+    )
     hint = _kind_in_name(model.id)
     if hint is not None and checkpoint.kind == "float":
         announce(

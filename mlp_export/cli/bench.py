@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from mlp_export.backends.base import delegates
 from mlp_export.cli.open_bundle import open_to_run
-from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption
-from mlp_export.cli.output import show, table, text, write_line
+from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption, VerboseOption
+from mlp_export.cli.output import progress_of, show, table, text, write_line
 from mlp_export.cli.reporting import reporting
 from mlp_export.errors import UsageError
 
@@ -50,14 +51,13 @@ def bench(
     timeout: Annotated[float, typer.Option(help="Seconds without a word of the phone after which to give up.")] = 900,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Measure prefill and decode speed, load time and memory on this machine; with --device on a phone.
 
     The phone needs the app and the bundle: mlp-export push BUNDLE --install APK.
     """
-    with reporting(as_json):
-        from mlp_export.progress import Progress
-
+    with reporting(as_json, verbose):
         lengths = prompt_tokens or []
         if device is not None:
             from mlp_export.bundle.bundle import Bundle
@@ -66,7 +66,7 @@ def bench(
 
             measured = device_bench(
                 Bundle.open(bundle),
-                Progress(quiet=quiet or as_json),
+                progress_of(quiet or as_json or verbose),
                 device=device or None,
                 prompt_tokens=lengths,
                 new_tokens=new_tokens,
@@ -86,7 +86,7 @@ def bench(
 
         report = bench_bundle(
             open_to_run(bundle)[0],
-            Progress(quiet=quiet or as_json),
+            progress_of(quiet or as_json or verbose),
             prompt_tokens=lengths[0] if lengths else 512,
             new_tokens=new_tokens,
             repetitions=repetitions,
@@ -99,7 +99,7 @@ def _show_device_bench(report: Mapping[str, Any]) -> None:
     rows = report["rows"]
     show({key: value for key, value in report.items() if key not in ("rows", "sustained")}, False)
     columns = ("prefill_tokens", "prefill_s", "prefill_tok_s", "decode_position", "decode_tok_s")
-    published = {"xnnpack": "S25 CPU: prefill_s", "qnn": "S24 HTP: prefill_s"}
+    published = {name: f"{d.published.device}: prefill_s" for name, d in delegates().items() if d.published is not None}
     if any(row["published_prefill_s"] is None for row in rows):
         published = {}
     write_line("")

@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mlp_export.cli.options import AppIdOption, JsonOption, SerialOption
+from mlp_export.backends.base import get_delegate
+from mlp_export.cli.options import AppIdOption, JsonOption, SerialOption, backend_names
 from mlp_export.cli.output import show, table, write_line
 from mlp_export.cli.reporting import reporting
 
 
 def doctor(
-    backend: Annotated[str | None, typer.Option(help="Look at this backend only.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Look at this backend only.", autocompletion=backend_names)
+    ] = None,
     device: Annotated[bool, typer.Option("--device", help="Say what connected phones are and can run.")] = False,
     serial: SerialOption = None,
     app_id: AppIdOption = None,
@@ -21,16 +24,17 @@ def doctor(
 ) -> None:
     """Say what this machine, or a phone, has and lacks, and the command that installs it."""
     with reporting(as_json):
-        from mlp_export.cli.targets import check_backend
-
+        if backend is not None:
+            get_delegate(backend)
         if device or serial is not None:
             from mlp_export.devices.adb import APP
             from mlp_export.devices.apple_doctor import connected_doctor
             from mlp_export.devices.device_doctor import device_doctor
 
-            chosen = None if backend is None else check_backend(backend)
             found = (
-                device_doctor(serial, backend=chosen) if serial is not None else connected_doctor(chosen, app_id or APP)
+                device_doctor(serial, backend=backend)
+                if serial is not None
+                else connected_doctor(backend, app_id or APP)
             )
             show(found.to_json() if as_json else found.summary(), as_json)
             if not found.ok:
@@ -38,7 +42,7 @@ def doctor(
             return
         from mlp_export.devices.doctor import doctor as examine
 
-        report = examine(None if backend is None else check_backend(backend))
+        report = examine(backend)
         if as_json:
             show(report.to_json(), as_json)
         else:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlp_export.cli.open_bundle import open_to_run
-from mlp_export.cli.options import AcceptLicenseOption, JsonOption, QuietOption
-from mlp_export.cli.output import show
+from mlp_export.cli.options import AcceptLicenseOption, JsonOption, QuietOption, VerboseOption
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ def evaluate(
     accept_license: AcceptLicenseOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Measure perplexity; with --against KL divergence to a checkpoint and top-1 agreement, too.
 
     --text may be repeated. Numbers come with 95 % confidence intervals.
     """
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.checkpoints.resolve import resolve
         from mlp_export.cli.consent import accepted_licenses
         from mlp_export.evaluation.evaluate import evaluate as evaluate_bundle
         from mlp_export.evaluation.evaluate import evaluate_checkpoint, is_checkpoint, open_checkpoint
-        from mlp_export.progress import Progress
 
-        progress = Progress(quiet=quiet or as_json)
+        progress = progress_of(quiet or as_json or verbose)
         accepted = accepted_licenses(accept_license, model, against)
         options: dict[str, Any] = {
             "texts": texts or (),

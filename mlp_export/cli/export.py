@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from mlp_export.backends.base import delegates
+from mlp_export.cli.backend_options import chosen_options, with_backend_options
 from mlp_export.cli.options import (
     AcceptLicenseOption,
     CalibrationOption,
@@ -14,19 +16,20 @@ from mlp_export.cli.options import (
     JsonOption,
     ModelOption,
     QuietOption,
+    VerboseOption,
     WeightsOption,
+    backend_names,
 )
-from mlp_export.cli.output import show
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 
+_BACKENDS = " or ".join(", ".join(delegates()).rsplit(", ", 1))
 
+
+@with_backend_options
 def export(
-    backend: Annotated[str | None, typer.Option(help="xnnpack, qnn or coreml.")] = None,
+    backend: Annotated[str | None, typer.Option(help=f"{_BACKENDS}.", autocompletion=backend_names)] = None,
     model: ModelOption = None,
-    socs: Annotated[
-        list[str] | None,
-        typer.Option("--soc", help="Chip to build for, where the backend needs one: sm8650, sm8750. May be repeated."),
-    ] = None,
     context_length: Annotated[int, typer.Option("--context", help="Tokens of prompt and answer together.")] = 2048,
     prefill_chunk: Annotated[int | None, typer.Option(help="Maximum tokens of a prompt in one call.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle.", metavar="DIR")] = None,
@@ -37,20 +40,6 @@ def export(
         Literal["gptq", "nearest"] | None,
         typer.Option(help="How int4 is made of a checkpoint not trained for it; gptq if not given, minutes of work."),
     ] = None,
-    kv_cache: Annotated[
-        Literal["int8", "fp16", "fp32"] | None,
-        typer.Option(help="xnnpack: int8, or fp32 to compare; qnn: int8; coreml: fp16."),
-    ] = None,
-    compute_unit: Annotated[
-        Literal["cpu_and_ne", "all", "cpu_and_gpu", "cpu_only"] | None,
-        typer.Option(help="coreml: where Core ML may run it; cpu_and_ne if not given."),
-    ] = None,
-    deployment_target: Annotated[
-        str | None, typer.Option(help="coreml: oldest system that must run it; ios18.", metavar="SYSTEM")
-    ] = None,
-    compiled_model: Annotated[
-        bool, typer.Option("--compiled-model", help="coreml: compile here, with Xcode, and not on the phone.")
-    ] = False,
     calibration: CalibrationOption = None,
     allow_lossy: Annotated[
         bool,
@@ -62,18 +51,16 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    **own: Any,
 ) -> None:
     """Export a model: mlp-export --backend xnnpack --model demo --out build/demo."""
     if backend is None:
-        raise typer.BadParameter("give --backend xnnpack", param_hint="--backend")
-    with reporting(as_json):
+        raise typer.BadParameter(f"give {_BACKENDS}", param_hint="--backend")
+    with reporting(as_json, verbose):
         from mlp_export.cli.consent import accepted_licenses
-        from mlp_export.cli.targets import check_backend, check_soc
-        from mlp_export.progress import Progress
 
-        check_backend(backend)
-        for soc in socs or ():
-            check_soc(soc, backend)
+        each = chosen_options(backend, own)
         from mlp_export.pipeline import ExportOptions, export, export_for_each, plan
 
         options = ExportOptions(
@@ -83,12 +70,8 @@ def export(
             context=context_length,
             prefill_chunk=prefill_chunk,
             weights=weights,
-            kv_cache=kv_cache,
             runtime=runtime,
-            soc=socs[0] if socs else None,
-            compute_unit=compute_unit,
-            deployment_target=deployment_target,
-            compiled_model=compiled_model,
+            backend_options=each[0],
             head=head,
             quantizer=quantizer,
             calibration=tuple(calibration or ()),
@@ -97,11 +80,11 @@ def export(
             verify=verify,
             overwrite=overwrite,
         )
-        progress = Progress(quiet=quiet or as_json)
+        progress = progress_of(quiet or as_json or verbose)
         if dry_run:
             show(plan(options).to_json(), as_json)
-        elif socs and len(socs) > 1:
-            reports = export_for_each(options, socs, progress)
+        elif len(each) > 1:
+            reports = export_for_each(options, each, progress)
             show({"exports": [report.to_json() for report in reports]}, as_json)
         else:
             show(export(options, progress).to_json(), as_json)

@@ -25,6 +25,8 @@ def open_to_run(path: Path) -> tuple[Bundle, HostRuntime]:
         leave_cores_to_the_runtime()
     if notes.note:
         tell(f"note: {notes.note}")
-    for issue in backend.compatibility_issues(bundle.pte):
+    with backend.open_artifact(bundle.pte) as reader:
+        issues = reader.compatibility_issues()
+    for issue in issues:
         tell(f"warning: {issue}. Export it again before it goes to a phone")
     return bundle, backend.runtime

@@ -7,9 +7,21 @@ from typing import Annotated, Literal
 
 import typer
 
+from mlp_export.backends.base import delegates
+
+
+def backend_names(incomplete: str) -> list[str]:
+    """The backends that begin so, for shell completion."""
+    return [name for name in delegates() if name.startswith(incomplete)]
+
+
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that an export wrote.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+VerboseOption = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Log what is done on stderr, with versions and times, in place of progress."),
+]
 ModelOption = Annotated[
     str | None,
     typer.Option(help="Hub id owner/name[@revision], folder, alias (see `models`) or demo.", metavar="ID|DIR|ALIAS"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError
+from mlp_export.progress import Progress
 from mlp_export.streams import discard
 
 
@@ -80,3 +81,8 @@ def write_line(text: str, end: str = "\n") -> None:
 def output_error(error: OSError) -> MlpExportError:
     kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else MissingError
     return kind(f"cannot write the output: {error.strerror}", "send stdout somewhere else")
+
+
+def progress_of(quiet: bool) -> Progress:
+    """Stages on stderr, or none."""
+    return Progress() if quiet else Progress.on_stderr()

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption, SerialOption
-from mlp_export.cli.output import show
+from mlp_export.cli.options import AppIdOption, BundleArgument, JsonOption, QuietOption, SerialOption, VerboseOption
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 from mlp_export.errors import UsageError
 
@@ -31,17 +31,17 @@ def push(
     start: Annotated[bool, typer.Option("--open", help="Start the app on the bundle.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Copy a bundle to an Android phone that can run it, with adb, and check it there; with --device to an iPhone.
 
     What is on an Android phone already is not copied again; a copy that broke off goes on.
     """
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.bundle.bundle import Bundle
         from mlp_export.devices.apple_device import is_apple
-        from mlp_export.progress import Progress
 
-        progress = Progress(quiet=quiet or as_json)
+        progress = progress_of(quiet or as_json or verbose)
         if app_id is not None and device is None:
             raise UsageError("--app-id without --device", "it is for the iOS app: add --device ios")
         if device is None:

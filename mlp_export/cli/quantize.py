@@ -13,16 +13,24 @@ from mlp_export.cli.options import (
     HeadOption,
     JsonOption,
     QuietOption,
+    VerboseOption,
     WeightsOption,
+    backend_names,
 )
-from mlp_export.cli.output import show
+from mlp_export.cli.output import progress_of, show
 from mlp_export.cli.reporting import reporting
 
 
 def quantize(
     model: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Hub id, folder, alias or demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the quantized checkpoint, or the gguf file.")],
-    backend: Annotated[str, typer.Option(help="Whose int4: in groups for xnnpack, by channel for NPUs.")] = "xnnpack",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose int4: in groups for CPUs, which is the default, by channel for NPUs.",
+            autocompletion=backend_names,
+        ),
+    ] = None,
     weights: WeightsOption = None,
     head: HeadOption = None,
     calibration: CalibrationOption = None,
@@ -39,20 +47,20 @@ def quantize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Make a quantized checkpoint of a float one, by GPTQ; a killed run goes on when it is started again."""
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.backends.base import get_backend
         from mlp_export.cli.consent import accepted_licenses
-        from mlp_export.cli.targets import check_backend
-        from mlp_export.progress import Progress
         from mlp_export.quantization.quantize import QuantizeOptions
         from mlp_export.quantization.quantize import quantize as quantize_checkpoint
+        from mlp_export.quantization.scheme import group_scheme
 
         options = QuantizeOptions(
             model=model,
             out=out,
-            scheme=get_backend(check_backend(backend)).scheme,
+            scheme=group_scheme if backend is None else get_backend(backend).compiler.scheme,
             weights=weights,
             head=head,
             calibration=tuple(calibration or ()),
@@ -63,4 +71,4 @@ def quantize(
             accept_license=accepted_licenses(accept_license, model),
             overwrite=overwrite,
         )
-        show(quantize_checkpoint(options, Progress(quiet=quiet or as_json)).to_json(), as_json)
+        show(quantize_checkpoint(options, progress_of(quiet or as_json or verbose)).to_json(), as_json)

@@ -7,21 +7,23 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NoReturn
 
 import typer
 
+from mlp_export.cli.logs import logs_on_stderr
 from mlp_export.cli.output import show, tell
 from mlp_export.errors import MlpExportError, ResourceError
 from mlp_export.streams import discard
 
 
 @contextmanager
-def reporting(as_json: bool) -> Iterator[None]:
-    """Turns exceptions of the body into a line and a hint for the person, and an exit code."""
+def reporting(as_json: bool, verbose: bool = False) -> Iterator[None]:
+    """Turns exceptions of the body into a line and a hint for the person, and an exit code; `verbose` shows the log."""
     try:
-        yield
+        with logs_on_stderr() if verbose else nullcontext():
+            yield
         sys.stdout.flush()
     except MlpExportError as error:
         _fail(error, as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlp_export.cli.open_bundle import open_to_run
-from mlp_export.cli.options import BundleArgument, JsonOption, SeedOption, TemperatureOption
+from mlp_export.cli.options import BundleArgument, JsonOption, SeedOption, TemperatureOption, VerboseOption
 from mlp_export.cli.output import show, silent, stream, tell
 from mlp_export.cli.reporting import reporting
 
@@ -28,9 +28,10 @@ def run(
         bool, typer.Option("--stock-runner", help="Use ExecuTorch's own TextLLMRunner in place of our loop.")
     ] = False,
     as_json: JsonOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Answer one prompt. A model made to chat gets it as a user's message, unless --raw is given."""
-    with reporting(as_json):
+    with reporting(as_json, verbose):
         from mlp_export.runtime.run import run as run_bundle
 
         opened, runtime = open_to_run(bundle)

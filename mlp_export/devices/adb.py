@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlp_export.bundle.device_fit import Device, DeviceFit, FitKind, Reason, device_fit
 from mlp_export.bundle.manifest import Manifest
 from mlp_export.devices.device_command import COMMAND_SECONDS, NoAnswerError, capture, transfer_seconds
+from mlp_export.devices.device_fit import Device, DeviceFit, FitKind, Reason, device_fit
 from mlp_export.errors import MissingError, ResourceError, UsageError
 
 APP = "org.mlpexport.demo"

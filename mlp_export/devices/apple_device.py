@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mlp_export.bundle.device_fit import DeviceFit, IosDevice, at_least, ios_device_fit
 from mlp_export.bundle.manifest import Manifest
+from mlp_export.bundle.runtime_version import at_least
 from mlp_export.devices.adb import APP
+from mlp_export.devices.device_fit import DeviceFit, IosDevice, ios_device_fit
 from mlp_export.devices.xcode import DevicectlError, DeviceRefusedError, SimctlError, devicectl, simctl
 from mlp_export.errors import MissingError, ResourceError, UsageError
 from mlp_export.hashing import file_sha256

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from mlp_export.backends.base import IosRuntime, delegates
 from mlp_export.bundle.manifest import MANIFEST
 from mlp_export.devices.adb import APP
 from mlp_export.devices.apple_device import (
@@ -27,8 +28,6 @@ from mlp_export.devices.device_doctor import (
     device_doctor,
 )
 from mlp_export.errors import MissingError
-
-BACKENDS = ("coreml", "xnnpack")  # of the iOS app
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,13 @@ def connected_doctor(backend: str | None = None, app: str = APP) -> ConnectedRep
     """Look at the Android phone that adb sees, and at all devices that Xcode knows; with `backend` only for that one.
     `app` is the identifier of the app on the latter.
 
-    Raises what `device_doctor` raises where Xcode knows no device; what Xcode says, without adb and for Core ML.
+    Raises what `device_doctor` raises where Xcode knows no device; what Xcode says, without adb and for a backend of
+    Apple's devices alone.
     """
-    if backend not in (None, *BACKENDS):
+    if backend is not None and delegates()[backend].ios is None:
         return ConnectedReport(device_doctor(backend=backend), [])
-    alone = backend == "coreml" or (shutil.which("adb") is None and shutil.which("xcrun") is not None)
+    only_apple = backend is not None and delegates()[backend].android is None
+    alone = only_apple or (shutil.which("adb") is None and shutil.which("xcrun") is not None)
     apple = _apple(backend, app, required=alone)
     if alone:
         return ConnectedReport(None, apple)
@@ -133,7 +134,11 @@ def _apple(backend: str | None, app: str, required: bool) -> list[AppleDeviceRep
 
 
 def _look(device: AppleDevice, backend: str | None) -> AppleDeviceReport:
-    backends = {name: _backend(name, device.facts) for name in BACKENDS if backend in (None, name)}
+    backends = {
+        name: _backend(name, found.ios, device.facts)
+        for name, found in delegates().items()
+        if found.ios is not None and backend in (None, name)
+    }
     try:
         version = device.app_version()
         bundles = [] if version is None else _bundles(device, backend)
@@ -142,10 +147,10 @@ def _look(device: AppleDevice, backend: str | None) -> AppleDeviceReport:
     return AppleDeviceReport(device.facts, "", device.app, version, backends, bundles)
 
 
-def _backend(name: str, facts: AppleFacts) -> BackendOnDevice:
+def _backend(name: str, ios: IosRuntime, facts: AppleFacts) -> BackendOnDevice:
     if facts.system_issue() is not None:
         return BackendOnDevice(False, f"no: the app needs iOS {MIN_IOS}")
-    unit = " --compute-unit cpu_only" if name == "coreml" and facts.is_simulator else ""
+    unit = f" --compute-unit {ios.simulator_target}" if ios.simulator_target and facts.is_simulator else ""
     return BackendOnDevice(True, f"yes: --backend {name}{unit}")
 
 

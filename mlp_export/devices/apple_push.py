@@ -5,18 +5,20 @@ from __future__ import annotations
 import plistlib
 from pathlib import Path
 
+from mlp_export.backends.base import delegates
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.bundle.device_fit import DeviceFit, FitKind
 from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import APP
 from mlp_export.devices.apple_device import DOCUMENTS, AppleDevice, AppleFacts, find_apple_device
+from mlp_export.devices.device_fit import DeviceFit, FitKind
 from mlp_export.devices.push import PushReport, check_program
 from mlp_export.devices.xcode import DevicectlError, DeviceRefusedError
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.progress import Progress
 
+_FOR_IOS = " or ".join(name for name, delegate in delegates().items() if delegate.ios is not None)
 _HINTS = {
-    FitKind.OTHER_SYSTEM: "export for the iPhone with --backend coreml or xnnpack",
+    FitKind.OTHER_SYSTEM: f"export for the iPhone with --backend {_FOR_IOS}",
     FitKind.OLD_SYSTEM: "update the device, or choose another one",
 }
 

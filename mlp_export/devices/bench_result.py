@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, Val
 from pydantic_core import PydanticCustomError
 
 from mlp_export.errors import InputError
-from mlp_export.json_schema import CLOSED, first_fault, schema_of, sentence
+from mlp_export.json_schema import CLOSED, fault, schema_of
 
 FORMAT: Final = 1
 
@@ -223,7 +223,7 @@ def read_result(text: str, source: str) -> BenchResult:
         return _adapter().validate_json(text)
     except ValidationError as error:
         raise InputError(
-            f"{source}: {sentence(first_fault(error), 'not a result')}",
+            f"{source}: {fault(error, 'not a result')}",
             "the app on the phone may be of another release: mlp-export push BUNDLE --install APP",
         ) from error
 

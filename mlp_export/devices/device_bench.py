@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlp_export.backends.base import delegates
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.manifest import MANIFEST, PTE, Manifest
+from mlp_export.bundle.runtime_version import at_least
 from mlp_export.devices import device_command
 from mlp_export.devices.adb import APP
 from mlp_export.devices.apple_device import is_apple
@@ -25,7 +27,6 @@ from mlp_export.progress import Progress
 PROMPT_TOKENS = (512, 2048, 8192)
 
 # Seconds of a prefill of MobileLLM-Pro in int4, as its model card gives them: Galaxy S25's CPU, Galaxy S24's HTP.
-PUBLISHED_PREFILL_S = {"xnnpack": {2048: 8.9, 8192: 63.5}, "qnn": {2048: 1.96, 8192: 9.8}}
 _PUBLISHED_SHAPE = {"family": "mobilellm-pro", "num_layers": 30, "hidden_size": 1280}
 
 _START_SECONDS = 60.0  # until the app's first word
@@ -168,7 +169,9 @@ def report_of(result: BenchResult, serial: str, path: str, shape: Mapping[str, A
                 prefill_runs_s=prefill,
                 decode_runs_tok_s=decode,
                 published_prefill_s={
-                    name: figures[length] for name, figures in PUBLISHED_PREFILL_S.items() if length in figures
+                    name: published.prefill_s[length]
+                    for name, delegate in delegates().items()
+                    if (published := delegate.published) is not None and length in published.prefill_s
                 }
                 if is_published
                 else None,
@@ -271,11 +274,13 @@ def _while(result: BenchResult | None) -> str:
 
 
 def _old_runtime_hint(manifest: Manifest) -> str:
-    """How to get a newer runtime; only XNNPACK's programs can be exported for an older one."""
+    """How to get a newer runtime; a program that needs ExecuTorch 1.5 may be exported for an older one."""
     needed = " and ".join(f"{name} {version}" for name, version in sorted(manifest.backend.min_runtime.items()))
-    if manifest.backend.name == "qnn":
+    if set(manifest.backend.min_runtime) - {"executorch", "ios"}:  # a vendor's, which no app of ours is built with
         return f"build and install an app with {needed} or later, see docs/guides/galaxy.md"
-    older = ", or export with --runtime 1.3" if manifest.backend.name == "xnnpack" else ""
+    older = ", or export with --runtime 1.3"
+    if at_least("1.3", manifest.backend.min_runtime.get("executorch", "")):
+        older = ""
     return f"install an app with {needed} or later{older}"
 
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from mlp_export.backends.base import get_backend
-from mlp_export.bundle.device_fit import ABIS, DeviceFit, is_soc
+from mlp_export.backends.base import AndroidRuntime, Delegate, delegates, flag
 from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import APP, APP_BUNDLES, DEVICE_FOLDER, MIN_SDK, Phone, PhoneFacts
+from mlp_export.devices.device_fit import DeviceFit, is_soc
 from mlp_export.errors import InputError, UsageError
 from mlp_export.resources import human_bytes
 
@@ -92,13 +92,19 @@ def device_doctor(
     Raises MissingError without adb, without a phone or where it refuses, UsageError where there are several, and for a
     backend that is not for Android.
     """
-    if backend is not None and backend not in ABIS:
+    for_android = {name: d.android for name, d in delegates().items() if d.android is not None}
+    if backend is not None and backend not in for_android:
         raise UsageError(
-            f"the {backend} backend is not for Android, which --device looks at", f"choose one of: {', '.join(ABIS)}"
+            f"the {backend} backend is not for Android, which --device looks at",
+            f"choose one of: {', '.join(for_android)}",
         )
     phone = Phone.find(serial)
     facts = phone.facts()
-    backends = {name: _backend(name, facts) for name in ABIS if backend in (None, name)}
+    backends = {
+        name: _backend(delegates()[name], android, facts)
+        for name, android in for_android.items()
+        if backend in (None, name)
+    }
     bundles = [found for root in (device_folder, APP_BUNDLES) for found in _bundles(phone, facts, root, backend)]
     folder = device_folder if phone.try_shell(f"ls {shlex.quote(device_folder)}") is not None else "/data"
     return DeviceDoctorReport(
@@ -111,20 +117,22 @@ def device_doctor(
     )
 
 
-def _backend(name: str, facts: PhoneFacts) -> BackendOnDevice:
+def _backend(delegate: Delegate, android: AndroidRuntime, facts: PhoneFacts) -> BackendOnDevice:
     if facts.system_issue() is not None:
         return BackendOnDevice(False, f"no: the app needs Android 9 (API {MIN_SDK})")
-    if facts.abis and not set(ABIS[name]) & set(facts.abis):
-        return BackendOnDevice(False, f"no: the runtime exists for {' or '.join(ABIS[name])}")
-    socs = get_backend(name).socs
-    if not socs:
-        return BackendOnDevice(True, f"yes: --backend {name}")
+    if facts.abis and not set(android.abis) & set(facts.abis):
+        return BackendOnDevice(False, f"no: the runtime exists for {' or '.join(android.abis)}")
+    declared = delegate.options.declared()
+    chips = [(flag(name), found.choices) for name, found in declared.items() if found.repeatable]
+    if not chips:
+        return BackendOnDevice(True, f"yes: --backend {delegate.name}")
+    option, socs = chips[0]
     if facts.soc_model is None:
         return BackendOnDevice(False, f"unknown: the phone does not state its chip; there are {', '.join(socs)}")
     fitting = [soc for soc in socs if is_soc(facts.soc_model, soc)]
     if not fitting:
         return BackendOnDevice(False, f"no: its chip is {facts.soc_model}, there are {', '.join(socs)}")
-    return BackendOnDevice(True, f"yes: --backend {name} --soc {fitting[0]}")
+    return BackendOnDevice(True, f"yes: --backend {delegate.name} {option} {fitting[0]}")
 
 
 def _bundles(phone: Phone, facts: PhoneFacts, folder: str, backend: str | None) -> list[BundleOnDevice]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlp_export.backends.base import BACKENDS, Requirement, get_backend
+from mlp_export.backends.base import Requirement, delegates, get_backend
 from mlp_export.resources import available_ram_bytes, free_disk_bytes
 from mlp_export.runtime.native_runner import find_compiler
 from mlp_export.versions import dependencies, installed_version
@@ -44,7 +44,8 @@ def doctor(backend: str | None = None, folder: Path = Path()) -> DoctorReport:
     Raises UsageError for an unknown backend.
     """
     python = [_python()]
-    backends = {name: list(get_backend(name).requirements()) for name in ([backend] if backend else BACKENDS)}
+    names = [backend] if backend else list(delegates())
+    backends = {name: list(get_backend(name).compiler.requirements()) for name in names}
     needed = dependencies()
     return DoctorReport(
         ok=_complete(python) and any(_complete(group) for group in backends.values()),

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlp_export.backends.base import get_backend
+from mlp_export.backends.base import backends_for_any_chip, get_backend
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.bundle.device_fit import DeviceFit, FitKind
 from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import DEVICE_FOLDER, Phone, PhoneFacts
 from mlp_export.devices.device_command import transfer_seconds
+from mlp_export.devices.device_fit import DeviceFit, FitKind
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.hashing import file_sha256
 from mlp_export.progress import Progress, Stage
@@ -24,7 +24,7 @@ from mlp_export.resources import human_bytes
 _PIECE_BYTES = 64 << 20  # what a broken transfer may cost again
 
 _HINTS = {
-    FitKind.WRONG_SOC: "export for this chip with --soc, or for the CPU with --backend xnnpack",
+    FitKind.WRONG_SOC: f"export for this chip with --soc, or for any phone with {backends_for_any_chip()}",
     FitKind.WRONG_ABI: "choose another phone",
     FitKind.TOO_LITTLE_MEMORY: "export with a smaller --context, or a smaller model",
 }
@@ -90,7 +90,8 @@ def push(
 
 def check_program(bundle: Bundle) -> None:
     """Raises InputError for a program that fails on phones."""
-    compatibility_issues = get_backend(bundle.manifest.backend.name).compatibility_issues(bundle.pte)
+    with get_backend(bundle.manifest.backend.name).open_artifact(bundle.pte) as reader:
+        compatibility_issues = reader.compatibility_issues()
     if compatibility_issues:
         raise InputError("; ".join(compatibility_issues), "export it again with this mlp-export")
 

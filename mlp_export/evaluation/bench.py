@@ -12,6 +12,7 @@ import torch
 from mlp_export.backends.base import get_backend, open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import MissingError, UsageError
+from mlp_export.program.executorch_private import threadpool_threads
 from mlp_export.progress import Progress, peak_rss_bytes
 from mlp_export.runtime.generate import prefill
 from mlp_export.runtime.native_runner import (
@@ -132,7 +133,7 @@ def bench(
         resident_bytes=loaded.resident_bytes,
         anonymous_bytes=loaded.anonymous_bytes,
         peak_rss_bytes=loaded.peak_rss_bytes,
-        threads=runtime_threads(),
+        threads=threadpool_threads(),
         prefill_runs_tok_s=prefill_rates,
         decode_runs_tok_s=decode_rates,
         decay=decode_rates[-1] / decode_rates[0],
@@ -141,15 +142,16 @@ def bench(
 
 def _load_natively(bundle: Bundle, prompt: list[int], progress: Progress) -> LoadReport | None:
     """Load and prefill in the native runner, cold and then warm; None, with a note why, where it cannot be had."""
-    if not get_backend(bundle.manifest.backend.name).runtime.notes.runs_natively:
+    library = get_backend(bundle.manifest.backend.name).runtime.notes.native_library
+    if not library:
         return None
     chunk = bundle.manifest.prefill_chunk
     script = [MEMORY, load(bundle.pte), MEMORY]
     script += [call(prompt[at : at + chunk], at) for at in range(0, len(prompt), chunk)]
-    options = replace(_AS_ON_A_PHONE, threads=runtime_threads())
+    options = replace(_AS_ON_A_PHONE, threads=threadpool_threads())
     try:
         with progress.stage("load in a bare process"):
-            runner = build_runner(host_sdk())
+            runner = build_runner(host_sdk(library))
             drop_from_page_cache(bundle.pte)
             cold = runner.run(script[:2], options)
             warm = runner.run([*script, MEMORY], options)
@@ -166,10 +168,3 @@ def _load_natively(bundle: Bundle, prompt: list[int], progress: Progress) -> Loa
         after.anonymous_bytes - before.anonymous_bytes,
         after.peak_bytes,
     )
-
-
-def runtime_threads() -> int:
-    """Threads of the ExecuTorch runtime's pool in this process."""
-    from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count
-
-    return int(_threadpool_get_thread_count())

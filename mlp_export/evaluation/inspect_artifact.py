@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
-from executorch.exir._serialize._program import _get_extended_header
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import DelegateCall, ExecutionPlan, Int, Program, Tensor
 
-from mlp_export.backends.base import BACKENDS, PlacementForecast, get_backend
+from mlp_export.backends.base import ArtifactReader, PlacementForecast, delegates, get_backend
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.manifest import MANIFEST
-from mlp_export.bundle.runners import RunnerFit, runner_fits
 from mlp_export.bundle.tokenizer_config import has_chat_template
 from mlp_export.errors import InputError
+from mlp_export.evaluation.runners import RunnerFit, runner_fits
+from mlp_export.program.executorch_private import flatbuffer_to_program, get_extended_header
 from mlp_export.program.tables import CACHE_WRITERS, EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
-
-# Delegate id in the file -> backend
-_BACKENDS = {"XnnpackBackend": "xnnpack", "QnnBackend": "qnn", "CoreMLBackend": "coreml"}
 
 
 @dataclass(frozen=True)
@@ -94,11 +91,25 @@ def inspect_artifact(path: Path) -> Inspection:
     bundle = Bundle.open(path) if os.path.isdir(path) or path.name == MANIFEST else None
     pte = bundle.pte if bundle else path
     program, program_bytes = _read_program(pte)
+    names = {delegate.id: name for name, delegate in delegates().items()}
+    known = [names[d.id] for plan in program.execution_plan for d in plan.delegates if d.id in names]
+    with ExitStack() as stack:
+        reader = stack.enter_context(get_backend(known[0]).open_artifact(pte)) if known else None
+        return _inspect(path, bundle, pte, program, program_bytes, known[0] if known else None, reader)
+
+
+def _inspect(
+    path: Path,
+    bundle: Bundle | None,
+    pte: Path,
+    program: Program,
+    program_bytes: int,
+    backend: str | None,
+    reader: ArtifactReader | None,
+) -> Inspection:
     methods = {plan.name: plan for plan in program.execution_plan}
     forward = methods.get("forward")
-    known = [_BACKENDS[d.id] for plan in methods.values() for d in plan.delegates if d.id in _BACKENDS]
-    backend = get_backend(known[0]) if known and known[0] in BACKENDS else None
-    compatibility_issues = list(backend.compatibility_issues(pte)) if backend else []
+    compatibility_issues = list(reader.compatibility_issues()) if reader else []
     if forward is None or "get_max_seq_len" not in methods:
         told = f"; {'; '.join(compatibility_issues)}" if compatibility_issues else ""
         raise InputError(
@@ -106,19 +117,19 @@ def inspect_artifact(path: Path) -> Inspection:
             "give a .pte with the methods of the stock text runner",
         )
     calls = kernel_calls(forward)
-    delegates = Counter(
+    calls_of = Counter(
         forward.delegates[call.delegate_index].id for call in instructions(forward) if isinstance(call, DelegateCall)
     )
     codes, scales, cache_type = _caches(forward, calls)
     segments = _segments(program, program_bytes)
     quantization: dict[str, Any] = {"embedding": _embedding_type(calls), "kv_cache": cache_type}
     manifest = bundle.manifest if bundle else None
-    compiled_for = dict(backend.describe(pte)) if backend else {}
+    compiled_for = dict(reader.description()) if reader else {}
     runtimes = manifest.backend.min_runtime if manifest else _min_runtime(forward, calls, compiled_for)
     template = has_chat_template(bundle.path) if bundle else None
     return Inspection(
         path=str(path),
-        backend=manifest.backend.name if manifest else known[0] if known else None,
+        backend=manifest.backend.name if manifest else backend,
         target=manifest.backend.target if manifest else compiled_for.get("soc", compiled_for.get("compute_unit")),
         context=_constant(methods, "get_max_context_len"),
         prefill_chunk=_constant(methods, "get_max_seq_len"),
@@ -130,14 +141,14 @@ def inspect_artifact(path: Path) -> Inspection:
         kv_scale_bytes=scales,
         tied_weights_stored_once=any(segment.shared for segment in segments),
         methods=sorted(methods),
-        delegates=dict(delegates),
+        delegates=dict(calls_of),
         compiled_for=compiled_for,
-        placement_forecast=backend.placement(pte) if backend else None,
+        placement_forecast=reader.placement() if reader else None,
         compatibility_issues=compatibility_issues,
         operators=sorted({name for name, _ in calls}),
         quantization={**quantization, **manifest.quantization} if manifest else quantization,
         runtimes=runtimes,
-        runners=runner_fits(set(delegates), set(methods), runtimes, compatibility_issues, template),
+        runners=runner_fits(set(calls_of), set(methods), runtimes, compatibility_issues, template),
         segments=segments,
         model=asdict(manifest.model) if manifest else None,
     )
@@ -154,7 +165,7 @@ def _read_program(path: Path) -> tuple[Program, int]:
                 raise InputError(f"{path} is empty", hint)
             if head[4:6] != b"ET":
                 raise InputError(f"{path} is not an ExecuTorch program", "give a .pte or the folder of a bundle")
-            header = _get_extended_header(head)
+            header = get_extended_header(head)
             program_size = header.program_size if header else size
             end = header.segment_base_offset + header.segment_data_size if header else size
             if max(end, program_size) > size:
@@ -164,7 +175,7 @@ def _read_program(path: Path) -> tuple[Program, int]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
     try:
-        return _flatbuffer_to_program(data), program_size
+        return flatbuffer_to_program(data), program_size
     except Exception as error:  # the reader checks nothing: damage shows as any exception
         raise InputError(f"{path} is damaged: {type(error).__name__} in its tables", hint) from error
 

@@ -116,6 +116,29 @@ class ModelConfig:
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
         return embeddings + self.num_layers * layer + self.hidden_size
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What it has that the plain Llama decoder has not, in words."""
+        biased = {part in "qkvo" for part in self.biases}
+        norm = (
+            f"{'weighted ' if self.qk_norm_weights else ''}QK norm {'before' if self.qk_norm_before_rope else 'after'}"
+        )
+        found = {
+            "sliding window in local layers": any(self.local_layers),
+            "RoPE base of their own in local layers": self.local_rope_theta is not None,
+            "Llama 3.1 RoPE scaling": self.rope_scaling is not None,
+            "layers without RoPE": bool(self.nope_layers),
+            f"{norm} RoPE": self.qk_norm,
+            "attention scale": self.attention_scale is not None,
+            "attention biases": True in biased,
+            "FFN biases": False in biased,
+            "tanh GELU": self.activation == "gelu_tanh",
+            "norms after attention and FFN": self.post_norms,
+            "norm weights stored minus 1": self.unit_offset_norms,
+            "embedding scale": self.embedding_scale != 1.0,
+        }
+        return tuple(feature for feature, present in found.items() if present)
+
     def to_json(self) -> dict[str, Any]:
         """Its fields as JSON has them; features that a model does not have are left out."""
         kept = [f.name for f in fields(self) if f.default is MISSING or getattr(self, f.name) != f.default]

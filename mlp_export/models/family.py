@@ -41,9 +41,9 @@ class Family:
     tensors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by part of a layer, where not as in Llama
     means_missing_architecture: bool = True  # whether a config of this model_type without architectures is one of it
     models: str = ""  # which released models are of it, for people
+    features: tuple[str, ...] = ()  # of ModelConfig.features, those that its configs can have
     real_weights: str = ""  # what it was verified on with real weights; "" where random ones only
-    license: str = ""  # of the released weights, for people
-    notice: str = ""  # what a bundle's Notice has to say, where the license asks for one
+    license: str = ""  # of the released weights, by its name in models/license.py where it has one
 
     def tensor_names(self, part: str) -> tuple[str, ...]:
         """Modules that hold `part` of a layer ("q", "ffn_norm"), the usual one first."""

@@ -97,6 +97,6 @@ def with_half_scales(weight: QuantizedWeight) -> QuantizedWeight:
         worst = float(weight.scales[lost].max())
         raise InputError(
             f"a scale of {worst:.3g} does not fit float16, which Core ML's weights have",
-            "--backend xnnpack keeps it in float32",
+            "export for the CPU, which keeps it in float32",
         )
     return replace(weight, scales=half)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import executorch.extension.llm.custom_ops.custom_ops
 import executorch.kernels.quantized  # noqa: F401  registers the embedding kernels
 import torch
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.schema import (
     Buffer,
     DelegateCall,
@@ -28,6 +27,7 @@ from executorch.exir.schema import (
 from executorch.runtime import Runtime
 
 from mlp_export.errors import InputError
+from mlp_export.program.executorch_private import PTEFile, serialize_pte_binary
 from mlp_export.program.pte import PteLayout, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, dtype, kernel_calls, planned_bytes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import executorch.kernels.quantized  # noqa: F401  registers quantized_decomposed's out variants
 import torch
@@ -12,7 +11,7 @@ from executorch.exir.schema import Tensor
 from mlp_export.errors import InputError
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
-from mlp_export.program.pte import mapped, read_bytes, read_forward, read_layout
+from mlp_export.program.pte import OpenPte, read_bytes
 from mlp_export.program.stored_weight import StoredWeight
 from mlp_export.program.tables import EMBEDDING_BITS, dtype, kernel_calls
 
@@ -67,35 +66,33 @@ class Embedding(torch.nn.Module):
         return rows.view(-1, self.hidden_size)
 
 
-def read_embedding(path: Path, like: QuantizedWeight) -> StoredWeight:
+def read_embedding(pte: OpenPte, like: QuantizedWeight) -> StoredWeight:
     """Codes and scales of the table in a finished `.pte`, laid out as `like` (whose values are not used).
 
     Raises InputError where the program looks up no quantized embedding, or one of another size.
     """
-    with mapped(path) as data:
-        layout = read_layout(data, str(path))
-        plan = read_forward(data, layout)
-        calls = kernel_calls(plan)
-        for operator, arguments in calls:
-            if operator in EMBEDDING_BITS:
-                codes_value, scales_value = (plan.values[index].val for index in arguments[:2])
-                break
-        else:
-            raise InputError(f"{path} looks up no quantized embedding")
-        if not isinstance(codes_value, Tensor) or not isinstance(scales_value, Tensor):
-            raise InputError(f"the embedding of {path} is not a constant tensor")
-        bits = EMBEDDING_BITS[operator]
-        if codes_value.sizes[0] * codes_value.sizes[1] * 8 // bits != like.codes.numel():
-            raise InputError(f"the embedding of {path} is {codes_value.sizes}, expected that of {like.codes.shape}")
-        rows, groups = like.codes.shape[0], like.scales.numel() // like.codes.shape[0]
-        scale_dtype = dtype(scales_value)
+    path, layout, plan = pte.path, pte.layout, pte.forward
+    calls = kernel_calls(plan)
+    for operator, arguments in calls:
+        if operator in EMBEDDING_BITS:
+            codes_value, scales_value = (plan.values[index].val for index in arguments[:2])
+            break
+    else:
+        raise InputError(f"{path} looks up no quantized embedding")
+    if not isinstance(codes_value, Tensor) or not isinstance(scales_value, Tensor):
+        raise InputError(f"the embedding of {path} is not a constant tensor")
+    bits = EMBEDDING_BITS[operator]
+    if codes_value.sizes[0] * codes_value.sizes[1] * 8 // bits != like.codes.numel():
+        raise InputError(f"the embedding of {path} is {codes_value.sizes}, expected that of {like.codes.shape}")
+    rows, groups = like.codes.shape[0], like.scales.numel() // like.codes.shape[0]
+    scale_dtype = dtype(scales_value)
 
-        def constant(value: Tensor, size: int) -> torch.Tensor:
-            return read_bytes(data, layout.segment_base + layout.constants[value.data_buffer_idx], size)
+    def constant(value: Tensor, size: int) -> torch.Tensor:
+        return read_bytes(pte.data, layout.segment_base + layout.constants[value.data_buffer_idx], size)
 
-        codes = constant(codes_value, rows * like.codes.shape[1] * bits // 8).view(rows, -1)
-        scales = constant(scales_value, rows * groups * scale_dtype.itemsize).view(scale_dtype)
-        # A program that flips pairs after the lookup reads XNNPACK's head, whose nibbles stand the other way round.
-        flipped = bits == 4 and any(operator == _FLIP for operator, _ in calls)
-        unpack = unpack_linear if flipped else unpack_embedding
-        return StoredWeight(unpack(codes, bits), scales.view(like.scales.shape))
+    codes = constant(codes_value, rows * like.codes.shape[1] * bits // 8).view(rows, -1)
+    scales = constant(scales_value, rows * groups * scale_dtype.itemsize).view(scale_dtype)
+    # A program that flips pairs after the lookup reads the delegate's head, whose nibbles stand the other way round.
+    flipped = bits == 4 and any(operator == _FLIP for operator, _ in calls)
+    unpack = unpack_linear if flipped else unpack_embedding
+    return StoredWeight(unpack(codes, bits), scales.view(like.scales.shape))

@@ -8,6 +8,7 @@ ever reads them.
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import struct
@@ -17,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
 from executorch.exir.schema import ExecutionPlan, Program
 from flatbuffers.table import Table
 
 from mlp_export.errors import InputError
+from mlp_export.program.executorch_private import flatbuffer_to_program
 from mlp_export.program.flatbuffer import bytes_span, field, integer, subtable, tables
 
 # Field numbers of executorch/schema/program.fbs
@@ -163,6 +164,35 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
         yield data
 
 
+class OpenPte:
+    """An open `.pte`: its bytes, where things are in it, and its tables, each parsed once."""
+
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        """Raises InputError where `data` is no whole `.pte`."""
+        self.path, self.data = path, data
+        self.layout = read_layout(data, str(path))
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The program's tables. Raises InputError where they are damaged."""
+        return read_program(self.data, self.layout)
+
+    @property
+    def forward(self) -> ExecutionPlan:
+        """The tables of method `forward`. Raises InputError where there is none."""
+        for plan in self.program.execution_plan:
+            if plan.name == "forward":
+                return plan
+        raise InputError(f"{self.path} has no method forward", "give a .pte with the methods of the stock text runner")
+
+
+@contextmanager
+def open_pte(path: Path) -> Iterator[OpenPte]:
+    """The `.pte` at `path`, until the body is left. Raises InputError where it is no whole one."""
+    with mapped(path) as data:
+        yield OpenPte(path, data)
+
+
 def read_bytes(data: mmap.mmap, start: int, size: int) -> torch.Tensor:
     """A span of the file, uint8 [size]."""
     return torch.frombuffer(bytearray(data[start : start + size]), dtype=torch.uint8)
@@ -171,14 +201,9 @@ def read_bytes(data: mmap.mmap, start: int, size: int) -> torch.Tensor:
 def read_program(data: mmap.mmap, layout: PteLayout) -> Program:
     """The program's tables. Raises InputError where they are damaged."""
     try:
-        return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+        return flatbuffer_to_program(bytes(data[: layout.segment_base]))
     except Exception as error:  # the reader checks nothing: damage shows as any exception
         raise InputError(f"the program is damaged: {type(error).__name__} in its tables", "export it again") from error
-
-
-def read_forward(data: mmap.mmap, layout: PteLayout) -> ExecutionPlan:
-    """The tables of method `forward`."""
-    return next(plan for plan in read_program(data, layout).execution_plan if plan.name == "forward")
 
 
 def share_constants(source: Path, destination: Path, names: list[str]) -> list[str]:

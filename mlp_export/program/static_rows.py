@@ -2,8 +2,8 @@
 
 A delegate that needs static shapes is one graph of N rows, for prompts and for single tokens alike. The program pads S
 tokens to N rows, computes what all layers share, and writes the rows of the S tokens alone to the caches. Rows behind
-the last token are computed and have no say: they repeat that token, so that nothing overflows in them that would not in
-it, and are masked.
+the last token are padding: they repeat that token, so that nothing overflows in them that would not in it, and are
+masked out.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from typing import Any
 import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers the llama:: operators
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig, to_edge
-from executorch.exir._serialize._cord import Cord
 from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
 from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 from executorch.exir.schema import Program
@@ -23,6 +22,7 @@ from torch.export import Dim
 from mlp_export.models.config import ModelConfig
 from mlp_export.program.cache import CacheTensor, KvCacheType, cache_tensors
 from mlp_export.program.embedding import Embedding, EmbeddingTable
+from mlp_export.program.executorch_private import Cord
 from mlp_export.program.repeat_layers import repeat_layers
 
 # It checks shapes that are data-dependent here, and orders dimensions that no tensor here has in another order.
@@ -112,9 +112,9 @@ def trace(
     metadata: Mapping[str, Any] | None = None,
 ) -> EdgeProgramManager:
     """`module` as ExecuTorch's passes take it, with `metadata` as constant methods."""
+    exported = _exported(module, arguments, dynamic_shapes)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch.export warns about its own internals; none of it is for our user
-        exported = torch.export.export(module, tuple(arguments), dynamic_shapes=dynamic_shapes, strict=False)
+        warnings.simplefilter("ignore")
         constants = None if metadata is None else dict(metadata)
         return to_edge(exported, compile_config=_EDGE_CONFIG, constant_methods=constants)
 
@@ -122,10 +122,18 @@ def trace(
 def delegate_stub(
     module: torch.nn.Module, arguments: Sequence[torch.Tensor], dynamic_shapes: Any = None
 ) -> torch.export.ExportedProgram:
-    """The edge program of a module with a delegate's arguments and results; ExecuTorch takes the signature's tensor
-    specs from it.
+    """The program of a module with a delegate's arguments and results. ExecuTorch takes the tensor specs of the
+    signature from it and nothing else, so that its operators may stay as they are: no pass of ExecuTorch has to run.
     """
-    return trace(module, arguments, dynamic_shapes).exported_program()
+    return _exported(module, arguments, dynamic_shapes)
+
+
+def _exported(
+    module: torch.nn.Module, arguments: Sequence[torch.Tensor], dynamic_shapes: Any
+) -> torch.export.ExportedProgram:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch.export warns about its own internals; none of it is for our user
+        return torch.export.export(module, tuple(arguments), dynamic_shapes=dynamic_shapes, strict=False)
 
 
 def trace_forward(module: torch.nn.Module, chunk: int, metadata: Mapping[str, Any]) -> Program:

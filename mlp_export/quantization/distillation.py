@@ -45,8 +45,8 @@ def distill(
     folder: Path,
     progress: Progress,
 ) -> tuple[WeightStore, dict[str, torch.Tensor]]:
-    """A store in `folder` with `model`'s codes and tuned scales, and tuned norms by their names: float32 [hidden],
-    numbers of the checkpoint's dtype. A store that a killed run left in `folder` is replaced.
+    """A store in `folder` with `model`'s codes and tuned scales, and tuned norms by their names: float32 [hidden]
+    or [head_dim], as the checkpoint's dtype holds them. A store that a killed run left in `folder` is replaced.
 
     Each of the `steps` takes the next of `sequences` int64 [n, T]. Runs on a CUDA device where there is one. Memory: a
     layer in float32 with its gradients, four numbers for each scale, and a few times T x vocabulary.
@@ -134,9 +134,9 @@ class _Tuned:
         return store
 
     def norms(self) -> dict[str, torch.Tensor]:
-        """The tuned norms, as the checkpoint's dtype holds them."""
-        dtypes = {name: self._model.checkpoint.tensor(name).dtype for name in self._norms}
-        return {name: self.vector(name).detach().cpu().to(dtypes[name]).float() for name in self._norms}
+        """The tuned norms, as the checkpoint's files can hold them."""
+        storable = self._model.checkpoint.storable
+        return {name: storable(name, self.vector(name).detach().cpu()) for name in self._norms}
 
 
 @dataclass(frozen=True)

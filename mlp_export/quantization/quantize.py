@@ -57,7 +57,7 @@ class QuantizeOptions:
 
     model: str
     out: Path  # a folder, or a file with `format` "gguf"
-    scheme: SchemeRule = group_scheme  # of the backend that the checkpoint is for
+    scheme: SchemeRule = group_scheme  # for CPUs; `channel_scheme` for NPUs
     weights: Weights | None = None  # None: int4
     head: Literal["int4", "int8"] | None = None  # None: as `weights` has it
     calibration: tuple[Path, ...] = ()  # texts; none: those that ship
@@ -127,12 +127,13 @@ class QuantizeReport:
         }
 
 
-def quantize(options: QuantizeOptions, progress: Progress) -> QuantizeReport:
-    """Make a quantized checkpoint of a float one.
+def quantize(options: QuantizeOptions, progress: Progress | None = None) -> QuantizeReport:
+    """Make a quantized checkpoint of a float one. `progress` shows its stages on stderr; None: nothing is shown.
 
     A killed run goes on where it was when it is started again with the same options. Raises UsageError, InputError or
     ResourceError before any work where that is possible; whatever is raised, nothing is left at `options.out`.
     """
+    progress = progress or Progress()
     if options.weights == "int8":
         raise UsageError("--weights int8 with quantize", "rounding to 8 bits loses next to nothing: export does it")
     if options.format == "gguf" and options.head == "int8":

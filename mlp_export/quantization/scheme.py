@@ -134,11 +134,16 @@ def group_scheme(
 
 
 def channel_scheme(
-    kind: Kind, config: ModelConfig, weights: Weights | None, formats: Mapping[str, WeightFormat] | None = None
+    kind: Kind,
+    config: ModelConfig,
+    weights: Weights | None,
+    formats: Mapping[str, WeightFormat] | None = None,
+    instead: str = "another backend",
 ) -> Scheme:
     """For delegates that have a scale an output channel: what the checkpoint was trained for, else `weights` (None:
     int8, since int4 without training loses much of a model). Untrained, head and embedding are int8 with "int4" as
-    well, and with "mixed" the linears that lose most are. `formats` as in `group_scheme`.
+    well, and with "mixed" the linears that lose most are. `formats` as in `group_scheme`; for checkpoints in groups,
+    `instead` is what a hint names.
 
     Raises UsageError where `weights` contradicts the checkpoint, InputError for a checkpoint in groups.
     """
@@ -149,13 +154,13 @@ def channel_scheme(
             raise InputError(
                 f"{len(grouped)} weights of this checkpoint have scales for groups of columns (`{grouped[0]}`), "
                 "the NPU has one scale an output channel",
-                "give a checkpoint that is quantized per channel, the float one, or --backend xnnpack",
+                f"give a checkpoint that is quantized per channel, the float one, or {instead}",
             )
         return _stored_scheme(config, formats or {}, weights, ())
     if kind == "int4-cpu":
         raise InputError(
             f"this checkpoint was trained for int4 in groups of {GROUP_SIZE}, the NPU has one scale an output channel",
-            "give the int4-accelerator checkpoint, or --backend xnnpack",
+            f"give the int4-accelerator checkpoint, or {instead}",
         )
     if kind == "int4-accelerator":
         return Scheme(4, None, learned=True)

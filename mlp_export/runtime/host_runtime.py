@@ -19,7 +19,7 @@ class HostNotes:
 
     note: str = ""  # for the person; "" where it runs as it should
     computes_in_torch: bool = False  # whether programs run on torch's kernels here, and want its threads
-    runs_natively: bool = False  # whether the native runner (native_runner.py) runs them on this machine
+    native_library: str = ""  # ExecuTorch's, with which the native runner (native_runner.py) runs them; "": it does not
 
 
 @dataclass(frozen=True)

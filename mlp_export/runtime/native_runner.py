@@ -1,6 +1,6 @@
 """Runs a `.pte` in a bare C++ process, as a phone's app does: `native/runner.cpp`, over the ExecuTorch wheel's C++ SDK.
 
-    runner = build_runner(host_sdk())
+    runner = build_runner(host_sdk(backend.runtime.notes.native_library))
     run = runner.run([load(path), MEMORY, call([1, 2, 3], 0)], RunnerOptions(weights_cache=True))
     run.logits[0], run.memory[0].anonymous_bytes
 
@@ -41,8 +41,8 @@ LoadMode = Literal["file", "mmap", "mlock", "mlock-ignore-errors", "madvise"]
 SOURCES = Path(__file__).with_name("native")
 COMPILERS = ("g++", "c++", "clang++")
 INSTALL_COMPILER = "sudo apt-get install g++"
-# Whole archives of kernels and backends, which register themselves as they are loaded.
-_LIBRARIES = ("", "_kernels_optimized", "_kernels_quantized", "_backend_xnnpack", "_threadpool", "_etdump")
+# Whole archives of kernels, which register themselves as they are loaded, as a delegate's does.
+_LIBRARIES = ("", "_kernels_optimized", "_kernels_quantized", "_threadpool", "_etdump")
 _HEADERS = ("extension/module/module.h", "extension/tensor/tensor.h", "runtime/backend/backend_options_map.h")
 _LLAMA_KERNELS = "extension/llm/custom_ops/libcustom_ops_aot_lib.so"
 _DEFINES = ("C10_USING_CUSTOM_GENERATED_MACROS", "ET_EVENT_TRACER_ENABLED")
@@ -138,11 +138,17 @@ class Sdk:
 
     root: Path
     compiler: Sequence[str]
+    delegate: str  # as its library is named: libexecutorch_DELEGATE.so
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What of ExecuTorch is linked: libexecutorchNAME.so each."""
+        return (*_LIBRARIES, f"_{self.delegate}")
 
     def check(self) -> None:
         """Raises MissingError where headers or libraries are missing."""
         wanted = [f"include/executorch/{name}" for name in _HEADERS]
-        wanted += [f"lib/libexecutorch{name}.so" for name in _LIBRARIES] + [_LLAMA_KERNELS]
+        wanted += [f"lib/libexecutorch{name}.so" for name in self.libraries] + [_LLAMA_KERNELS]
         missing = [name for name in wanted if not (self.root / name).is_file()]
         if missing:
             raise MissingError(
@@ -174,8 +180,11 @@ def find_compiler() -> str:
     return next((name for name in COMPILERS if shutil.which(name)), "")
 
 
-def host_sdk() -> Sdk:
-    """The installed wheel and this machine's compiler. Raises MissingError where one of them is missing."""
+def host_sdk(delegate: str) -> Sdk:
+    """The installed wheel, with the library of a delegate (see `HostNotes`), and this machine's compiler.
+
+    Raises MissingError where one of them is missing.
+    """
     if not sys.platform.startswith("linux"):
         raise MissingError("the native runner reads /proc: it is for Linux", "measure in Python, or on Linux")
     compiler = find_compiler()
@@ -185,7 +194,7 @@ def host_sdk() -> Sdk:
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
         raise MissingError("the package executorch is not installed", "pip install executorch==1.5.1")
-    sdk = Sdk(Path(places[0]), shlex.split(compiler))
+    sdk = Sdk(Path(places[0]), shlex.split(compiler), delegate)
     sdk.check()
     return sdk
 
@@ -259,7 +268,7 @@ def build_runner(sdk: Sdk, cache: Path | None = None) -> Runner:
     sdk.check()
     sources = sorted(SOURCES.iterdir())
     compiler = _run([*sdk.compiler, "--version"])
-    key = hashlib.sha256(str([sdk.root, *sdk.compiler, compiler, _LIBRARIES, _DEFINES]).encode())
+    key = hashlib.sha256(str([sdk.root, *sdk.compiler, compiler, sdk.libraries, _DEFINES]).encode())
     for source in (*sources, Path(__file__), sdk.root / "version.py"):
         key.update(source.read_bytes() if source.is_file() else b"")
     place = (cache or cache_folder()) / "native"
@@ -286,7 +295,7 @@ def build_runner(sdk: Sdk, cache: Path | None = None) -> Runner:
 def _compile(sdk: Sdk, source: Path, out: Path) -> None:
     command = [*sdk.compiler, *sdk.compile_flags(), str(source), "-o", str(out), f"-L{sdk.root / 'lib'}"]
     command.append("-Wl,--no-as-needed")  # nothing refers to a library that only registers itself
-    command += [f"-lexecutorch{name}" for name in _LIBRARIES]
+    command += [f"-lexecutorch{name}" for name in sdk.libraries]
     command += [f"-Wl,-rpath,{sdk.root / 'lib'}", "-Wl,--allow-shlib-undefined", "-ldl", "-lpthread"]
     _run(command)
 

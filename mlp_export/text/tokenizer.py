@@ -23,7 +23,7 @@ from tokenizers import Tokenizer as HFTokenizer
 from tokenizers.models import BPE
 
 from mlp_export.errors import InputError
-from mlp_export.text.special_tokens import SpecialTokens, read_special_tokens
+from mlp_export.text.special_tokens import NAMES, SpecialTokens, read_special_tokens
 
 # The words of OpenAI's o200k encoding, which Llama 4 splits text into before BPE.
 _LLAMA4_WORDS = "|".join(
@@ -75,7 +75,9 @@ class Tokenizer:
                 f"no tokenizer in {folder}: looked for tokenizer.json and tokenizer.model",
                 "copy the tokenizer's files there",
             )
-        tokenizer._add(read_special_tokens(folder), folder, model_vocab_size)
+        tokens = read_special_tokens(folder)
+        left_out = tokenizer._leave_out(tokens, model_vocab_size)
+        tokenizer._add(tokens, folder, model_vocab_size, left_out)
         if model_vocab_size is not None and tokenizer.vocab_size > model_vocab_size:
             raise InputError(
                 f"the tokenizer in {folder} has ids to {tokenizer.vocab_size - 1}, "
@@ -84,12 +86,30 @@ class Tokenizer:
             )
         return tokenizer
 
-    def _add(self, tokens: SpecialTokens, folder: Path, model_vocab_size: int | None) -> None:
+    def _leave_out(self, tokens: SpecialTokens, model_vocab_size: int | None) -> frozenset[str]:
+        """Drop tokens added behind a vocabulary that has an embedding row each: Gemma 3's text models have one of
+        images (`<image_soft_token>`, id 262144) from their larger siblings. Returns their spellings.
+
+        Tokens that the files name (BOS, EOS and their kin) are none of those: then the files do not belong together.
+        """
+        if model_vocab_size is None or self._tokenizer.get_vocab_size(with_added_tokens=False) != model_vocab_size:
+            return frozenset()
+        added = self._tokenizer.get_added_tokens_decoder()
+        beyond = frozenset(token.content for number, token in added.items() if number >= model_vocab_size)
+        if not beyond or beyond & {tokens.named[name].content for name in NAMES if name in tokens.named}:
+            return frozenset()
+        values = self.to_json()
+        values["added_tokens"] = [entry for entry in values["added_tokens"] if entry["content"] not in beyond]
+        self._tokenizer = HFTokenizer.from_str(json.dumps(values))
+        self._changed = True
+        return beyond
+
+    def _add(self, tokens: SpecialTokens, folder: Path, model_vocab_size: int | None, left_out: frozenset[str]) -> None:
         """The tokens that other files of `folder` add, as transformers does; InputError where two give two ids."""
         known = self._tokenizer.get_added_tokens_decoder().values()
         present = {token.content for token in known}
         for token in tokens.to_add():
-            if token.content in present:
+            if token.content in present | left_out:
                 continue
             numbered = token.content in {entry.content for entry in tokens.numbered.values()}
             beyond = model_vocab_size is not None and self.vocab_size >= model_vocab_size
@@ -98,6 +118,8 @@ class Tokenizer:
             self._tokenizer.add_tokens([token])
             self._changed = True
         for number, token in tokens.numbered.items():
+            if token.content in left_out:
+                continue
             if (found := self.token_id(token.content)) != number:
                 raise InputError(
                     f"{folder}: {token.content!r} has the id {number} in the added tokens, in tokenizer.json {found}",

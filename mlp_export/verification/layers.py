@@ -207,14 +207,12 @@ class _LayerOps(BoundedOps):
         last layer, those of each call's last row.
         """
         check, config, prefix = self._check, self.config, name.rpartition(".")[0]
-        is_last = layer == config.num_layers - 1
-        scaled, scale = query.values * config.softmax_scale, config.softmax_scale
+        is_last, scale = layer == config.num_layers - 1, config.softmax_scale
+        scaled = query.values * scale
         query = Bounded(scaled, query.limit * scale + EPS * scaled.abs(), query.factor)
         query = check.shown(f"{prefix}.q.scaled", query[check.last] if is_last else query)
-        for part, rows in (("k", key), ("v", value)):
-            check.compare_cached(
-                f"{prefix}.{part}", rows, [(call.keys if part == "k" else call.values)[layer] for call in check.found]
-            )
+        check.compare_cached(f"{prefix}.k", key, [call.keys[layer] for call in check.found])
+        check.compare_cached(f"{prefix}.v", value, [call.values[layer] for call in check.found])
         attended: list[Bounded] = []
         end = max(call.position + call.count for call in check.calls)
         cache = _Cache(config.window if config.local_layers[layer] else end, config)
@@ -230,8 +228,8 @@ class _LayerOps(BoundedOps):
             attended.append(self._attend(layer, queries, keys, values, distance))
             at += len(asked)
             cache.write(call.position, *new)
-        rows = Bounded.of(torch.cat([part.values for part in attended]), torch.cat([part.limit for part in attended]))
-        return self.found(name, rows)
+        limit = torch.cat([part.limit for part in attended])
+        return self.found(name, Bounded.of(torch.cat([part.values for part in attended]), limit))
 
     def _attend(
         self, layer: int, query: Bounded, keys: torch.Tensor, values: torch.Tensor, distance: torch.Tensor

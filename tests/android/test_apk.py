@@ -65,7 +65,7 @@ def test_it_asks_for_a_service_and_notifications_and_not_for_the_network(apk: Pa
 
 def test_the_signature_holds_until_a_byte_changes(apk: Path, tmp_path: Path) -> None:
     def verified(path: Path) -> str:
-        command = ["apksigner", "verify", "--verbose", path]
+        command: list[str | Path] = ["apksigner", "verify", "--verbose", path]
         return subprocess.run(command, capture_output=True, text=True).stdout
 
     shown = verified(apk)
@@ -306,7 +306,7 @@ def test_an_aar_is_taken_as_the_npm_package_is(runtime: packaging.Runtime, tmp_p
 
 def _extracts(apk: Path) -> bool:
     """The value of `extractNativeLibs` in the manifest."""
-    command = ["aapt2", "dump", "xmltree", apk, "--file", "AndroidManifest.xml"]
+    command: list[str | Path] = ["aapt2", "dump", "xmltree", apk, "--file", "AndroidManifest.xml"]
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     (value,) = re.findall(r"extractNativeLibs\(0x[0-9a-f]+\)=(\S+)", shown)
     return {"true": True, "false": False}[value]

@@ -40,9 +40,14 @@ def test_the_engine_answers_on_arm64_what_the_librarys_logits_say(needs: Callabl
     out = tmp_path / "answer.txt"
     emulator = ["qemu-aarch64-static", "-cpu", ARM_CPUS["i8mm"], "-L", ARM_SYSTEM]
     emulator += ["-E", f"LD_LIBRARY_PATH={ARM_SYSTEM}/lib", "-E", f"LD_PRELOAD={shim}"]
-    java = [_jdk(cache) / "bin/java", "-Xint", "-XX:+UseSerialGC", f"-XX:ErrorFile={tmp_path / 'crash.log'}"]
+    java: list[str | Path] = [
+        _jdk(cache) / "bin/java",
+        "-Xint",
+        "-XX:+UseSerialGC",
+        f"-XX:ErrorFile={tmp_path / 'crash.log'}",
+    ]
     java += [f"-agentpath:{shim}", f"-Djava.library.path={shim.parent}", "-cp", joined(path)]
-    values = [BUNDLES / "tiny", str(TOKENS), prompt, out]
+    values: list[str | Path] = [BUNDLES / "tiny", str(TOKENS), prompt, out]
     result = subprocess.run(
         [*emulator, *java, "org.mlpexport.demo.EngineMainKt", *values], capture_output=True, text=True
     )

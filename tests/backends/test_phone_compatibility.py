@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from artifacts import export_model, small_model
+from artifacts import compatibility_issues, export_model, small_model
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
 from executorch.exir import to_edge_transform_and_lower
-from executorch.exir._serialize._program import serialize_pte_binary
 from typer.testing import CliRunner
 
-from mlp_export.backends.base import get_backend
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack.payload import BACKEND_ID, NAMED_OFFSET, parse_payloads, weight_keys
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
@@ -22,12 +20,13 @@ from mlp_export.cli.app import app
 from mlp_export.devices.push import push
 from mlp_export.errors import InputError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
+from mlp_export.program.executorch_private import serialize_pte_binary
 from mlp_export.program.layout import tensor_bytes
 from mlp_export.program.pte import mapped, read_layout
 from mlp_export.progress import Progress
 from mlp_export.verification.verify import verify_bundle
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 REFUSAL = "constants that XNNPACK reads at each call stand in named data"
 
 
@@ -114,11 +113,11 @@ def foreign(module: torch.nn.Module, path: Path) -> Path:
 
 def test_anybodys_file(tmp_path: Path) -> None:
     """Its PReLU was the operator that ExecuTorch's own fault was found with."""
-    (told,) = get_backend("xnnpack").compatibility_issues(foreign(torch.nn.PReLU(8), tmp_path / "prelu.pte"))
+    (told,) = compatibility_issues("xnnpack", foreign(torch.nn.PReLU(8), tmp_path / "prelu.pte"))
     assert told.startswith(f"1 {REFUSAL}")
     with pytest.raises(InputError, match=REFUSAL):  # no text model either, but that is not why a phone crashes
         inspect_artifact(tmp_path / "prelu.pte")
-    assert get_backend("xnnpack").compatibility_issues(foreign(torch.nn.Linear(8, 4), tmp_path / "linear.pte")) == []
+    assert compatibility_issues("xnnpack", foreign(torch.nn.Linear(8, 4), tmp_path / "linear.pte")) == []
 
 
 def test_a_damaged_payload(bundles: dict[str, Bundle], tmp_path: Path) -> None:
@@ -129,7 +128,7 @@ def test_a_damaged_payload(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     whole[where.offset : where.offset + where.size] = bytes(where.size)
     path.write_bytes(whole)
     with pytest.raises(InputError, match="payload is damaged"):
-        get_backend("xnnpack").compatibility_issues(path)
+        compatibility_issues("xnnpack", path)
 
 
 def test_keys_of_weights_are_of_their_content() -> None:

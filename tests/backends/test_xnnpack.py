@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from artifacts import export_model, quantized, small_model
+from artifacts import export_model, quantized, read_weight, small_model
 from bigram import write_bigram
 from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNDatatype
-from executorch.exir._serialize._program import _flatbuffer_to_program
 from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import (
     DelegateCall,
@@ -36,9 +35,9 @@ from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack import subgraph as subgraph_module
 from mlp_export.backends.xnnpack.graph import decoder_subgraph
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.backends.xnnpack.payload import Payload, parse_payloads
 from mlp_export.backends.xnnpack.program import SLOT_STEP, emit_program, passed_slots
-from mlp_export.backends.xnnpack.readback import read_weight
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import read_checkpoint
@@ -53,6 +52,7 @@ from mlp_export.pipeline import ExportOptions, plan
 from mlp_export.program import text_program
 from mlp_export.program.cache import cache_tensors
 from mlp_export.program.embedding import EmbeddingTable
+from mlp_export.program.executorch_private import flatbuffer_to_program
 from mlp_export.program.layout import pack_embedding, pack_linear, unpack_embedding, unpack_linear
 from mlp_export.program.pte import PteLayout, mapped, read_layout, share_constants
 from mlp_export.program.repeat_layers import repeat_layers
@@ -190,9 +190,10 @@ def test_codes_and_scales_are_the_models(variant: Built) -> None:
     assert "head" in names and "embed" in names
     for name in names:
         weight = variant.model.weight(name)
-        assert not read_weight(variant.bundle.pte, name, weight).differences(weight), name
+        assert not read_weight("xnnpack", variant.bundle.pte, name, weight).differences(weight), name
     head = variant.model.weight("head")
-    assert read_weight(variant.bundle.pte, "layers.0.q", variant.model.weight("layers.0.q")).differences(head)
+    query = read_weight("xnnpack", variant.bundle.pte, "layers.0.q", variant.model.weight("layers.0.q"))
+    assert query.differences(head)
 
 
 def test_linears_over_the_same_rows_are_one(variant: Built) -> None:
@@ -219,8 +220,10 @@ def test_each_part_of_a_fused_weight_is_read_back(pro: Built, tmp_path: Path) ->
                 damaged = bytearray(data)
                 damaged[start + row * row_bytes] ^= 1
                 copied.write_bytes(damaged)
-                found = {n: read_weight(copied, n, w).differences(w) for n in parts if (w := pro.model.weight(n))}
-                expected = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
+                found = {
+                    n: read_weight("xnnpack", copied, n, w).differences(w) for n in parts if (w := pro.model.weight(n))
+                }
+                expected: dict[str, list[str]] = {n: [] for n in parts} | {name: ["scales" if suffix else "codes"]}
                 assert found == expected, (name, suffix, row)
 
 
@@ -244,7 +247,7 @@ def test_files_with_a_weight_for_each_linear_are_read(pro: Built, tmp_path: Path
         for name in pro.model.weight_names():
             if name != "embed":
                 weight = pro.model.weight(name)
-                assert not read_weight(path, name, weight).differences(weight), name
+                assert not read_weight("xnnpack", path, name, weight).differences(weight), name
         old = ExecutorchSession(path)
         assert torch.equal(answers(old, tokens, counts), answers(pro.session(), tokens, counts))
 
@@ -379,7 +382,7 @@ def test_the_shortest_and_the_longest_chunk(pro: Built, tmp_path: Path, chunk: i
 def test_a_call_past_the_context_is_an_error_and_spoils_nothing(pro: Built, count: int, position: int) -> None:
     """Phones' runners make such calls: it must not end the process, as the operator that writes the caches would."""
     tokens = random_tokens(CONTEXT)
-    session = pro.session()
+    session: Any = pro.session()
     expected = answers(pro.session(), tokens, [16, 16, 16, 15, 1])[-1]
     for start in range(0, CONTEXT - 1, CHUNK):
         session.forward(tokens[start : min(start + CHUNK, CONTEXT - 1)], start)
@@ -745,7 +748,7 @@ def test_scales_that_fp16_cannot_hold_stay_exact(tmp_path: Path) -> None:
     assert embedding_scales(built.bundle.pte) == ScalarType.FLOAT
     assert inspect_artifact(built.bundle.pte).runtimes == {"executorch": "1.3"}
     assert built.bundle.manifest.tied_weights_stored_once
-    assert not read_weight(built.bundle.pte, "embed", weight).differences(weight)
+    assert not read_weight("xnnpack", built.bundle.pte, "embed", weight).differences(weight)
     check(built, [7, *random_tokens(15), 7, 7], [16, 1, 1])
 
 
@@ -767,7 +770,9 @@ def costs(
         manifest = built.bundle.manifest
         chunk, kv_cache = manifest.prefill_chunk, manifest.quantization["kv_cache"]
         runtime = manifest.backend.min_runtime["executorch"]
-    return get_backend("xnnpack").plan(config, scheme, BuildOptions(context, chunk, kv_cache, runtime))
+    return get_backend("xnnpack").compiler.plan(
+        config, scheme, BuildOptions(context, chunk, XnnpackOptions(kv_cache), runtime)
+    )
 
 
 @pytest.mark.parametrize(("context", "mebibytes"), [(2000, 14.04), (4000, 22.83), (8000, 40.41)])
@@ -855,7 +860,7 @@ def test_a_context_of_131_072_at_mobilellm_pros_shape_is_planned(tmp_path: Path)
 def read_program(path: Path) -> Program:
     with mapped(path) as data:
         layout = read_layout(data, str(path))
-        return _flatbuffer_to_program(bytes(data[: layout.segment_base]))
+        return flatbuffer_to_program(bytes(data[: layout.segment_base]))
 
 
 def forward(program: Program) -> ExecutionPlan:
@@ -1107,7 +1112,7 @@ def test_another_program_has_no_weights_of_ours(other_program: Path, pro: Built)
     assert layout_of(other_program).named_data == {}
     for name in ("head", "embed", "layers.0.q"):
         with pytest.raises(InputError):
-            read_weight(other_program, name, pro.model.weight(name))
+            read_weight("xnnpack", other_program, name, pro.model.weight(name))
 
 
 def test_a_weight_of_another_size_is_refused(pro: Built) -> None:
@@ -1121,7 +1126,7 @@ def test_a_weight_of_another_size_is_refused(pro: Built) -> None:
         ("head", "layers.0.q"),
     ):
         with pytest.raises(InputError, match="does not fit"):
-            read_weight(pro.bundle.pte, name, model.weight(like))
+            read_weight("xnnpack", pro.bundle.pte, name, model.weight(like))
 
 
 def test_the_pipelines_plan_is_the_backends(pro: Built, tmp_path: Path) -> None:

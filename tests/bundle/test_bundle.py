@@ -18,7 +18,7 @@ from fake_backend import PROGRAM, manifest, write_bundle
 
 import mlp_export.folder_writer as folder_writer_module
 from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
-from mlp_export.bundle.manifest import Manifest
+from mlp_export.bundle.manifest import BundleError, BundleProblem, Manifest
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 
 
@@ -78,18 +78,44 @@ def test_a_manifest_of_format_1_is_read(tmp_path: Path) -> None:
     [
         ({"format": 3}, "format 3"),
         ({"format": "1"}, "format '1'"),
-        ({"context": 0}, "context"),
-        ({"context": "2048"}, "context"),
-        ({"model": {}}, "model"),
-        ({"extra": 1}, "extra"),
-        ({"chat": {"bos": ""}}, "chat"),
-        ({"files": {}}, "files"),
+        ({"context": 0}, r"context: .* greater than or equal to 1, found 0"),
+        ({"context": "2048"}, r"context: .* valid integer, found '2048'"),
+        ({"model": {}}, r"model\.id: the key is missing"),
+        ({"extra": 1}, "extra: an unknown key"),
+        ({"chat": {"bos": ""}}, r"chat\.system_prefix: the key is missing"),
+        ({"files": {}}, r"files: model\.pte is not among them"),
+        ({"verification": {"passed": 1}}, r"verification\.passed: .* valid boolean, found 1"),
     ],
 )
 def test_a_manifest_that_does_not_fit_the_schema(tmp_path: Path, changes: dict[str, object], said: str) -> None:
     edit(write_bundle(tmp_path / "b"), **changes)
     with pytest.raises(InputError, match=said):
         Bundle.open(tmp_path / "b")
+
+
+@pytest.mark.parametrize("depth", [150, 250, 900, 1_100, 100_000])
+def test_a_manifest_that_is_nested_deeply(tmp_path: Path, depth: int) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    text = (bundle.path / "manifest.json").read_text()
+    text = text.replace('"quantization": {', '"quantization": {"more": ' + "[" * depth + "]" * depth + ", ")
+    (bundle.path / "manifest.json").write_text(text)
+    if depth < 200:
+        assert "more" in Bundle.open(bundle.path).manifest.quantization
+    else:
+        with pytest.raises(BundleError) as caught:
+            Bundle.open(bundle.path)
+        assert caught.value.problem == BundleProblem.DAMAGED_MANIFEST
+
+
+def test_numbers_that_no_double_holds(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    text = (bundle.path / "manifest.json").read_text()
+    for number, said in (("1e400", "1e400 is not a number"), ("NaN", "NaN is not a number")):
+        (bundle.path / "manifest.json").write_text(
+            text.replace('"quantization": {', f'"quantization": {{"x": {number}, ')
+        )
+        with pytest.raises(InputError, match=said):
+            Bundle.open(bundle.path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": NaN}', '{"model": 1}', "\ufeff{}"])
@@ -238,12 +264,13 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     script = f"""
         import resource, signal
         from pathlib import Path
-        from fake_backend import write_bundle
+        from mlp_export.bundle.bundle import BundleWriter
         from mlp_export.errors import ResourceError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         try:
-            write_bundle(Path({str(tmp_path / "b")!r}), bytes(100_000))
+            with BundleWriter(Path({str(tmp_path / "b")!r})) as writer:
+                (writer.folder / "model.pte").write_bytes(bytes(100_000))
         except ResourceError as error:
             print(error.exit_code)
     """
@@ -269,12 +296,13 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
 
 # Killed runs
 
+# It takes tokenizer and manifest from a bundle, and so does without torch, which takes seconds to load.
 _WRITER = """
-import sys, time
+import shutil, sys, time
 from pathlib import Path
-from fake_backend import TOKENIZER, manifest
-from mlp_export.bundle.bundle import BundleWriter
+from mlp_export.bundle.bundle import Bundle, BundleWriter
 target, fill, pause = Path(sys.argv[1]), sys.argv[2].encode(), float(sys.argv[3])
+source = Bundle.open(Path(sys.argv[4]))
 print("ready", flush=True)
 while True:
     with BundleWriter(target, overwrite=True) as writer:
@@ -282,8 +310,8 @@ while True:
         (writer.folder / "model.pte").write_bytes(fill * 200_000)
         time.sleep(pause)
         (writer.folder / "LICENSE").write_text("text")
-        TOKENIZER.write(writer.folder)
-        writer.write_manifest(manifest())
+        shutil.copy(source.path / "tokenizer.json", writer.folder)
+        writer.write_manifest(source.manifest)
         writer.publish()
 """
 
@@ -293,9 +321,9 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
 
 
-def _start(target: Path, fill: str, pause: float = 0.0) -> subprocess.Popen[str]:
+def _start(target: Path, fill: str, source: Bundle, pause: float = 0.0) -> subprocess.Popen[str]:
     writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(target), fill, str(pause)],
+        [sys.executable, "-c", _WRITER, str(target), fill, str(pause), str(source.path)],
         env=_environment(),
         stdout=subprocess.PIPE,
         text=True,
@@ -312,14 +340,19 @@ def _kill(writer: subprocess.Popen[str]) -> None:
     writer.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("source") / "b")
+
+
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.011, 0.029])
-def test_kill_9_at_some_moment(tmp_path: Path, delay: float, existing: bool) -> None:
+def test_kill_9_at_some_moment(tmp_path: Path, source: Bundle, delay: float, existing: bool) -> None:
     """A writer that publishes over and over is killed: the target is a whole bundle, or nothing if there was none."""
     target = tmp_path / "b"
     if existing:
         write_bundle(target, b"old" * 10)
-    writer = _start(target, "n")
+    writer = _start(target, "n", source)
     time.sleep(delay)
     _kill(writer)
     if existing or target.exists():
@@ -330,8 +363,8 @@ def test_kill_9_at_some_moment(tmp_path: Path, delay: float, existing: bool) -> 
     assert left_in(tmp_path) == ["b"]
 
 
-def test_a_killed_run_leaves_no_bundle_and_a_rerun_cleans_up(tmp_path: Path) -> None:
-    writer = _start(tmp_path / "b", "n", pause=60)
+def test_a_killed_run_leaves_no_bundle_and_a_rerun_cleans_up(tmp_path: Path, source: Bundle) -> None:
+    writer = _start(tmp_path / "b", "n", source, pause=60)
     assert writer.stdout is not None
     writer.stdout.readline()
     _kill(writer)
@@ -341,8 +374,8 @@ def test_a_killed_run_leaves_no_bundle_and_a_rerun_cleans_up(tmp_path: Path) -> 
     assert left_in(tmp_path) == ["b"]
 
 
-def test_a_running_export_is_left_alone(tmp_path: Path) -> None:
-    writer = _start(tmp_path / "b", "n", pause=60)
+def test_a_running_export_is_left_alone(tmp_path: Path, source: Bundle) -> None:
+    writer = _start(tmp_path / "b", "n", source, pause=60)
     assert writer.stdout is not None
     writer.stdout.readline()
     try:

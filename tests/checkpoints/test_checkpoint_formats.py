@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from artifacts import QUIET, quantized
+from artifacts import QUIET, export_options, quantized, read_weight
 from compressed_tensors.compressors import ModelCompressor
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32, unpack_from_int32
 from compressed_tensors.quantization import (
@@ -43,7 +43,6 @@ from torchao.quantization import (
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig, LlamaConfig, TorchAoConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from mlp_export.backends.base import get_backend
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from mlp_export.checkpoints.formats import embedding_scales
@@ -77,6 +76,7 @@ LLAMA3_WORDS = (  # as Llama 3's tokenizer.json has it
 )
 RECORD = {"base_model": "some/model", "license": "apache-2.0", "source_sha256": "12ab", "seed": "0"}
 GROUPS = Scheme(4, 32)
+INT4: torch.dtype = torch.int4  # type: ignore[attr-defined]  # torch's stubs lack it
 CHANNELS = Scheme(4, None, exceptions={"embed": INT8, "head": INT8})
 MIXED = Scheme(4, 32, exceptions={"head": INT8, "layers.1.down": INT8})
 
@@ -132,7 +132,8 @@ def test_words_are_those_of_compressed_tensors(bits: int, columns: int) -> None:
 def test_transformers_computes_the_same_logits(scheme: Scheme, tied: bool, tmp_path: Path) -> None:
     model = float_model(tmp_path / "model", scheme, tied=tied)
     write_checkpoint(model, tmp_path / "out", RECORD)
-    loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    loading: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    loaded, info = loading
     assert not info["missing_keys"] and not info["unexpected_keys"]
     at_load = CompressedTensorsConfig(dequantize=True)  # and not at the first call
     found, expected = logits(loaded), reference_logits(model)
@@ -315,7 +316,7 @@ def edit_config(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 @pytest.fixture(scope="module")
 def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "head_dim": 32}
+    sizes: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "head_dim": 32}
     return write_float_checkpoint(tmp_path_factory.mktemp("published") / "float", "llama", tied=False, **sizes)
 
 
@@ -327,6 +328,7 @@ def compressed(source: Path, out: Path, *, activations: bool = False, **weights:
     config = QuantizationConfig(config_groups={"group_0": group}, ignore=["lm_head"])
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     apply_quantization_config(model, config)
+    module: Any
     for module in model.modules():
         if getattr(module, "quantization_scheme", None) is not None:
             rows = module.weight.data.float().unflatten(1, (*module.weight_scale.shape[1:], -1))
@@ -343,7 +345,7 @@ def compressed(source: Path, out: Path, *, activations: bool = False, **weights:
     return out
 
 
-COMPRESSED = {
+COMPRESSED: dict[str, dict[str, Any]] = {
     "g32": {"num_bits": 4, "strategy": "group", "group_size": 32},
     "g64": {"num_bits": 4, "strategy": "group", "group_size": 64},
     "g128": {"num_bits": 4, "strategy": "group", "group_size": 128},
@@ -381,12 +383,12 @@ def test_compressed_tensors_is_read_bit_for_bit(kind: str, floats: Path, tmp_pat
 def test_torchao_is_read_bit_for_bit(mapping: str, embedding: str, floats: Path, tmp_path: Path) -> None:
     """Made as the hub's INT8-INT4 models are: linears for dynamic int8 activations, the embedding int8 a row."""
     linears = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=torch.int4, weight_granularity=PerGroup(32), weight_mapping_type=MappingType[mapping]
+        weight_dtype=INT4, weight_granularity=PerGroup(32), weight_mapping_type=MappingType[mapping]
     )
     rows = (
         IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
         if embedding == "int8"
-        else IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32))
+        else IntxWeightOnlyConfig(weight_dtype=INT4, granularity=PerGroup(32))
     )
     whole = embedding != "float"
     config = TorchAoConfig(
@@ -553,7 +555,7 @@ def test_a_plain_order_of_columns_is_taken(copied: Path) -> None:
 
 def test_codes_beyond_their_bits(floats: Path, tmp_path: Path) -> None:
     config = TorchAoConfig(
-        quant_type=Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(32))
+        quant_type=Int8DynamicActivationIntxWeightConfig(weight_dtype=INT4, weight_granularity=PerGroup(32))
     )
     AutoModelForCausalLM.from_pretrained(floats, dtype=torch.bfloat16, quantization_config=config).save_pretrained(
         tmp_path / "ao"
@@ -755,7 +757,7 @@ def test_half_scales_of_groups_are_refused_or_rounded(copied: Path, tmp_path: Pa
 
 def exported(folder: Path, out: Path, **options: Any) -> Bundle:
     asked = {"context": 32, "prefill_chunk": 8, "verify": False, **options}
-    return export(ExportOptions("xnnpack", str(folder), out, **asked), QUIET).bundle
+    return export(export_options("xnnpack", folder, out, **asked), QUIET).bundle
 
 
 def assert_codes_in_program(bundle: Bundle, read: Checkpoint) -> None:
@@ -763,7 +765,7 @@ def assert_codes_in_program(bundle: Bundle, read: Checkpoint) -> None:
         weight = read.quantized(name)
         assert weight is not None
         like = with_format(weight, Scheme.from_manifest(bundle.manifest.quantization).format(name))
-        stored = get_backend("xnnpack").read_weight(bundle.pte, name, like)
+        stored = read_weight("xnnpack", bundle.pte, name, like)
         assert stored.differences(like) == [], (name, form)
         assert torch.equal(like.dequantize(), weight.dequantize())
 
@@ -775,19 +777,22 @@ def test_a_written_checkpoint_exports_to_its_own_codes(tmp_path: Path) -> None:
     said = bundle.manifest.quantization
     assert (said["scheme"], said["scales"]) == ("int4-g32", "checkpoint")
     assert "loss" not in said and "rounding" not in said and "exceptions" not in said
-    assert bundle.manifest.verification is not None and bundle.manifest.verification["weights_bit_equal"]
-    assert bundle.manifest.tied_weights_stored_once and bundle.manifest.model.shape["tied_embeddings"]
+    recorded = bundle.manifest.to_json()
+    assert recorded["verification"]["weights_bit_equal"]
+    assert recorded["tied_weights_stored_once"] and recorded["model"]["shape"]["tied_embeddings"]
     assert_codes_in_program(bundle, read_checkpoint(tmp_path / "out"))
     # What `verify --model` compares: the same folder passes, one with another code does not.
     scheme = Scheme.from_manifest(said)
     for change, equal in ((0, True), (1, False)):
-        edit_tensors(
-            tmp_path / "out", lambda tensors, change=change: tensors[PACKED].view(-1)[5:6].bitwise_xor_(change)
-        )
+
+        def flip(tensors: dict[str, torch.Tensor], change: int = change) -> None:
+            tensors[PACKED].view(-1)[5:6].bitwise_xor_(change)
+
+        edit_tensors(tmp_path / "out", flip)
         read = read_checkpoint(tmp_path / "out")
         store = round_checkpoint(read, scheme, tmp_path / f"store{change}")
         like = store.weight("layers.1.down")
-        assert (get_backend("xnnpack").read_weight(bundle.pte, "layers.1.down", like).differences(like) == []) is equal
+        assert (read_weight("xnnpack", bundle.pte, "layers.1.down", like).differences(like) == []) is equal
 
 
 @pytest.mark.parametrize("kind", ["g64", "g128", "w8a8"])

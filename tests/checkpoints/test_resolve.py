@@ -31,13 +31,15 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from small_checkpoints import write_checkpoint
 
+from mlp_export.backends.base import delegates, get_delegate
 from mlp_export.checkpoints import hub as module
-from mlp_export.checkpoints.catalog import DEFAULT_MODELS, MODELS, KnownModel, default_model
+from mlp_export.checkpoints.catalog import MODELS, KnownModel
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.config import TRAINED_FOR
 from mlp_export.checkpoints.hub import hub_error
 from mlp_export.checkpoints.model_source import ResolvedModel
-from mlp_export.checkpoints.resolve import locate, resolve
+from mlp_export.checkpoints.packaged import SMOLLM2
+from mlp_export.checkpoints.resolve import _check_reach, _parse, locate, read_resolved, resolve
 from mlp_export.checkpoints.safetensors_folder import os_error
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
 from mlp_export.models.license import FAIR_NC
@@ -224,14 +226,14 @@ def test_default_is_the_checkpoint_trained_for_the_backend(
     backend: str, end: str, hub: Hub, checkpoint: Path, tmp_path: Path
 ) -> None:
     hub.add(f"{PRO}-base-{end}", checkpoint)
-    found, _ = fetch(default_model(backend), tmp_path)
+    found, _ = fetch(get_delegate(backend).default_model, tmp_path)
     assert (found.id, found.trained_for) == (f"{PRO}-base-{end}", end)
 
 
 def test_table_of_aliases() -> None:
     aliases = [model.alias for model in MODELS]
     assert len(set(aliases)) == len(aliases) and all(alias == alias.lower() and "/" not in alias for alias in aliases)
-    assert set(DEFAULT_MODELS.values()) <= set(aliases)
+    assert {delegate.default_model for delegate in delegates().values()} <= set(aliases)
 
 
 def test_an_interrupted_download_keeps_its_finished_files(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
@@ -257,7 +259,7 @@ def test_gated_without_a_token(hub: Hub, checkpoint: Path, tmp_path: Path) -> No
     """The hub lists a gated repository to everybody and refuses its files."""
     hub.add(f"{PRO}-base-int4-cpu", checkpoint)
     hub.refuse = lambda path: (401, "GatedRepo") if "/resolve/" in path else None
-    error = error_of(lambda: fetch(default_model("xnnpack"), tmp_path))
+    error = error_of(lambda: fetch(get_delegate("xnnpack").default_model, tmp_path))
     assert isinstance(error, MissingError) and "gated" in error.message and "not logged in" in error.message
     assert f"{hub.endpoint}/{PRO}-base-int4-cpu" in error.hint and "hf auth login" in error.hint
 
@@ -576,17 +578,16 @@ def test_config_json_states_the_training(checkpoint: Path, tmp_path: Path) -> No
     assert isinstance(error, InputError) and "'int3'" in error.message and "int4-cpu" in error.message
 
 
-def test_an_export_asks_the_hub_once(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
+def test_an_export_asks_the_hub_once_what_it_has(
+    hub: Hub, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.add("owner/model", checkpoint)
     found = locate("owner/model", cache=tmp_path)
-    asked = HfApi.model_info
-    try:
-        HfApi.model_info = Mock(side_effect=AssertionError("asked again"))  # type: ignore[method-assign]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "HfApi", Mock(side_effect=AssertionError("asked again")))
         assert not found.is_here and found.download_bytes > 0
         assert found.describe().config.family == "mobilellm-pro"
         assert read_checkpoint(found.fetch(lambda line: None, quiet=True).folder)
-    finally:
-        HfApi.model_info = asked  # type: ignore[method-assign]
     assert locate("owner/model", cache=tmp_path).is_here
 
 

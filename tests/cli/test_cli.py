@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,7 +122,8 @@ def test_help_of_the_program_names_every_verb() -> None:
 
 def test_export_is_the_command_where_none_is_named(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path / "model")
-    options = ["--backend", "xnnpack", "--model", model, "--context", "64", "--dry-run", "--json"]
+    options: list[str | Path] = ["--backend", "xnnpack", "--model", model]
+    options += ["--context", "64", "--dry-run", "--json"]
     named, default = run("export", *options), run(*options)
     assert named.json == default.json and named.json["context"] == 64
     done = run(*options[:4], "export", *options[4:])
@@ -134,14 +137,15 @@ def test_version() -> None:
 
 def test_shell_completion_proposes_commands_and_options() -> None:
     def complete(line: str) -> list[str]:
-        changes = {"_MLP_EXPORT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-        done = run_process(**changes)
+        words = str(line.count(" "))
+        done = run_process(_MLP_EXPORT_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=words)
         assert done.code == 0, done.err
         return done.out.split()
 
     assert complete("mlp-export in") == ["inspect"]
     assert complete("mlp-export verify --mo") == ["--model"]
     assert complete("mlp-export quantize --format g") == ["gguf"]
+    assert complete("mlp-export --backend q") == complete("mlp-export doctor --backend q") == ["qnn"]
     assert complete("mlp-export nothing-like-it") == []
 
 
@@ -197,10 +201,30 @@ def test_progress_is_on_stderr(bundle: Bundle) -> None:
     assert run("eval", bundle.path, "--max-tokens", "8", "--quiet").err == ""
 
 
+def test_verbose_logs_on_stderr_in_place_of_progress(bundle: Bundle) -> None:
+    logger = logging.getLogger("mlp_export")
+    done = run("eval", bundle.path, "--max-tokens", "8", "--verbose", "--json")
+    lines = done.err.splitlines()
+    assert done.json["tokens"] == 7 and all(
+        re.match(r"\d\d:\d\d:\d\d\.\d{3} mlp_export[\w.]*: ", line) for line in lines
+    )
+    assert ": Python 3." in lines[0] and f"mlp-export {version('mlp-export')}, torch 2." in lines[1]
+    assert "mlp_export.progress: load: begins" in done.err and "mlp_export.progress: evaluate: 0." in done.err
+    assert logger.handlers == [] and logger.propagate, "what comes later is not logged"
+    assert "begins" not in run("eval", bundle.path, "--max-tokens", "8").err
+    failed = run("verify", bundle.path / "none", "--verbose")
+    assert (failed.code, failed.err.splitlines()[-1]) == (3, "hint: give the folder that the export wrote")
+    assert logger.handlers == []
+
+
 def test_models_and_doctor() -> None:
     assert run("models", "--json").json["models"][0]["alias"] == "demo"
-    table = run("models").out.splitlines()
-    assert table[0].split() == ["alias", "description", "license", "default_of"] and table[1].startswith("demo ")
+    families = {row["family"]: row for row in run("models", "--json").json["families"]}
+    assert families["llama"]["verified_with"] == "SmolLM2-135M-Instruct"
+    said = run("models").out
+    assert said.startswith("family ") and "weighted QK norm before RoPE" in said and "random weights only" in said
+    header = next(line for line in said.splitlines() if line.startswith("alias "))
+    assert header.split() == ["alias", "description", "license", "default_of"] and "\ndemo " in said
     done = run("doctor", "--json", "--backend", "xnnpack")
     assert (done.code, done.json["ok"]) == (0, True)
     assert "executorch" in run("doctor").out
@@ -257,7 +281,11 @@ def test_out_of_memory_and_interrupts(broken: Callable[[BaseException], None]) -
 
 @pytest.mark.parametrize(
     ("backend", "hint"),
-    [("xnpack", "did you mean xnnpack?"), ("QNN2", "did you mean qnn?"), ("vulkan", "choose one of: xnnpack, qnn")],
+    [
+        ("xnpack", "did you mean xnnpack?"),
+        ("QNN2", "did you mean qnn?"),
+        ("vulkan", "choose one of: coreml, qnn, xnnpack"),
+    ],
 )
 def test_an_unknown_backend(backend: str, hint: str) -> None:
     done = run("--backend", backend, "--json")
@@ -393,7 +421,7 @@ def test_push_without_adb(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_doctor_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
-    monkeypatch.setattr("mlp_export.backends.xnnpack.BACKEND.requirements", lambda: [lacking])
+    monkeypatch.setattr("mlp_export.backends.xnnpack.backend.XnnpackCompiler.requirements", lambda self: [lacking])
     done = run("doctor", "--backend", "xnnpack", "--json")
     assert (done.code, done.json["ok"]) == (4, False)
     table = run("doctor", "--backend", "xnnpack")
@@ -407,7 +435,7 @@ def test_doctor_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_too_little_memory_or_disk_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, out = write_checkpoint(tmp_path / "model"), tmp_path / "out"
-    export = ["--backend", "xnnpack", "--model", model, "--out", out, "--context", "64", "--json"]
+    export: list[str | Path] = ["--backend", "xnnpack", "--model", model, "--out", out, "--context", "64", "--json"]
     monkeypatch.setattr(resources_module, "available_ram_bytes", lambda: 1000)
     done = run(*export)
     assert (done.code, done.json["exit_code"]) == (5, 5) and "of memory, 1 kB are available" in done.json["error"]
@@ -461,7 +489,7 @@ def test_typing_bytes_that_are_not_utf8(bundle: Bundle) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_an_export_and_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
     model = write_checkpoint(tmp_path / "model")
-    options = ["--backend", "xnnpack", "--model", model, "--out", tmp_path / "out", "--context", "64"]
+    options: list[str | Path] = ["--backend", "xnnpack", "--model", model, "--out", tmp_path / "out", "--context", "64"]
     export = subprocess.Popen(
         [sys.executable, "-m", "mlp_export", *options], env=environment(), stderr=subprocess.PIPE, text=True
     )
@@ -492,7 +520,7 @@ def test_the_reference_in_the_docs_is_current() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+C_LOCALE: dict[str, Any] = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def test_an_ascii_locale(bundle: Bundle) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +18,9 @@ from small_checkpoints import VOCAB_SIZE
 import mlp_export.backends.base as base_module
 import mlp_export.devices.doctor as doctor_module
 import mlp_export.resources as resources_module
-from mlp_export.backends.base import BACKENDS, Requirement
+from mlp_export.backends.base import Requirement, delegates
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.checkpoints.catalog import DEFAULT_MODELS, list_models
+from mlp_export.checkpoints.catalog import list_models
 from mlp_export.devices.doctor import doctor
 from mlp_export.errors import ResourceError, UsageError
 from mlp_export.evaluation.bench import bench
@@ -29,7 +28,7 @@ from mlp_export.progress import Progress, peak_rss_bytes
 from mlp_export.resources import free_disk_bytes, human_bytes, require
 from mlp_export.versions import Dependency, installed_version
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_bench_measures_load_and_memory_in_a_bare_process(
         model=SimpleNamespace(shape={"vocab_size": VOCAB_SIZE}),
     )
     exported: Any = SimpleNamespace(manifest=manifest, pte=path)
-    native = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    native: Any = bench(exported, Progress.on_stderr(), prompt_tokens=20, new_tokens=2, repetitions=1)
     assert native.measured_in == "native" and native.load_s == native.warm_load_s > 0 and native.cold_load_s > 0
     # The program's weights and caches, without what the interpreter and its packages take.
     assert path.stat().st_size / 2 < native.anonymous_bytes < native.resident_bytes < 100_000_000
@@ -88,7 +87,7 @@ def test_bench_measures_load_and_memory_in_a_bare_process(
     assert "are measured in Python" not in capsys.readouterr().err
 
     monkeypatch.setenv("CXX", "no-such-compiler")
-    python = bench(exported, Progress(), prompt_tokens=20, new_tokens=2, repetitions=1)
+    python = bench(exported, Progress.on_stderr(), prompt_tokens=20, new_tokens=2, repetitions=1)
     assert (python.measured_in, python.cold_load_s) == ("python", None)
     assert python.resident_bytes is None and python.anonymous_bytes is None
     assert python.load_s == python.warm_load_s > 0 and python.peak_rss_bytes > 150_000_000
@@ -145,9 +144,9 @@ def test_bench_counts_out_of_range(
 
 def test_doctor_looks_at_python_and_each_backend(tmp_path: Path) -> None:
     report = doctor(folder=tmp_path / "not" / "there" / "yet")
-    assert list(report.requirements) == ["python", *BACKENDS]
+    assert list(report.requirements) == ["python", *delegates()]
     assert {entry.name for entry in report.requirements["xnnpack"]} >= {"torch", "executorch", "torchao"}
-    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in BACKENDS)
+    assert report.ok == any(all(entry.ok for entry in report.requirements[name]) for name in delegates())
     assert report.ok, "this very environment"
     assert report.cores >= 1 and report.available_ram_bytes > 0 and report.free_disk_bytes > 0
     assert report.packages["tokenizers"] and report.packages["numpy"]
@@ -169,18 +168,14 @@ def test_doctor_json() -> None:
 
 
 def test_doctor_tells_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def version(package: str) -> str:
-        if package == "torchao":
-            raise PackageNotFoundError(package)
-        return {"torch": "2.13.0+cpu", "executorch": "1.0.0"}[package]
-
-    monkeypatch.setattr(base_module, "version", version)
+    installed = {"torch": "2.13.1+cpu", "executorch": "1.0.0", "torchao": ""}
+    monkeypatch.setattr(base_module, "installed_version", installed.__getitem__)
     report = doctor("xnnpack")
     found = {entry.name: entry for entry in report.requirements["xnnpack"]}
     assert not report.ok
     assert found["torch"].ok
     assert not found["executorch"].ok and found["executorch"].found == "1.0.0"
-    assert found["torchao"] == Requirement("torchao", "", "0.18.0", "pip install torchao==0.18.0", False)
+    assert found["torchao"] == Requirement("torchao", "", ">=0.18,<0.19", "pip install torchao==0.18.0", False)
 
 
 def test_doctor_on_a_python_without_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,11 +194,12 @@ def test_doctor_of_an_unknown_backend() -> None:
 
 
 def test_models() -> None:
-    rows = list_models()
+    default_of = {name: delegate.default_model for name, delegate in delegates().items()}
+    rows = list_models(default_of)
     aliases = [row.alias for row in rows]
     assert len(set(aliases)) == len(aliases) and aliases[0] == "demo"
     assert all(row.description and row.license for row in rows)
-    assert {backend: row.alias for row in rows for backend in row.default_of} == DEFAULT_MODELS
+    assert {backend: row.alias for row in rows for backend in row.default_of} == default_of
     assert all(row.source.count("/") == 1 for row in rows if row.alias != "demo")
     assert json.loads(json.dumps([row.to_json() for row in rows]))[0]["source"] == ""
 
@@ -218,7 +214,7 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quiet_shows_nothing_and_keeps_records(capfd: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(quiet=True)
+    progress = Progress()
     with progress.stage("load", total=2) as stage:
         stage.advance()
     progress.note("a note")
@@ -228,7 +224,7 @@ def test_quiet_shows_nothing_and_keeps_records(capfd: pytest.CaptureFixture[str]
 
 @pytest.mark.usefixtures("no_terminal")
 def test_without_a_terminal_each_finished_stage_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress()
+    progress = Progress.on_stderr()
     with progress.stage("outer", total=2) as stage:
         stage.advance(2)
         with progress.stage("inner"):
@@ -245,7 +241,7 @@ def test_without_a_terminal_each_finished_stage_is_a_line_on_stderr(capsys: pyte
 
 @pytest.mark.usefixtures("no_terminal")
 def test_a_stage_that_fails_is_no_finished_one(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress()
+    progress = Progress.on_stderr()
     with pytest.raises(ValueError, match="boom"), progress.stage("load"):
         raise ValueError("boom")
     assert progress.stages == [] and capsys.readouterr().err == ""
@@ -255,7 +251,7 @@ def test_on_a_terminal_stages_are_bars_that_end_with_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    progress = Progress()
+    progress = Progress.on_stderr()
     for fails in (True, False):
         try:
             with progress.stage("load", total=3) as stage:

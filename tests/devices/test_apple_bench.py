@@ -23,7 +23,7 @@ from mlp_export.devices.device_bench import Clock, DeviceBenchReport, device_ben
 from mlp_export.errors import MissingError
 from mlp_export.progress import Progress
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 EXAMPLES = {case["name"]: case["result"] for case in json.loads((VECTORS / "bench.json").read_text())["ios_results"]}
 PRO_SHAPE = {"family": "mobilellm-pro", "num_layers": 30, "hidden_size": 1280}
 

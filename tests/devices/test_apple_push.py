@@ -27,7 +27,7 @@ from mlp_export.devices.push import PushReport
 from mlp_export.errors import MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 CORE_ML = BackendInfo("coreml", "cpu_and_ne", {"coremltools": "9.0"}, {"executorch": "1.3", "ios": "18"})
 
 
@@ -321,7 +321,7 @@ def test_warnings_are_told_before_anything_is_copied(
     xcode.install()
     xcode.set(fails={"copy to": "ERROR: The device disconnected"})
     with pytest.raises(MissingError, match="disconnected"):
-        apple_push(bundle, Progress(), "ios")
+        apple_push(bundle, Progress.on_stderr(), "ios")
     assert "warning: the bundle was not verified" in capsys.readouterr().err
 
 

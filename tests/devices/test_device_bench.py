@@ -28,7 +28,7 @@ from mlp_export.devices.push import check_fit, push
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 # As the app writes them.
 EXAMPLES = {case["name"]: case["result"] for case in json.loads((VECTORS / "bench.json").read_text())["results"]}
 

@@ -20,7 +20,7 @@ from mlp_export.devices.push import PushReport, check_fit, push
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.progress import Progress
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 LONG = (PROGRAM + bytes(range(256)) * 40)[:10240]
 
 

@@ -48,7 +48,7 @@ from mlp_export.quantization.scheme import INT8, Scheme, group_scheme
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 
 
 @pytest.fixture
@@ -122,10 +122,10 @@ def test_intervals_of_shares() -> None:
     held = 0
     for _ in range(400):
         ones = [(values > 1.0).double() for values in correlated(4, 512, generator)]
-        found = share_estimate(ones)
+        found: Any = share_estimate(ones)
         held += found.low <= math.exp(-1.0) <= found.high  # the share of an exponential above its mean
     assert 0.90 < held / 400 < 0.98
-    all_agree = share_estimate([torch.ones(512, dtype=torch.float64)])
+    all_agree: Any = share_estimate([torch.ones(512, dtype=torch.float64)])
     assert (all_agree.value, all_agree.high) == (1.0, pytest.approx(1.0))
     assert all_agree.low == pytest.approx(512 / (512 + t_quantile(7) ** 2))  # Wilson's, not 1
 
@@ -351,7 +351,8 @@ def test_blocks_of_rows_change_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     sequences = [list(range(40)), list(range(90, 100))]
     predictor = decode_sequences(weights, FLOAT, sequences)
     other = decode_sequences(weights, DynamicNumerics("int8", "fp32"), sequences)
-    at_once, advanced = score(predictor, sequences, other), []
+    advanced: list[int] = []
+    at_once = score(predictor, sequences, other)
     monkeypatch.setattr("mlp_export.evaluation.evaluate._LOGITS_BYTES", 7 * 320 * 4)
     in_blocks = score(predictor, sequences, other, advanced.append)
     assert advanced == [7, 7, 7, 7, 7, 4, 7, 2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ios_demo.tools.common import DEMO, CheckError
-from ios_demo.tools.mutants import Mutant, judge, mirror, read_mutants, run_mutants
+from ios_demo.tools.mutants import Mutant, Verdict, judge, mirror, read_mutants, run_mutants
 from ios_demo.tools.swift_tests import Counts, Outcome
 from ios_demo.tools.toolchain import Toolchain
 
@@ -59,7 +59,7 @@ def mutant(old: str = "right", new: str = "wrong", file: str = "MlpCore/a.swift"
     ],
 )
 def test_verdict_on_a_mutant(demo: Path, tmp_path: Path, made: Mutant, killed: bool, by: str) -> None:
-    shown = []
+    shown: list[Verdict] = []
     (verdict,) = run_mutants([made], Toolchain("own"), shown.append, demo, tmp_path / "build")
     assert (verdict.killed, verdict.by) == (killed, by)
     assert shown == [verdict]

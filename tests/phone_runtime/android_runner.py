@@ -22,6 +22,13 @@ def build(package: Path, abi: str, compiler: Sequence[str], folder: Path) -> Pat
     runner = folder / "android_runner"
     flags = ["-w", "-O1", f"-I{SOURCES}", "-std=c++17", "-DC10_USING_CUSTOM_GENERATED_MACROS", f"-I{include}"]
     flags += [f"-I{include / 'executorch/runtime/core/portable_type/c10'}"]
-    linked = [library, folder / SHIM, f"-Wl,-rpath,{folder}", "-Wl,--allow-shlib-undefined", "-lgcc_s", "-lm"]
+    linked: list[str | Path] = [
+        library,
+        folder / SHIM,
+        f"-Wl,-rpath,{folder}",
+        "-Wl,--allow-shlib-undefined",
+        "-lgcc_s",
+        "-lm",
+    ]
     subprocess.run([*compiler, *flags, HERE / "android_runner.cpp", "-o", runner, *linked, "-lpthread"], check=True)
     return runner

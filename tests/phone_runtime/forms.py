@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from artifacts import QUIET, small_model
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from executorch.runtime import Runtime
 from filelock import FileLock
@@ -25,9 +24,11 @@ from torch.export import Dim
 import mlp_export
 from mlp_export.backends.base import BuildOptions
 from mlp_export.backends.xnnpack.lower import lower
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.backends.xnnpack.payload import BACKEND_ID
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.models.quantized_weight import WeightFormat
+from mlp_export.program.executorch_private import PTEFile, serialize_pte_binary
 from mlp_export.program.layout import tensor_bytes
 from mlp_export.program.text_program import delegate_stub, trace_forward
 from mlp_export.quantization.nearest import quantize_weight
@@ -83,7 +84,7 @@ def exported(form: Form) -> Path:
         with tempfile.TemporaryDirectory() as folder:
             weights = None if form.weights == "int4" else form.weights
             model = small_model(Path(folder), form.family, weights=weights, tied=form.tied, num_hidden_layers=3)
-            lower(model, BuildOptions(CONTEXT, CHUNK, form.kv_cache, form.runtime), path, QUIET)  # type: ignore[arg-type]
+            lower(model, BuildOptions(CONTEXT, CHUNK, XnnpackOptions(form.kv_cache), form.runtime), path, QUIET)  # type: ignore[arg-type]
 
     return cached(f"{form}.pte", write)
 
@@ -151,6 +152,8 @@ def tiny_program(path: Path, emit: Emit, inline: bool) -> None:
             return (torch.zeros(rows.shape[0], RESULTS),)
 
     class Tiny(torch.nn.Module):
+        frequencies: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("frequencies", torch.arange(1, FEATURES + 1).view(1, -1) / 100)

@@ -26,7 +26,7 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def plain(needs: Callable[..., Path]) -> Runner:
     folder = needs("qemu-aarch64-static", "aarch64-linux-gnu-g++", ARM_SDK)
-    return build_runner(Sdk(folder / ARM_SDK / "executorch", ARM_COMPILER), folder)
+    return build_runner(Sdk(folder / ARM_SDK / "executorch", ARM_COMPILER, "backend_xnnpack"), folder)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_checkpoints import write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import read_checkpoint
@@ -18,22 +20,30 @@ from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import FloatWeights
 from mlp_export.progress import Progress
 from mlp_export.quantization import distillation
+from mlp_export.quantization.compressed_tensors import write_checkpoint as write_quantized
 from mlp_export.quantization.distillation import distill, learning_rate_factor
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
 
 ARTIFACT = DynamicNumerics("int8", "int8")
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 
 
 def text(sequences: int, length: int = 48, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 300, (sequences, length), generator=torch.Generator().manual_seed(seed))
 
 
-def rounded(folder: Path, scheme: Scheme = Scheme(4, 32), *, tied: bool = True) -> QuantizedModel:  # noqa: B008 - frozen
-    family = "mobilellm-pro" if tied else "llama"
-    opened = read_checkpoint(write_checkpoint(folder / "model", family, tied=tied, num_hidden_layers=2))  # type: ignore[arg-type]
+def rounded(
+    folder: Path,
+    scheme: Scheme = Scheme(4, 32),  # noqa: B008 - frozen
+    *,
+    tied: bool = True,
+    family: str | None = None,
+    **changes: Any,
+) -> QuantizedModel:
+    family = family or ("mobilellm-pro" if tied else "llama")
+    opened = read_checkpoint(write_checkpoint(folder / "model", family, tied=tied, num_hidden_layers=2, **changes))
     return QuantizedModel(opened, round_checkpoint(opened, scheme, folder / "nearest"))
 
 
@@ -73,6 +83,33 @@ def test_scales_of_channels_are_what_checkpoints_hold(tmp_path: Path, monkeypatc
     scales = store.weight("layers.0.up").scales
     assert scales.dtype == torch.float32 and torch.equal(scales, scales.to(torch.bfloat16).float())
     assert not torch.equal(scales, model.weight("layers.0.up").scales)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("gemma3", {"hidden_size": 96, "layer_types": ["sliding_attention", "full_attention"]}),
+        ("qwen2.5", {}),
+        ("smollm3", {"no_rope_layers": [1, 0]}),
+    ],
+)
+def test_tuned_norms_of_a_family_are_what_its_files_hold(
+    tmp_path: Path, family: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distillation, "LEARNING_RATE", 3e-3)
+    model, seen = rounded(tmp_path, family=family, **changes), text(8)
+    store, norms = distill(model, seen, ARTIFACT, 16, tmp_path / "distilled", QUIET)
+    tuned = QuantizedModel(model.checkpoint, store, norms)
+    assert divergence(tuned, seen) < 0.95 * divergence(model, seen)
+    assert set(norms) == {name for name in model.checkpoint.names() if name.endswith("norm")}
+    assert all(not torch.equal(norm, model.vector(name)) for name, norm in norms.items())
+    write_quantized(tuned, tmp_path / "written", {})
+    files = load_file(tmp_path / "written" / "model.safetensors")
+    written = read_checkpoint(tmp_path / "written")
+    for name in written.vector_names():
+        assert files[written.key(name)].dtype == torch.bfloat16
+        # In float32 a norm near 1, divided by the embedding's scale and multiplied again, may be another.
+        torch.testing.assert_close(written.tensor(name).float(), tuned.vector(name), rtol=3e-7, atol=0)
 
 
 @pytest.mark.parametrize("numerics", [ARTIFACT, FLOAT], ids=["artifact", "float"])
@@ -141,7 +178,7 @@ def test_what_cannot_be_distilled(tmp_path: Path) -> None:
     broken = read_checkpoint(write_checkpoint(tmp_path / "broken", num_hidden_layers=2, rms_norm_eps=1e-30))
     model = QuantizedModel(broken, round_checkpoint(broken, Scheme(4, 32), tmp_path / "broken-nearest"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(QuantizedModel, "norm", lambda self, name: torch.full((64,), 3e38))
+        patch.setattr(QuantizedModel, "vector", lambda self, name: torch.full((64,), 3e38))
         with pytest.raises(InputError, match=r"loss of step 1 is (nan|inf)"):
             distill(model, text(2), FLOAT, 2, tmp_path / "distilled", QUIET)
     assert not (tmp_path / "distilled").exists()

@@ -34,7 +34,7 @@ from mlp_export.quantization.store import QuantizedModel, WeightStore
 ARTIFACT = DynamicNumerics("int8", "int8")
 GROUPS, CHANNELS = WeightFormat(4, 32), WeightFormat(4, None)
 FORMATS = pytest.mark.parametrize("form", [GROUPS, CHANNELS], ids=["groups", "channels"])
-QUIET = Progress(quiet=True)
+QUIET = Progress()
 LAYERS = 3
 
 
@@ -245,15 +245,18 @@ def divergence(opened: Checkpoint, store: WeightStore) -> float:
     return float((wanted.exp() * (wanted - found)).sum(-1).mean())
 
 
-@pytest.mark.parametrize(("family", "tied"), [("mobilellm-pro", True), ("llama", False)])
-def test_model_is_nearer_to_float(tmp_path: Path, family: str, tied: bool) -> None:
+@pytest.mark.parametrize(
+    ("family", "tied", "gain"),
+    [("mobilellm-pro", True, 0.85), ("llama", False, 0.85), ("gemma3", True, 0.92), ("qwen2.5", False, 0.85)],
+)
+def test_model_is_nearer_to_float(tmp_path: Path, family: str, tied: bool, gain: float) -> None:
     opened = checkpoint(tmp_path, family, tied=tied)
     nearest = divergence(opened, round_checkpoint(opened, Scheme(4, 32), tmp_path / "nearest"))
     for sequential in (False, True):
         folder = tmp_path / f"gptq-{sequential}"
         store = quantize_with_gptq(opened, Scheme(4, 32), text(24), ARTIFACT, folder, QUIET, sequential)
         assert ("head" in store) != tied
-        assert divergence(opened, store) < 0.85 * nearest
+        assert divergence(opened, store) < gain * nearest
 
 
 def test_moments_are_those_of_the_layers_inputs(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mlp_export.quantization.nearest import quantize_weight
 from mlp_export.quantization.scheme import Scheme, group_scheme
 
 GROUPS = Scheme(4, 32)
+INT4: torch.dtype = torch.int4  # type: ignore[attr-defined]  # torch's stubs lack it
 GROUP_FORMAT = WeightFormat(4, 32)
 
 
@@ -53,7 +54,7 @@ def fake_quantized(weight: torch.Tensor, config: IntxFakeQuantizeConfig) -> tupl
 def test_group_codes_are_the_fake_quantizers(name: str) -> None:
     """Scale and fake-quantized value are equal; so are the codes, wherever the scale is not nothing."""
     weight = cases()[name]
-    quantizer, expected = fake_quantized(weight, IntxFakeQuantizeConfig(torch.int4, group_size=32))
+    quantizer, expected = fake_quantized(weight, IntxFakeQuantizeConfig(INT4, group_size=32))
     found = quantize_weight(weight, GROUP_FORMAT)
     assert quantizer.scale is not None
     assert torch.equal(found.scales.float(), quantizer.scale)
@@ -64,8 +65,8 @@ def test_group_codes_are_the_fake_quantizers(name: str) -> None:
 def test_ptq_of_torchao_rounds_otherwise() -> None:
     """Negative control, and the reason for this module: torchao's own PTQ in bf16 flips 1 to 2 codes in 100."""
     weight = random_weight(torch.bfloat16, rows=1024)
-    ptq = IntxUnpackedToInt8Tensor.from_hp(weight, (1, 32), torch.int4)
-    upcast = IntxUnpackedToInt8Tensor.from_hp(weight.float(), (1, 32), torch.int4)
+    ptq = IntxUnpackedToInt8Tensor.from_hp(weight, (1, 32), INT4)
+    upcast = IntxUnpackedToInt8Tensor.from_hp(weight.float(), (1, 32), INT4)
     ours = quantize_weight(weight, GROUP_FORMAT)
     assert torch.equal(ours.scales, ptq.scale.view(ours.scales.shape))
     assert 0.005 < float((ours.codes != ptq.qdata).float().mean()) < 0.05
@@ -87,7 +88,7 @@ def test_group_scales_of_other_dtypes_are_bf16(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_channel_codes_are_the_fake_quantizers(bits: int, dtype: torch.dtype) -> None:
     weight = random_weight(dtype)
-    integer = torch.int4 if bits == 4 else torch.int8
+    integer = INT4 if bits == 4 else torch.int8
     quantizer, expected = fake_quantized(weight, IntxFakeQuantizeConfig(integer, "per_channel"))
     found = quantize_weight(weight, WeightFormat(bits, None))  # type: ignore[arg-type]
     assert quantizer.scale is not None
@@ -99,9 +100,7 @@ def test_channel_codes_are_the_fake_quantizers(bits: int, dtype: torch.dtype) ->
 def test_learned_scales_are_used_bit_for_bit(dtype: torch.dtype) -> None:
     weight = random_weight(dtype)
     scale = learned_scale(weight, torch.Generator().manual_seed(5))
-    quantizer = IntxFakeQuantizer(
-        IntxFakeQuantizeConfig(torch.int4, "per_channel", is_dynamic=False, range_learning=True)
-    )
+    quantizer = IntxFakeQuantizer(IntxFakeQuantizeConfig(INT4, "per_channel", is_dynamic=False, range_learning=True))
     quantizer.scale, quantizer.zero_point = torch.nn.Parameter(scale), torch.zeros(len(scale), 1)
     quantizer._initialized = True
     found = quantize_weight(weight, WeightFormat(4, None), scale)
@@ -113,7 +112,7 @@ def test_learned_scales_are_used_bit_for_bit(dtype: torch.dtype) -> None:
 
 def test_rows_are_rounded_as_in_the_whole(tmp_path: Path) -> None:
     for kind in ("float", "int4-accelerator"):
-        checkpoint = read_checkpoint(write_checkpoint(tmp_path / kind, kind=kind))  # type: ignore[arg-type]
+        checkpoint = read_checkpoint(write_checkpoint(tmp_path / kind, kind=kind))
         model = quantized(checkpoint, group_scheme(checkpoint.kind, checkpoint.config, None))
         ids = torch.tensor([3, 0, 319, 3])
         for name in ("embed", "head"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from small_checkpoints import BOS, EOS_ID, EOT, EOT_ID
 
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, UsageError
-from mlp_export.runtime.chat_session import HELP, Conversation, chat_repl
+from mlp_export.runtime.chat_session import HELP, chat_repl
+from mlp_export.runtime.conversation import Conversation
 from mlp_export.text.chat import Message
 
 assert CHAT is not None
@@ -51,7 +53,7 @@ class InterruptedSession(FakeSession):
         return logits
 
 
-def conversation(session: FakeSession, **changes: int) -> Conversation:
+def conversation(session: FakeSession, **changes: Any) -> Conversation:
     assert CHAT is not None
     return Conversation(session, TOKENIZER, CHAT, (EOS_ID, EOT_ID), **changes)
 

@@ -21,6 +21,7 @@ from small_checkpoints import config_json
 
 from mlp_export.backends.base import BuildOptions, get_backend
 from mlp_export.backends.xnnpack.lower import lower
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.errors import MissingError, UsageError
 from mlp_export.models.families import config_from_json
 from mlp_export.models.quantized_weight import WeightFormat
@@ -50,12 +51,12 @@ PHONE = RunnerOptions("mmap", weights_cache=True, threads=2)
 
 @pytest.fixture(scope="module")
 def plain() -> Runner:
-    return build_runner(host_sdk())
+    return build_runner(host_sdk("backend_xnnpack"))
 
 
 @pytest.fixture(scope="module")
 def runner(plain: Runner, tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return poisoned(plain, build_poison(host_sdk().compiler, tmp_path_factory.mktemp("poison")))
+    return poisoned(plain, build_poison(host_sdk("backend_xnnpack").compiler, tmp_path_factory.mktemp("poison")))
 
 
 @pytest.mark.parametrize("form", forms.FORMS, ids=str)
@@ -132,7 +133,7 @@ def two_models(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, lis
         def lower_it(path: Path) -> None:
             folder = tmp_path_factory.mktemp(f"seed-{seed}")
             model = small_model(folder, "llama", num_hidden_layers=2, seed=seed)
-            lower(model, BuildOptions(forms.CONTEXT, forms.CHUNK, "int8", "1.5"), path, QUIET)
+            lower(model, BuildOptions(forms.CONTEXT, forms.CHUNK, XnnpackOptions()), path, QUIET)
 
         return forms.cached(f"llama-seed-{seed}.pte", lower_it)
 
@@ -207,7 +208,7 @@ def test_an_app_can_turn_packed_weights_on_for_classes_that_cannot_ask(plain: Ru
         f'static const bool used = mlp_export::use_packed_cache("{packed}") || (std::abort(), false);\n'
         f'static const bool refused = mlp_export::use_packed_cache("/{"x" * 255}") && (std::abort(), true);\n'
     )
-    sdk = host_sdk()
+    sdk = host_sdk("backend_xnnpack")
     flags = [f"-I{SOURCES}", *sdk.compile_flags(), "-shared", "-fPIC"]
     subprocess.run([*sdk.compiler, *flags, "-o", library, source], check=True)
     hooked = replace(plain, arguments=(*plain.arguments, "--ops", str(library)))
@@ -260,13 +261,13 @@ def test_what_is_wrong_is_said_in_a_line(plain: Runner, tmp_path: Path) -> None:
 
 
 def test_a_wheel_without_the_sdk_is_refused(tmp_path: Path) -> None:
-    sdk = Sdk(tmp_path / "executorch", host_sdk().compiler)
+    sdk = Sdk(tmp_path / "executorch", host_sdk("backend_xnnpack").compiler, "backend_xnnpack")
     with pytest.raises(MissingError, match=r"has no whole C\+\+ SDK: 10 of 10 files are missing") as raised:
         build_runner(sdk, tmp_path / "cache")
     assert "pip install" in raised.value.hint
     for name in ("include", "lib"):
         (tmp_path / "executorch").mkdir(exist_ok=True)
-        (tmp_path / "executorch" / name).symlink_to(host_sdk().root / name)
+        (tmp_path / "executorch" / name).symlink_to(host_sdk("backend_xnnpack").root / name)
     with pytest.raises(MissingError, match="1 of 10 files are missing, extension/llm/custom_ops"):
         build_runner(sdk, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
@@ -279,7 +280,7 @@ def test_no_compiler_is_said_with_the_command_that_installs_one(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_compiler() == ""
     with pytest.raises(MissingError, match=r"no C\+\+ compiler was found") as raised:
-        host_sdk()
+        host_sdk("backend_xnnpack")
     assert raised.value.hint == "sudo apt-get install g++"
 
 
@@ -288,7 +289,7 @@ def test_a_compiler_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     broken.write_text("#!/bin/sh\ncase $1 in --version) echo 1;; *) echo 'x.cpp: error: no' >&2; exit 3;; esac\n")
     broken.chmod(0o755)
     with pytest.raises(MissingError, match=r"failed with exit code 3: x\.cpp: error: no"):
-        build_runner(Sdk(host_sdk().root, [str(broken)]), tmp_path / "cache")
+        build_runner(Sdk(host_sdk("backend_xnnpack").root, [str(broken)], "backend_xnnpack"), tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache" / "native").iterdir()] == ["build.lock"]
 
 
@@ -300,16 +301,16 @@ def test_the_stub_of_pytorch_returns_schemas_of_the_right_size(tmp_path: Path) -
         f"static_assert(sizeof(c10::FunctionSchema) == {FUNCTION_SCHEMA_BYTES});\n"
     )
     flags = ["-std=c++20", "-fsyntax-only", "-w", f"-I{include}", f"-I{include / 'torch/csrc/api/include'}"]
-    subprocess.run([*host_sdk().compiler, *flags, source], check=True)
+    subprocess.run([*host_sdk("backend_xnnpack").compiler, *flags, source], check=True)
     source.write_text(source.read_text().replace(str(FUNCTION_SCHEMA_BYTES), str(FUNCTION_SCHEMA_BYTES + 8)))
-    assert subprocess.run([*host_sdk().compiler, *flags, source], capture_output=True).returncode
+    assert subprocess.run([*host_sdk("backend_xnnpack").compiler, *flags, source], capture_output=True).returncode
 
 
 def test_the_plan_counts_weights_as_xnnpack_packs_them() -> None:
     """Of a mapped file the embedding's pages are the system's to drop: an untied one takes no more memory."""
-    backend, options = get_backend("xnnpack"), BuildOptions(2048, 128, "int8", "1.5")
+    compiler, options = get_backend("xnnpack").compiler, BuildOptions(2048, 128, XnnpackOptions())
     tied, untied = (config_from_json(config_json(tied=tied, vocab_size=32_000)) for tied in (True, False))
     scheme = Scheme(4, GROUP_SIZE)
-    one, two = backend.plan(tied, scheme, options), backend.plan(untied, scheme, options)
+    one, two = compiler.plan(tied, scheme, options), compiler.plan(untied, scheme, options)
     assert two.file_bytes > one.file_bytes
     assert two.device_ram_bytes == one.device_ram_bytes

@@ -16,7 +16,8 @@ from mlp_export.backends.base import get_backend, open_session
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, UsageError
 from mlp_export.runtime.generate import Generation
-from mlp_export.runtime.run import check_message, run
+from mlp_export.runtime.prompt import check_message
+from mlp_export.runtime.run import run
 from mlp_export.runtime.stock_runner import PartialCharacterError
 from mlp_export.text.tokenizer import Tokenizer
 

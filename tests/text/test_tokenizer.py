@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiktoken
@@ -202,7 +203,8 @@ def test_why_there_is_a_stream_of_our_own() -> None:
     theirs = decoders.DecodeStream()
     assert "".join(theirs.step(inner, i) or "" for i in cut) == "a"
     inner = KINDS["decoder Gemma"]
-    ids = [inner.token_to_id(token) for token in ("<0x78>", "<0xCD>", "<0x1E>", "a")]
+    spelled = inner.get_vocab()
+    ids = [spelled[token] for token in ("<0x78>", "<0xCD>", "<0x1E>", "a")]
     assert inner.decode(ids) == "\ufffd\ufffd\ufffda"
     theirs = decoders.DecodeStream()
     with pytest.raises(Exception, match="Invalid prefix"):
@@ -232,6 +234,43 @@ def test_tokenizer_of_another_vocabulary(folder: Path) -> None:
     assert Tokenizer.from_folder(folder, 306).vocab_size == 306
     with pytest.raises(InputError, match=r"ids to 305, .* 305"):
         Tokenizer.from_folder(folder, 305)
+
+
+IMAGE = "<image_soft_token>"
+
+
+def gemma_folder(folder: Path, tokens: dict[str, str]) -> int:
+    """Files as those of Gemma 3's text models: every embedding row has a token, and one more is added for images.
+    Returns the number of rows.
+    """
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "a", "b"]
+    inner = HFTokenizer(BPE(vocab={word: i for i, word in enumerate(words)}, merges=[], unk_token="<unk>"))
+    inner.add_special_tokens([*words[:4], IMAGE])
+    inner.save(str(folder / "tokenizer.json"))
+    added = {str(inner.token_to_id(token)): {"content": token, "special": True} for token in (*words[:4], IMAGE)}
+    settings = {"bos_token": "<bos>", "eos_token": "<eos>", "added_tokens_decoder": added, **tokens}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return len(words)
+
+
+@pytest.mark.parametrize("named", [{}, {"image_token": IMAGE}, {"extra_special_tokens": {"image_token": IMAGE}}])
+def test_a_token_of_images_behind_the_embedding_is_left_out(named: dict[str, Any], tmp_path: Path) -> None:
+    rows = gemma_folder(tmp_path, named)
+    tokenizer = Tokenizer.from_folder(tmp_path, rows)
+    assert tokenizer.vocab_size == rows and tokenizer.token_id(IMAGE) is None
+    assert max(tokenizer.encode(f"a{IMAGE}b", bos=False, special=True)) < rows
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    tokenizer.write(bundle)
+    assert Tokenizer.from_folder(bundle, rows).vocab_size == rows
+    assert Tokenizer.from_folder(tmp_path, rows + 58).token_id(IMAGE) == rows  # as of the models that see images
+
+
+def test_a_named_token_behind_the_embedding_is_another_models(tmp_path: Path) -> None:
+    rows = gemma_folder(tmp_path, {"eos_token": IMAGE})
+    with pytest.raises(InputError, match=f"ids to {rows}") as caught:
+        Tokenizer.from_folder(tmp_path, rows)
+    assert "do not belong together" in caught.value.hint
 
 
 def test_files_are_copied_as_they_are(folder: Path, tmp_path: Path) -> None:

@@ -200,10 +200,10 @@ def tapped(config: ModelConfig, recorder: Recorder, rows: Sequence[int], logits:
             values = recorder.results[name]
             values = merged_heads(values) if tap == "attended" else values
             results[name] = values[rows[-1:] if layer == config.num_layers - 1 else list(rows)]
-    keys, values = (
+    cached_keys, cached_values = (
         [recorder.cached_rows[f"layers.{layer}.{part}"] for layer in range(config.num_layers)] for part in "kv"
     )
-    return TappedCall(logits, keys, values, results)
+    return TappedCall(logits, cached_keys, cached_values, results)
 
 
 @pytest.mark.parametrize("features", FEATURES)

@@ -26,15 +26,10 @@ from mlp_export.program import text_program
 from mlp_export.program.layout import pack_embedding, tensor_bytes
 from mlp_export.program.pte import mapped, read_layout
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.verification.verify import (
-    VerificationReport,
-    _in_the_runtime,
-    _structure,
-    call_plans,
-    compare_logits,
-    verify,
-    verify_bundle,
-)
+from mlp_export.verification.logits import call_plans, compare_logits
+from mlp_export.verification.report import VerificationReport
+from mlp_export.verification.structure import check_structure
+from mlp_export.verification.verify import verify, verify_bundle
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +200,7 @@ def test_a_changed_norm_fails_by_its_logits(bundle: Bundle, model: QuantizedMode
     ],
 )
 def test_a_manifest_of_another_program_fails(bundle: Bundle, change: dict[str, Any]) -> None:
-    check = _structure(replace(bundle, manifest=replace(bundle.manifest, **change)), None)
+    check = check_structure(replace(bundle, manifest=replace(bundle.manifest, **change)), None, True)
     assert not check.passed and "expected" in check.detail
 
 
@@ -335,7 +330,7 @@ def test_a_tokenizer_that_the_runner_reads_otherwise_fails(bundle: Bundle, tmp_p
         {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [*truncating, right["pre_tokenizer"]]}},
     ):
         file.write_text(json.dumps({**right, **wrong}))
-        checks = _in_the_runtime(replace(bundle, path=file.parent), QUIET)
+        checks = verify(replace(bundle, path=file.parent), None, QUIET).checks
         assert "tokenizer" in {check.name for check in checks if not check.passed}
 
 

@@ -43,6 +43,22 @@ def get_family(name: str) -> Family:
     raise InputError(f"no family {name!r}", f"known: {', '.join(family.name for family in families())}")
 
 
+def list_families() -> list[dict[str, Any]]:
+    """The entries of `models --json` for architectures. `verified_with` names real weights, where there were any."""
+    return [
+        {
+            "family": family.name,
+            "title": family.title,
+            "model_type": family.model_type,
+            "models": family.models,
+            "features": list(family.features),
+            "license": family.license,
+            "verified_with": family.real_weights or "random weights only",
+        }
+        for family in families()
+    ]
+
+
 def config_from_json(values: Mapping[str, Any], source: str = "config.json") -> ModelConfig:
     """The shape that the keys of a `config.json` describe; `source` names the file in errors.
 

@@ -91,8 +91,17 @@ FAMILIES = (
         read=_read,
         tensors=_TENSORS,
         models="Gemma 3 270M and 1B, base and instruct",
+        features=(
+            "sliding window in local layers",
+            "RoPE base of their own in local layers",
+            "weighted QK norm before RoPE",
+            "attention scale",
+            "tanh GELU",
+            "norms after attention and FFN",
+            "norm weights stored minus 1",
+            "embedding scale",
+        ),
         real_weights="Gemma 3 270M (base)",
         license="Gemma Terms of Use",
-        notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
     ),
 )

@@ -28,6 +28,7 @@ FAMILIES = (
         architectures=("LlamaForCausalLM",),
         read=_read,
         models="Llama 3.x 1B, 3B and 8B, SmolLM2, and others of LlamaForCausalLM",
+        features=("Llama 3.1 RoPE scaling", "attention biases", "FFN biases"),
         real_weights="SmolLM2-135M-Instruct",
     ),
 )

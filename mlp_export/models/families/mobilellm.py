@@ -93,6 +93,7 @@ FAMILIES = (
         tensors=_TENSORS,
         means_missing_architecture=False,
         models="MobileLLM-Pro base and instruct, and the QAT checkpoints of the base model",
+        features=("sliding window in local layers", "Llama 3.1 RoPE scaling", "QK norm after RoPE"),
         license="FAIR Noncommercial Research License",
     ),
     Family(
@@ -104,6 +105,7 @@ FAMILIES = (
         rotate_half=False,
         tensors=_TENSORS,
         models="MobileLLM-R1 and R1.5",
+        features=("sliding window in local layers", "Llama 3.1 RoPE scaling", "QK norm after RoPE"),
         license="FAIR Noncommercial Research License",
     ),
 )

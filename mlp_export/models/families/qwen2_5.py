@@ -20,6 +20,7 @@ FAMILIES = (
         architectures=("Qwen2ForCausalLM",),
         read=_read,
         models="Qwen2 and Qwen2.5 0.5B, 1.5B, 3B and 7B, base and instruct",
+        features=("Llama 3.1 RoPE scaling", "attention biases"),
         license="Apache-2.0; 3B: Qwen Research License",
     ),
 )

@@ -39,6 +39,7 @@ FAMILIES = (
         architectures=("SmolLM3ForCausalLM",),
         read=_read,
         models="SmolLM3 3B",
+        features=("Llama 3.1 RoPE scaling", "layers without RoPE", "attention biases", "FFN biases"),
         license="Apache-2.0",
     ),
 )

@@ -56,7 +56,7 @@ public struct DeviceFit: Equatable, Sendable {
   }
 }
 
-/// Whether a bundle with `manifest` runs on `device`, and why not: as mlp_export/bundle/device_fit.py has it.
+/// Whether a bundle with `manifest` runs on `device`, and why not: as mlp_export/devices/device_fit.py has it.
 public func deviceFit(_ manifest: Manifest, _ device: Device) -> DeviceFit {
   let backend = manifest.backend
   if backend.name == "qnn" || backend.minRuntime["qairt"] != nil {

@@ -33,7 +33,7 @@ data class DeviceFit(val reasons: List<Reason>, val warnings: List<Reason>) {
     }
 }
 
-/** Whether a bundle with [manifest] runs on [device], and why not: as mlp_export/bundle/device_fit.py has it. */
+/** Whether a bundle with [manifest] runs on [device], and why not: as mlp_export/devices/device_fit.py has it. */
 fun deviceFit(manifest: Manifest, device: Device): DeviceFit {
     val backend = manifest.backend
     if (backend.name == "coreml" || "ios" in backend.minRuntime) {

@@ -12,9 +12,9 @@ from small_checkpoints import BOS, CHAT_TEMPLATE, EOS, EOT, small_tokenizer, wri
 from transformers import AutoTokenizer
 
 from mlp_export.bundle.bundle import Bundle
-from mlp_export.bundle.runners import RunnerFit, runner_fits
 from mlp_export.bundle.tokenizer_config import has_chat_template, tokenizer_config, write_tokenizer_config
 from mlp_export.errors import InputError
+from mlp_export.evaluation.runners import RunnerFit, runner_fits
 from mlp_export.text.chat import ChatTemplate, Message, derive_chat_format, read_chat_template
 from mlp_export.text.tokenizer import Tokenizer
 

@@ -5,16 +5,15 @@ Apps share the rules through tests/vectors/device_fit.json (Android) and device_
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mlp_export.backends.base import Delegate, delegates
 from mlp_export.bundle.manifest import Manifest
+from mlp_export.bundle.runtime_version import at_least
 
-# Backend -> ABIs that the libraries of its Android runtime exist for.
-ABIS = {"xnnpack": ("arm64-v8a", "x86_64"), "qnn": ("arm64-v8a",)}
+ANDROID, IOS = "Android", "iOS"
 _ANY_ABI = ("arm64-v8a",)  # of backends that this release does not know
 
 
@@ -90,12 +89,13 @@ class DeviceFit:
 def device_fit(manifest: Manifest, device: Device) -> DeviceFit:
     """Compare a manifest with an Android phone. What is not known (None) is not held against it."""
     backend = manifest.backend
-    if backend.name == "coreml" or "ios" in backend.min_runtime:
-        return DeviceFit([Reason(FitKind.OTHER_SYSTEM, "Android", "iOS")], [])
+    delegate = delegates().get(backend.name)
+    if _is_only_for(IOS, delegate) or "ios" in backend.min_runtime:
+        return DeviceFit([Reason(FitKind.OTHER_SYSTEM, ANDROID, IOS)], [])
     reasons = _missing_backend(manifest, device.backends)
     warnings: list[Reason] = []
     reasons += [Reason(FitKind.MISSING_LIBRARY, "", library) for library in device.missing_libraries]
-    abis = ABIS.get(backend.name, _ANY_ABI)
+    abis = delegate.android.abis if delegate is not None and delegate.android is not None else _ANY_ABI
     if not set(abis) & set(device.abis):
         reasons.append(Reason(FitKind.WRONG_ABI, ", ".join(device.abis), " or ".join(abis)))
     if backend.target is not None:
@@ -116,8 +116,9 @@ def device_fit(manifest: Manifest, device: Device) -> DeviceFit:
 def ios_device_fit(manifest: Manifest, device: IosDevice) -> DeviceFit:
     """Compare a manifest with an iPhone or iPad. What is not known (None) is not held against it."""
     backend = manifest.backend
-    if backend.name == "qnn" or "qairt" in backend.min_runtime:
-        return DeviceFit([Reason(FitKind.OTHER_SYSTEM, "iOS", "Android")], [])
+    delegate = delegates().get(backend.name)
+    if _is_only_for(ANDROID, delegate) or "qairt" in backend.min_runtime:
+        return DeviceFit([Reason(FitKind.OTHER_SYSTEM, IOS, ANDROID)], [])
     reasons = _missing_backend(manifest, device.backends)
     warnings: list[Reason] = []
     oldest = backend.min_runtime.get("ios")
@@ -125,15 +126,23 @@ def ios_device_fit(manifest: Manifest, device: IosDevice) -> DeviceFit:
     if oldest is not None and system is not None and not at_least(system, oldest):
         reasons.append(Reason(FitKind.OLD_SYSTEM, f"iOS {system}", f"iOS {oldest}"))
     reasons += _old_runtimes(manifest, device.runtimes)
-    unit = backend.target
-    if device.is_simulator and backend.name == "coreml" and unit is not None and unit != "cpu_only":
-        warnings.append(Reason(FitKind.SIMULATOR, unit, "cpu_only"))
+    target, has = backend.target, None if delegate is None or delegate.ios is None else delegate.ios.simulator_target
+    if device.is_simulator and has is not None and target is not None and target != has:
+        warnings.append(Reason(FitKind.SIMULATOR, target, has))
     needed, total, available = manifest.device_ram_bytes, device.total_memory_bytes, device.available_memory_bytes
     if total is not None and not _has_memory(needed, total):
         reasons.append(Reason(FitKind.TOO_LITTLE_MEMORY, str(total), str(needed)))
     elif available and needed > available:  # 0: os_proc_available_memory() has no answer in the Simulator
         warnings.append(Reason(FitKind.LITTLE_FREE_MEMORY, str(available), str(needed)))
     return DeviceFit(reasons, warnings + _not_verified(manifest))
+
+
+def _is_only_for(system: str, delegate: Delegate | None) -> bool:
+    """Whether a delegate's runtime exists for one of the two systems alone."""
+    if delegate is None:
+        return False
+    other = delegate.android if system == IOS else delegate.ios
+    return other is None
 
 
 def _missing_backend(manifest: Manifest, backends: Sequence[str] | None) -> list[Reason]:
@@ -166,21 +175,6 @@ def is_soc(found: str, target: str) -> bool:
     """Whether ro.soc.model `found` is chip `target`: variants add letters or a dash ("SM8650-AC", "SM8650P")."""
     rest = found.upper().removeprefix(target.upper())
     return len(rest) < len(found) and not rest[:1].isdigit()
-
-
-def at_least(found: str, oldest: str) -> bool:
-    """Whether dotted version `found` is `oldest` or later, by their first three numbers.
-
-    Not read: what follows ("+cpu", "-rc1"), the "v" and the build's date in "v2.49.40.260810104044", as QNN's manifests
-    once had it.
-    """
-    pairs = itertools.zip_longest(_numbers(found), _numbers(oldest), fillvalue=0)
-    return next((ours > theirs for ours, theirs in pairs if ours != theirs), True)
-
-
-def _numbers(version: str) -> list[int]:
-    match = re.match(r"v?(\d+(?:\.\d+){0,2})", version)
-    return [int(part) for part in match[1].split(".")] if match else []
 
 
 def _read(value: str) -> str:

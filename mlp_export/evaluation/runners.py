@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from mlp_export.bundle.device_fit import at_least
+from mlp_export.backends.base import delegates
+from mlp_export.bundle.runtime_version import at_least
 
 # Runtime inside react-native-executorch 0.9.3, and the backends that it registers.
 _REACT_NATIVE = "0.9.3"
 _REACT_NATIVE_RUNTIME = "1.3"
 _REACT_NATIVE_METHODS = ("get_eos_ids", "get_max_seq_len", "get_max_context_len", "enable_dynamic_shape")
-
-_IOS_BACKENDS = {"XnnpackBackend": "backend_xnnpack", "CoreMLBackend": "backend_coreml"}
-_ANDROID_PACKAGES = {
-    "XnnpackBackend": "org.pytorch:executorch-android",
-    "QnnBackend": "org.pytorch:executorch-android-qnn",
-}
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,7 @@ class RunnerFit:
 
 
 def runner_fits(
-    delegates: Collection[str],
+    used: Collection[str],
     methods: Collection[str],
     runtimes: Mapping[str, str],
     issues: Collection[str] = (),
@@ -37,7 +32,7 @@ def runner_fits(
 ) -> list[RunnerFit]:
     """One entry a runner.
 
-    `delegates` are those of the file, `runtimes` the minimum versions of what runs it, `issues` why a phone's runtime
+    `used` are the file's delegates, `runtimes` the minimum versions of what runs it, `issues` why a phone's runtime
     will not, `chat_template` whether there is a tokenizer_config.json with one beside it; None where that is unknown.
     """
     names = (
@@ -50,38 +45,48 @@ def runner_fits(
         return [RunnerFit(name, False, "; ".join(issues)) for name in names]
     oldest = runtimes.get("executorch", "")
     says = (
-        _android(delegates, runtimes),
-        (True, f"ExecuTorch {oldest} or later, linked with {', '.join(sorted(delegates)) or 'no delegate'}"),
-        _ios(delegates, runtimes),
-        _react_native(delegates, methods, oldest, chat_template),
+        _android(used, runtimes),
+        (True, f"ExecuTorch {oldest} or later, linked with {', '.join(sorted(used)) or 'no delegate'}"),
+        _ios(used, runtimes),
+        _react_native(used, methods, oldest, chat_template),
     )
     return [RunnerFit(name, runs, said) for name, (runs, said) in zip(names, says, strict=True)]
 
 
-def _android(delegates: Collection[str], runtimes: Mapping[str, str]) -> tuple[bool, str]:
-    foreign = sorted(set(delegates) - _ANDROID_PACKAGES.keys())
+def portable_ids() -> set[str]:
+    """Ids of the delegates that any phone has a runtime of."""
+    return {d.id for d in delegates().values() if d.runs_anywhere}
+
+
+def _android(used: Collection[str], runtimes: Mapping[str, str]) -> tuple[bool, str]:
+    found = {d.id: d for d in delegates().values() if d.android is not None}
+    foreign = sorted(set(used) - found.keys())
     if foreign:
         return False, f"no Android runtime has {', '.join(foreign)}"
-    package = _ANDROID_PACKAGES["QnnBackend" if "QnnBackend" in delegates else "XnnpackBackend"]
-    said = f"{package} {runtimes.get('executorch', '')} or later"
-    if "qairt" in runtimes:
-        said += f", QAIRT {runtimes['qairt']} or later (com.qualcomm.qti:qnn-runtime)"
+    # A library for an NPU has the delegate for any phone as well.
+    chosen = min((found[name] for name in used or portable_ids()), key=lambda d: d.ios is not None).android
+    assert chosen is not None
+    said = f"{chosen.package} {runtimes.get('executorch', '')} or later"
+    for runtime, package in chosen.companions.items():
+        if runtime in runtimes:
+            said += f", {runtime.upper()} {runtimes[runtime]} or later ({package})"
     return True, said
 
 
-def _ios(delegates: Collection[str], runtimes: Mapping[str, str]) -> tuple[bool, str]:
-    foreign = sorted(set(delegates) - _IOS_BACKENDS.keys())
+def _ios(used: Collection[str], runtimes: Mapping[str, str]) -> tuple[bool, str]:
+    found = {d.id: d.ios.product for d in delegates().values() if d.ios is not None}
+    foreign = sorted(set(used) - found.keys())
     if foreign:
         return False, f"no iOS runtime has {', '.join(foreign)}"
-    products = ", ".join(["executorch_llm", "kernels_llm", *(_IOS_BACKENDS[name] for name in sorted(delegates))])
+    products = ", ".join(["executorch_llm", "kernels_llm", *(found[name] for name in sorted(used))])
     system = f", iOS {runtimes['ios']} or later" if "ios" in runtimes else ""
     return True, f"ExecuTorch {runtimes.get('executorch', '')} or later with {products}{system}"
 
 
 def _react_native(
-    delegates: Collection[str], methods: Collection[str], oldest: str, chat_template: bool | None
+    used: Collection[str], methods: Collection[str], oldest: str, chat_template: bool | None
 ) -> tuple[bool, str]:
-    foreign = sorted(set(delegates) - {"XnnpackBackend"})
+    foreign = sorted(set(used) - portable_ids())
     if foreign:
         return False, f"its runtime has no {', '.join(foreign)}"
     if not at_least(_REACT_NATIVE_RUNTIME, oldest):

@@ -1,0 +1,107 @@
+"""The bundle's files through ExecuTorch's own text runner: the ids of its tokenizer, and its greedy text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlp_export.bundle.bundle import Bundle
+from mlp_export.runtime.generate import generate
+from mlp_export.runtime.host_runtime import HostRuntime, VerificationBudget
+from mlp_export.runtime.native_output import capture_native_output
+from mlp_export.runtime.session import Session
+from mlp_export.runtime.stock_runner import PartialCharacterError, generate_with_stock_runner
+from mlp_export.text.chat import Message
+from mlp_export.text.tokenizer import Tokenizer
+from mlp_export.verification.report import Check
+
+_QUESTION = "What is the capital of France?"
+_SENTENCE = "The river rises in the hills to the north and is joined by two streams before it comes to the town. "
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text that both are given."""
+
+    text: str
+    bos: bool  # whether the tokenizer puts BOS before it
+    ids: list[int]
+    most_new_tokens: int
+
+    def new_tokens(self, context: int) -> int:
+        """Tokens of the answer to compare: the runner may not answer from the last slot."""
+        return min(self.most_new_tokens, context - len(self.ids))
+
+
+def check_tokenizer(bundle: Bundle, prompts: Sequence[Prompt]) -> Check:
+    """Whether the stock runner's tokenizer, on the bundle's file, gives the ids of the reference."""
+    compared = "ids of the stock runner's tokenizer with those of Hugging Face's, on tokenizer.json"
+    try:
+        with capture_native_output():
+            from pytorch_tokenizers import CppHFTokenizer
+
+            runners = CppHFTokenizer()
+            runners.load(str(bundle.path / "tokenizer.json"))
+            unequal = [p.text[:40] for p in prompts if runners.encode(p.text, int(p.bos), 0) != p.ids]
+    except RuntimeError as error:
+        told = f"the stock runner cannot read tokenizer.json: {error}"
+        return Check("tokenizer", False, told, "equal", compared)
+    equal = f"the runner's ids for {len(prompts)} prompts are the reference's"
+    return Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal, "equal", compared)
+
+
+def prompts_for(bundle: Bundle, tokenizer: Tokenizer, budget: VerificationBudget) -> list[Prompt]:
+    """More than a chunk, a chat where the model has one, a word, a question."""
+    manifest = bundle.manifest
+
+    def prompt(text: str, bos: bool) -> Prompt:
+        return Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True), budget.answer_tokens)
+
+    long = prompt(_SENTENCE, manifest.tokenizer.add_bos)
+    while len(long.ids) <= manifest.prefill_chunk:
+        long = prompt(long.text + _SENTENCE, long.bos)
+    prompts = [long]
+    if manifest.chat:
+        prompts.append(prompt(manifest.chat.compose([Message("user", _QUESTION)]), False))
+    prompts += [prompt("The", long.bos), prompt(_QUESTION, long.bos)]
+    return prompts
+
+
+def own_answers(bundle: Bundle, session: Session, prompts: Sequence[Prompt]) -> list[str]:
+    """The greedy continuations by our loop."""
+    tokenizer = bundle.tokenizer()
+    return [_own_answer(bundle, session, tokenizer, prompt) for prompt in prompts]
+
+
+def check_stock_runner(
+    bundle: Bundle, runtime: HostRuntime, prompts: Sequence[Prompt], ours: Sequence[str], answer_tokens: int
+) -> Check:
+    """Whether TextLLMRunner's greedy text is `ours`. No session may be open: each holds the program in memory."""
+    answers = [_as_the_runner(bundle, runtime, prompt, answer) for prompt, answer in zip(prompts, ours, strict=True)]
+    differing = [f"{our!r} and {stock!r}" for our, stock in answers if our != stock]
+    same = f"{len(answers)} prompts: the greedy text of TextLLMRunner is that of single steps"
+    compared = f"greedy text of up to {answer_tokens} tokens by TextLLMRunner with that of our loop"
+    return Check("stock runner", not differing, "; ".join(differing) or same, "equal", compared)
+
+
+def _own_answer(bundle: Bundle, session: Session, tokenizer: Tokenizer, prompt: Prompt) -> str:
+    """The greedy continuation by our loop."""
+    manifest = bundle.manifest
+    return generate(
+        session,
+        tokenizer,
+        prompt.ids,
+        max_new_tokens=prompt.new_tokens(manifest.context),
+        eos_ids=manifest.tokenizer.eos_ids,
+        stop=manifest.chat.stop if manifest.chat else (),
+    ).text
+
+
+def _as_the_runner(bundle: Bundle, runtime: HostRuntime, prompt: Prompt, answer: str) -> tuple[str, str]:
+    """`answer` and the stock runner's, both as far as the runner's binding can say it."""
+    new_tokens = prompt.new_tokens(bundle.manifest.context)
+    try:
+        found = generate_with_stock_runner(bundle, prompt.text, runtime, max_new_tokens=new_tokens, bos=prompt.bos)
+    except PartialCharacterError as error:
+        return answer[: len(error.text)], error.text
+    return answer, found.text
