@@ -31,7 +31,7 @@ class Rope:
 class ModelConfig:
     """A Llama-like decoder. Sizes are element counts; `window` counts the query's own key."""
 
-    family: str  # name of a file in mlp_export/models/families
+    family: str  # `Family.name` of a file in mlp_export/models/families
     vocab_size: int
     hidden_size: int
     num_layers: int
