@@ -10,8 +10,8 @@ where a float32 sum in another order falls to the other side of a tie, by one un
     hidden rows   a unit
     norms         eight roundings: of a division, of a square, of a mean, ... A value far below the row's largest, by
                   which it is divided first, is rounded to a multiple of float16's smallest there
-    queries, keys a unit of cosine and sine, of two products and of their sum, in parts of the pair; eight more with QK
-                  norm. What has no position is not paired
+    queries, keys a unit of cosine and sine, of two products and of their sum, in parts of the pair; with QK norm eight
+                  more, and what that loses of small values. What has no position is not paired
     attention     a unit of each score is a part of its share, one more is the share's own: in parts of the sum of
                   shares times magnitudes of values
     values, embeddings: nothing
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import torch
 
 from mlp_export.models.numerics import Numerics
-from mlp_export.models.tensors import LINEARS
+from mlp_export.models.tensors import LINEARS, ROTATED
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import WeightSource
 from mlp_export.program.layer_taps import TappedCall
@@ -69,6 +69,7 @@ class HalfLayerWatch:
         self.sequence = TokenSequence(tokens, [position + count - 1 for position, count in calls])
         self.found = {name: torch.cat([call.results[name] for call in found]) for name in found[0].results}
         self.worst: dict[str, tuple[float, str]] = {}
+        self._heads: dict[str, torch.Tensor] = {}  # queries ("q") and keys ("k") before norm and RoPE
         self._normed = self._scores = self._shares = self._values = torch.empty(0)
 
     # As a LayerWatch
@@ -119,6 +120,8 @@ class HalfLayerWatch:
             self._compare(name, found, values)
             if part in _NORMED:
                 self._normed = found
+            elif part in ROTATED:
+                self._heads[part] = found.unflatten(-1, (-1, self.config.head_dim))
             return found
         return values
 
@@ -142,21 +145,34 @@ class HalfLayerWatch:
             bias = self._weights.vector(f"{name}_bias").abs() if part in self.config.biases else 0.0
             return 2 * _HALF * values.abs() + sums + _HALF * bias
         limit = _UNITS[part] * _HALF * values.abs()
-        return limit + self._lost_by_norm(name) if part in _NORMS else limit
+        return limit + self._lost_by_norm_of_rows(name) if part in _NORMS else limit
 
     def _placed_limit(self, name: str, values: torch.Tensor) -> torch.Tensor:
         """Of queries and keys [n, heads, head_dim] behind their norm and RoPE."""
-        layer = int(name.split(".")[1])
-        units = _PAIR_UNITS_WITH_NORM if self.config.qk_norm else _PAIR_UNITS
-        if self.config.rope(layer) is None:
-            return units * _HALF * values.abs()
-        pairs = values.unflatten(-1, (-1, 2)).norm(dim=-1)
-        return units * _HALF * pairs.repeat_interleave(2, -1)
+        config, (prefix, part, _) = self.config, name.rsplit(".", 2)
+        lost: torch.Tensor | float = 0.0
+        if config.qk_norm:
+            weight = self._weights.vector(f"{prefix}.{part}_norm") if config.qk_norm_weights else torch.ones(())
+            of_values = _lost_by_norm(self._heads[part], config.norm_eps, weight).expand_as(values)
+            lost = (config.softmax_scale if part == "q" else 1.0) * _by_pairs(of_values.unflatten(-1, (-1, 2)).sum(-1))
+        magnitudes = values.abs()
+        if config.rope(int(prefix.rpartition(".")[2])) is not None:
+            magnitudes = _by_pairs(values.unflatten(-1, (-1, 2)).norm(dim=-1))
+        return (_PAIR_UNITS_WITH_NORM if config.qk_norm else _PAIR_UNITS) * _HALF * magnitudes + lost
 
-    def _lost_by_norm(self, name: str) -> torch.Tensor:
-        """What a norm may lose of values that are float16's subnormals once they are divided by their row's largest."""
+    def _lost_by_norm_of_rows(self, name: str) -> torch.Tensor:
         rows = self._normed if name != "norm" else self._normed[list(self.sequence.logit_indices)]
         eps = self.config.norm_eps if ".post_" in name else self.config.hidden_eps
-        largest = rows.abs().amax(-1, keepdim=True)
-        root = (rows.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-        return _SMALLEST * largest / root * self._weights.vector(name).float().abs()
+        return _lost_by_norm(rows, eps, self._weights.vector(name))
+
+
+def _lost_by_norm(rows: torch.Tensor, eps: float, weight: torch.Tensor) -> torch.Tensor:
+    """What a norm may lose of values that are float16's subnormals once they are divided by their row's largest."""
+    largest = rows.abs().amax(-1, keepdim=True)
+    root = (rows.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+    return _SMALLEST * largest / root * weight.abs()
+
+
+def _by_pairs(values: torch.Tensor) -> torch.Tensor:
+    """A value for each pair, for both of it."""
+    return values.repeat_interleave(2, -1)
