@@ -10,6 +10,7 @@ the same amount, and by the same amount in each run (within 10 %, over 40 positi
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ _BUDGET = VerificationBudget()
 _FLOOR = 1e-4
 _HEAD = 16  # tokens before the gap: models attend to the first ones of a text, and are out of their depth without
 _MOST_NOISE_DRAWS = 8
+_LEAST_NOISES = 8  # of a plan: one draw of two calls says little of how far noise goes
 _NOISE_WORK = 5e10  # parameters times tokens that the draws may cost: large models need few, their flips are many
 _LOGITS = "logits of the last token with the reference's, in"
 _LAYERS = "what each layer of the program computes with the reference's layer on the same input"
@@ -112,23 +114,29 @@ def compare_with_model(bundle: Bundle, model: QuantizedModel, backend: Backend, 
     words = bundle.tokenizer().encode(shipped_text(), bos=manifest.tokenizer.add_bos, special=False)
     right = [_sequence(plan, words) for plan in plans]
     work = config.num_parameters * sum(len(sequence.tokens) for sequence in right)
-    draws = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
-    ways = [backend.compiler.numerics(bundle.path, manifest.quantization, draw) for draw in (None, *range(draws))]
+    affordable = max(1, min(_MOST_NOISE_DRAWS, int(_NOISE_WORK / work)))
+    draws = [max(affordable, math.ceil(_LEAST_NOISES / len(plan))) for plan in plans]
+    exact = backend.compiler.numerics(bundle.path, manifest.quantization)
+    noisy = [backend.compiler.numerics(bundle.path, manifest.quantization, draw) for draw in range(max(draws))]
     checks: list[Check] = []
     watch: LayerWatch | None = None
     with progress.stage("the layers' results"):
         try:
-            watch = watch_layers(backend.runtime, bundle.pte, model, ways[0], manifest.context, words)
+            watch = watch_layers(backend.runtime, bundle.pte, model, exact, manifest.context, words)
         except InputError as error:
             checks.append(Check("layers", False, str(error), "limit", _LAYERS))
-    runs = [(sequence, numerics) for numerics in ways for sequence in right]
+    runs = [
+        (sequence, numerics)
+        for sequence, count in zip(right, draws, strict=True)
+        for numerics in (exact, *noisy[:count])
+    ]
     with progress.stage("reference", total=config.num_layers) as stage:
-        logits = decode_each(model, [*runs, *(watch.runs if watch else ())], stage.advance, watch)
+        logits = iter(decode_each(model, [*runs, *(watch.runs if watch else ())], stage.advance, watch))
     if watch is not None:
         checks.append(Check("layers", watch.passed, watch.summary(), "limit", _LAYERS))
     comparisons = []
     with progress.stage("artifact", total=sum(len(plan) for plan in plans)) as stage:
-        for n, (plan, sequence) in enumerate(zip(plans, right, strict=True)):
+        for plan, sequence, count in zip(plans, right, draws, strict=True):
             session = open_session(bundle)  # its caches are zeros
             found, at = [], 0
             for call in plan:
@@ -136,9 +144,10 @@ def compare_with_model(bundle: Bundle, model: QuantizedModel, backend: Backend, 
                 at += call.count
                 stage.advance()
             del session
-            noisy = [logits[n + len(right) * draw] for draw in range(1, draws + 1)]
+            reference = next(logits)
+            others = list(itertools.islice(logits, count))
             reasons = [call.reason for call in plan]
-            comparisons.append(compare_logits(logits[n], torch.stack(found), noisy, reasons))
+            comparisons.append(compare_logits(reference, torch.stack(found), others, reasons))
     checks += [check for comparison in comparisons for check in comparison.checks()]
     return ModelComparison(
         tokens=sum(len(c.errors) for c in comparisons),
@@ -146,7 +155,8 @@ def compare_with_model(bundle: Bundle, model: QuantizedModel, backend: Backend, 
         max_abs_error=max(float((c.found - c.reference).abs().max()) for c in comparisons),
         mean_kl=float(torch.cat([c.kl for c in comparisons]).mean()),
         relative_error=rms(torch.cat([c.errors for c in comparisons])),
-        noise_floor=max(rms(torch.cat(draw)) for draw in zip(*(c.noise for c in comparisons), strict=True)),
+        # of all calls together, in the draws that all plans have
+        noise_floor=max(rms(torch.cat(draw)) for draw in zip(*(c.noise for c in comparisons), strict=False)),
         checks=checks,
     )
 
