@@ -39,7 +39,7 @@ class GgufWeights:
         tensor = self._tensor(name)
         return torch.from_numpy(np.array(dequantize(tensor.data[ids.numpy()], tensor.tensor_type), dtype=np.float32))
 
-    def norm(self, name: str) -> torch.Tensor:
+    def vector(self, name: str) -> torch.Tensor:
         return self.matrix(name)
 
     @property

@@ -178,7 +178,7 @@ def plan(options: ExportOptions) -> ExportPlan:
     Raises what `export` would raise before it reads weights, but for too little memory or disk.
     """
     backend = _check_options(options)
-    located = locate(options.model or backend.delegate.default_model)
+    located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, Progress()) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
     return ExportPlan(
@@ -208,7 +208,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     progress = progress or Progress()
     backend = _check_options(options)
     compiler = backend.compiler
-    located = locate(options.model or backend.delegate.default_model)
+    located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, progress) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
     check_target(resolved.out, options.overwrite)

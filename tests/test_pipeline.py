@@ -874,7 +874,7 @@ from executorch.extension.llm import runner
 
 class Deadly(Progress):
     def __init__(self, moment):
-        super().__init__(quiet=True)
+        super().__init__()
         self.moment = moment
 
     @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import plistlib
 import re
-import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,7 +162,7 @@ class _Project:
             requirement = item.get("requirement")
             found = requirement.get("branch") if isinstance(requirement, dict) else None
             if "pytorch/executorch" in str(item.get("repositoryURL")) and found != branch:
-                problems.append(f"ExecuTorch's package is of branch {found}, expected {branch} as in pyproject.toml")
+                problems.append(f"ExecuTorch's package is of branch {found}, expected {branch} as in requirements.txt")
         if not any("pytorch/executorch" in str(item.get("repositoryURL")) for item in remotes):
             problems.append("ExecuTorch's package is not among packageReferences")
         local: set[str] = set()
@@ -382,9 +381,9 @@ def _schemes(project: Path, objects: dict[str, Object]) -> list[str]:
 
 
 def _executorch_version() -> str:
-    """The version of ExecuTorch that models are exported with."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return next(item.partition("==")[2] for item in project["dependencies"] if item.startswith("executorch=="))
+    """The version of ExecuTorch that is tested."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return next(line.partition("==")[2].split()[0] for line in lines if line.startswith("executorch=="))
 
 
 def _strings(value: Value | None) -> list[str]:

@@ -200,8 +200,9 @@ def test_models() -> None:
     assert len(set(aliases)) == len(aliases) and aliases[0] == "demo"
     assert all(row.description and row.license for row in rows)
     assert {backend: row.alias for row in rows for backend in row.default_of} == default_of
-    assert all(row.source.count("/") == 1 for row in rows if row.alias != "demo")
-    assert json.loads(json.dumps([row.to_json() for row in rows]))[0]["source"] == ""
+    assert all(row.source.count("/") == 1 for row in rows)
+    demo = json.loads(json.dumps([row.to_json() for row in rows]))[0]
+    assert demo["source"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 # progress
