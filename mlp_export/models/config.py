@@ -100,11 +100,6 @@ class ModelConfig:
         return tuple(dict.fromkeys(rope for rope in found if rope is not None))
 
     @property
-    def layer_kinds(self) -> tuple[tuple[bool, Rope | None], ...]:
-        """What decides how a layer is computed: whether it is local, and its position embedding. One entry a layer."""
-        return tuple((self.local_layers[layer], self.rope(layer)) for layer in range(self.num_layers))
-
-    @property
     def num_parameters(self) -> int:
         """Values of all weights, norms and biases; a tied head is counted once."""
         query, key_value = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
