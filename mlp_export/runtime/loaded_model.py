@@ -93,6 +93,7 @@ class LoadedModel:
             max_new_tokens,
             temperature,
             seed,
+            self.bundle.manifest.model.shape.get("window", 0),
         )
 
 
