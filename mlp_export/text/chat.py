@@ -27,7 +27,7 @@ from mlp_export.jsonfile import read_json_object
 from mlp_export.text.special_tokens import read_special_tokens
 
 _FIXED_DATE = datetime.date(2025, 7, 1)  # any: for texts that have to be the same on every day
-_OTHER_DATE = datetime.date(2002, 12, 24)  # differs from it in each part
+_OTHER_DATE = datetime.datetime(2002, 12, 24, 13, 37, 42)  # differs from it in each part
 
 
 @dataclass(frozen=True)

@@ -259,14 +259,13 @@ def _checks(found: ChatFormat) -> dict[str, list[list[Message]]]:
         "<think>\nr",
         f"a<think>r{end}b",
         f"r{end}s{end} x ",
-        f"<think>r{end}",
     ]
     checks = {
         "white space at the ends of a user's message is rendered otherwise": _messages(*spaced),
         "line ends inside a message are rendered otherwise": _messages(*lines) + _answers(*lines),
         "an empty message of a user is rendered otherwise": _messages("", " \n"),
         "white space at the ends of an earlier answer is rendered otherwise": _answers(*spaced),
-        "an empty earlier answer is rendered otherwise": _answers("", " \n"),
+        "an empty earlier answer is rendered otherwise": _answers("", " \n", f"<think>r{end}"),
         "reasoning in an earlier answer is rendered otherwise": _answers(*reasoned),
     }
     if found.system_prefix is not None:
