@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,26 +101,46 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     return ChatTemplate(source, read_special_tokens(folder).spelled())
 
 
+Trim = Literal["none", "newlines", "whitespace"]  # newlines: line feeds alone; whitespace: what str.strip drops
+
+
 @with_config(CLOSED)  # a manifest holds it
 @dataclass(frozen=True)
 class ChatFormat:
-    """A chat template as strings. A conversation is `bos`, then for each turn its role's prefix, text and suffix."""
+    """A chat template as strings. A conversation is `bos`, then for each turn its role's prefix, text and suffix.
+
+    The keys with a default are in a manifest only where a template needs them; None: as the comment says.
+    """
 
     bos: str
     system_prefix: str | None  # None: the template takes no system message
     system_suffix: str | None
     user_prefix: str
     user_suffix: str
-    assistant_prefix: str  # as it stands where the assistant is to speak
+    assistant_prefix: str  # before an answer
     assistant_suffix: str
     default_system: str | None  # the system message of a conversation that gives none; None: then there is no such turn
     trim: bool  # whether white space around a message is dropped
     stop: tuple[Annotated[str, Field(min_length=1)], ...]  # texts that end an answer
+    generation_prompt: str | None = None  # where the assistant is to speak; None: assistant_prefix
+    # Of an answer, all up to and with the last of it is dropped; None: nothing is.
+    reasoning_end: Annotated[str, Field(min_length=1)] | None = None
+    reasoning_trim: Trim | None = (
+        None  # stripped from the start of what is left where reasoning was dropped; None: none
+    )
+    answer_trim_start: Trim | None = None  # stripped from the start of an answer, after that; None: as `trim` says
+    answer_trim_end: Trim | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of a manifest: keys that say nothing are left out."""
+        optional = {field.name for field in fields(self) if field.default is None}
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in optional}
 
     def compose(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """What the template renders, put together from the strings: the algorithm for programs that read the manifest.
 
-        Raises InputError for a system message where the template takes none.
+        With `generate`, up to where the assistant is to speak. Raises InputError for a system message where the
+        template takes none.
         """
         turns = list(messages)
         if self.default_system is not None and (not turns or turns[0].role != "system"):
@@ -128,10 +148,20 @@ class ChatFormat:
         parts = [self.bos]
         for turn in turns:
             prefix, suffix = self._around(turn.role)
-            parts += [prefix, turn.content.strip() if self.trim else turn.content, suffix]
+            parts += [prefix, self._text(turn), suffix]
         if generate:
-            parts.append(self.assistant_prefix)
+            parts.append(self.assistant_prefix if self.generation_prompt is None else self.generation_prompt)
         return "".join(parts)
+
+    def _text(self, turn: Message) -> str:
+        text = turn.content
+        if turn.role != "assistant":
+            return text.strip() if self.trim else text
+        if self.reasoning_end is not None and self.reasoning_end in text:
+            text = _strip_start(text.rpartition(self.reasoning_end)[2], self.reasoning_trim or "none")
+        otherwise: Trim = "whitespace" if self.trim else "none"
+        text = _strip_start(text, self.answer_trim_start or otherwise)
+        return _strip_end(text, self.answer_trim_end or otherwise)
 
     def _around(self, role: str) -> tuple[str, str]:
         if role == "user":
@@ -141,6 +171,24 @@ class ChatFormat:
         if self.system_prefix is None or self.system_suffix is None:
             raise InputError("this model's chat template takes no system message", "put it into the first message")
         return self.system_prefix, self.system_suffix
+
+
+ChatCarried = Literal["whole", "in part", "none"] | None
+
+
+def chat_carried(chat: ChatFormat | None, limits: Sequence[str]) -> ChatCarried:
+    """How much of a template `chat` carries, when `limits` say what it does not; None where there is no template."""
+    if chat is None:
+        return "none" if limits else None
+    return "in part" if limits else "whole"
+
+
+def _strip_start(text: str, trim: Trim) -> str:
+    return text if trim == "none" else text.lstrip("\n" if trim == "newlines" else None)
+
+
+def _strip_end(text: str, trim: Trim) -> str:
+    return text if trim == "none" else text.rstrip("\n" if trim == "newlines" else None)
 
 
 def derive_chat_format(template: ChatTemplate, stop: Sequence[str] = ()) -> ChatFormat | None:
