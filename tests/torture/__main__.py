@@ -33,7 +33,8 @@ _PER_SERIES = 3  # at most
 
 def plan(jobs: list[Job], kills: int, faults: int, seed: int, mounts: bool) -> list[Series]:
     """Series with `kills` signals and `faults` of the disk in all, the same for the same seed."""
-    draw, series = random.Random(seed), []
+    draw = random.Random(seed)
+    series: list[Series] = []
     left = {"kills": kills, "faults": faults}
     while any(left.values()):
         which = draw.choices(list(left), list(left.values()))[0]
