@@ -234,7 +234,8 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     model, checkpoint = found
     scheme, quantizer, costs = resolved.scheme, resolved.quantizer, resolved.costs
     with progress.stage("read the checkpoint"):
-        tokenizer = Tokenizer.from_folder(model.folder, checkpoint.config.vocab_size)
+        vocabulary = checkpoint.config.vocab_size
+        tokenizer = Tokenizer.from_folder(model.folder, vocabulary).with_all_ids(vocabulary)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
         template, derived = _chat(model.folder, stop)
         chat = derived.chat

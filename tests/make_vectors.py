@@ -227,6 +227,9 @@ def _manifest_cases() -> Iterable[Values]:
     yield case("Core ML", _coreml())
     yield case("no chat", changed(good, "chat", None))
     yield case("a chat without system messages", _without_system(good))
+    of_tokenizer = (("normalization", "NFC"), ("normalization", None), ("answer_strip", " "), ("answer_strip", None))
+    for key, value in of_tokenizer:
+        yield case(f"tokenizer/{key} is {json.dumps(value)}", changed(good, f"tokenizer/{key}", value))
     optional = {
         "generation_prompt": "<|im_start|>assistant\n<think>\n",
         "reasoning_end": "</think>",
@@ -298,6 +301,10 @@ def _manifest_cases() -> Iterable[Values]:
     yield damaged("tokenizer/eos_ids", [])
     yield damaged("tokenizer/eos_ids", [-1])
     yield damaged("tokenizer/add_bos", 1)
+    yield damaged("tokenizer/normalization", "NFKC")
+    yield damaged("tokenizer/normalization", True)
+    yield damaged("tokenizer/answer_strip", "")
+    yield damaged("tokenizer/answer_strip", 1)
     yield case("a tokenizer file that is not among the files", changed(good, "tokenizer/files", ["other.json"]))
     yield damaged("chat", {"bos": ""})
     yield damaged("chat/stop", ["<|im_end|>", ""])

@@ -187,6 +187,14 @@ class TokenizerInfo:
     bos_id: Annotated[TokenId, Field(description="The first of eos_ids where there is no BOS: then add_bos is false.")]
     eos_ids: Annotated[tuple[TokenId, ...], Field(min_length=1)]
     add_bos: Annotated[bool, Field(description="Whether a plain prompt starts with BOS; chat.bos says it for chats.")]
+    # Only where needed, so that bundles of other models stay as they were. null is as absent.
+    normalization: Annotated[
+        Literal["NFC"] | None,
+        Field(description="Unicode form that each message and each plain prompt is brought into before it is encoded."),
+    ] = None
+    answer_strip: Annotated[
+        Text | None, Field(description="Dropped from the beginning of an answer's text, once, where it begins with it.")
+    ] = None
 
 
 @with_config(OPEN)
@@ -266,6 +274,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """The JSON object, its keys in the order of reading."""
         values = asdict(self)
+        values["tokenizer"] = {key: value for key, value in values["tokenizer"].items() if value is not None}
         if self.chat is not None:
             values["chat"] = self.chat.to_json()
         if not self.chat_limits:
