@@ -52,7 +52,14 @@ from mlp_export.quantization.quantize import CALIBRATION_TOKENS, calibration, qu
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
-from mlp_export.text.chat import ChatCarried, ChatTemplate, chat_carried, chat_notes, read_chat_template
+from mlp_export.text.chat import (
+    ChatCarried,
+    ChatTemplate,
+    chat_carried,
+    chat_notes,
+    read_chat_template,
+    unchosen_templates,
+)
 from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
@@ -328,7 +335,10 @@ def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], prog
 def _chat(folder: Path, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, DerivedChat]:
     """The template of a checkpoint's folder, and what of it a bundle carries."""
     template = read_chat_template(folder)
-    return template, DerivedChat(None) if template is None else derive_chat_format(template, stop)
+    if template is not None:
+        return template, derive_chat_format(template, stop)
+    names = unchosen_templates(folder)
+    return None, DerivedChat(None, (f"of the templates {', '.join(names)} none is named default",) if names else ())
 
 
 def _check_options(options: ExportOptions) -> Backend:

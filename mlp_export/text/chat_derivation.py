@@ -275,9 +275,12 @@ def _checks(found: ChatFormat) -> dict[str, list[list[Message]]]:
 
 
 def _date_limits(template: ChatTemplate, found: ChatFormat) -> list[str]:
-    date = template.fixed_date([_USER])
-    if date is None and found.system_prefix is not None:
-        date = template.fixed_date([_SYSTEM, _USER])
+    try:
+        date = template.fixed_date([_USER])
+        if date is None and found.system_prefix is not None:
+            date = template.fixed_date([_SYSTEM, _USER])
+    except InputError as error:
+        return [f"the template fails where it may ask for today's date: {_reason(error)}"]
     if date is None:
         return []
     return [f"the template writes today's date: here it is always {repr(date) if date else 'the same'}"]

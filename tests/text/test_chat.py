@@ -11,7 +11,7 @@ from small_checkpoints import BOS, CHAT_TEMPLATE, write_tokenizer
 from transformers import AutoTokenizer
 
 from mlp_export.errors import InputError
-from mlp_export.text.chat import ChatTemplate, Message, read_chat_template
+from mlp_export.text.chat import ChatTemplate, Message, read_chat_template, unchosen_templates
 
 TURNS = [
     Message("user", "What is <b>the</b> capital of France? {{ messages }}"),
@@ -90,9 +90,24 @@ def test_default_of_several_templates_and_token_objects(tmp_path: Path) -> None:
     assert template is not None and template.render(TURNS) == "<s>!"
 
 
+def test_several_templates_without_a_default(tmp_path: Path) -> None:
+    """transformers refuses to choose one."""
+    folder_with(None, tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config["chat_template"] = [{"name": "rag", "template": "a"}, {"name": "tool_use", "template": "b"}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert read_chat_template(tmp_path) is None and unchosen_templates(tmp_path) == ["rag", "tool_use"]
+    reference = AutoTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no default"):
+        reference.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert read_chat_template(tmp_path) is not None and unchosen_templates(tmp_path) == []
+
+
 def test_no_template(tmp_path: Path) -> None:
     assert read_chat_template(tmp_path) is None
     assert read_chat_template(folder_with(None, tmp_path)) is None
+    assert unchosen_templates(tmp_path) == []
 
 
 def test_template_of_a_wrong_type(tmp_path: Path) -> None:
