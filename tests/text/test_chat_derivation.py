@@ -199,6 +199,7 @@ def test_formats_without_a_need_for_them_have_no_optional_keys(name: str) -> Non
     assert optional == ({"reasoning_end", "reasoning_trim"} if name == "qwen3" else set())
 
 
+EACH = "{% for m in messages %}<{{ m.role }}>"
 PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
 
 
@@ -218,6 +219,8 @@ PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
         ),
         ("{% for m in messages %}<{{ m.role }}{{ loop.revindex }}>{{ m.content }}{% endfor %}" + PROMPT, "depends on"),
         ("{% for m in messages %}<{{ m.role }}>{{ m.content[:9] }}{% endfor %}" + PROMPT, "message's text or place"),
+        (EACH + "{{ m.content if m != messages[-1] else 'last: ' + m.content }}{% endfor %}" + PROMPT, "depends on"),
+        (EACH + "{{ m.content if loop.revindex < 9 else '...' }}{% endfor %}" + PROMPT, "place in the conversation"),
         (
             "{{ messages[0].content }}{% if messages | length > 3 %}...{% endif %}"
             "{% for m in messages[1:] %}<{{ m.role }}>{{ m.content }}{% endfor %}" + PROMPT,
@@ -235,9 +238,6 @@ def test_a_template_of_the_same_kind_that_strings_can_say() -> None:
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}" + PROMPT
     found = derive_chat_format(ChatTemplate(template))
     assert found.chat is not None and found.limits == ()
-
-
-EACH = "{% for m in messages %}<{{ m.role }}>"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +266,20 @@ EACH = "{% for m in messages %}<{{ m.role }}>"
         ),
         ("{{ m.content }}{{ strftime_now('%d') | int + 1 }}", "date: here it is always the same"),
         ("{% if m.role != 'system' %}{{ m.content }}{% endif %}", "leaves out a system message"),
+        (
+            "{{ m.content.split('</think>')[-1] if loop.revindex > 2 and m.role == 'assistant' else m.content }}",
+            "reasoning in an earlier answer",
+        ),
+        (
+            "{{ m.content.split('</think>')[-1] if messages[0].role == 'system' else m.content }}",
+            "reasoning in an earlier answer",
+        ),
+        ("{{ m.content | truncate(9999, True) }}", "a long message"),
+        (
+            "{% set end = '</answer>' %}{{ m.content.split(end)[0] }}",
+            "user's message the template treats apart: '</answer>'",
+        ),
+        ("{{ m.content | replace('[INST]', '') }}", "earlier answer the template treats apart: '[INST]'"),
     ],
 )
 def test_what_is_not_carried_is_said_and_the_rest_is_kept(template: str, said: str) -> None:
