@@ -53,6 +53,7 @@ from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
 from mlp_export.text.chat import derive_chat_format, read_chat_template
+from mlp_export.text.runner_tokenizer import tokenizer_for_runner
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import VerificationReport
@@ -227,10 +228,13 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     scheme, quantizer, costs = resolved.scheme, resolved.quantizer, resolved.costs
     with progress.stage("read the checkpoint"):
         tokenizer = Tokenizer.from_folder(model.folder, checkpoint.config.vocab_size)
+        carried = tokenizer_for_runner(tokenizer)
         template = read_chat_template(model.folder)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
         chat = None if template is None else derive_chat_format(template, stop)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
+    for line in carried.notes:
+        progress.note(line)
     source = checkpoint
     if quantizer == "gptq":
         sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
@@ -249,7 +253,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         _log.info("lowered: %d bytes, by %s", artifact.path.stat().st_size, artifact.compiled_with)
         changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
         write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
-        files = tokenizer.write(writer.folder)
+        files = carried.tokenizer.write(writer.folder)
         stops = tuple(stop) if chat is None else chat.stop
         write_tokenizer_config(writer.folder, template, tokenizer, stops, resolved.build.context)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
@@ -274,7 +278,14 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             kv_scale_bytes=costs.kv_scale_bytes,
             device_ram_bytes=costs.device_ram_bytes,
             tied_weights_stored_once=artifact.tied_weights_stored_once,
-            tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
+            tokenizer=TokenizerInfo(
+                files,
+                checkpoint.config.bos_id,
+                checkpoint.config.eos_ids,
+                tokenizer.adds_bos,
+                carried.tokenizer.normalization,
+                carried.tokenizer.answer_strip,
+            ),
             chat=chat,
             verification=None,
             files={},

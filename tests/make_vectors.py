@@ -227,7 +227,12 @@ def _manifest_cases() -> Iterable[Values]:
     yield case("Core ML", _coreml())
     yield case("no chat", changed(good, "chat", None))
     yield case("a chat without system messages", _without_system(good))
-    for key, value in (("normalization", "NFC"), ("normalization", None), ("answer_strip", " "), ("answer_strip", None)):
+    for key, value in (
+        ("normalization", "NFC"),
+        ("normalization", None),
+        ("answer_strip", " "),
+        ("answer_strip", None),
+    ):
         yield case(f"tokenizer/{key} is {json.dumps(value)}", changed(good, f"tokenizer/{key}", value))
     yield case("not verified", changed(good, "verification", None))
     yield case("failed verification", changed(good, "verification/passed", False))
