@@ -82,7 +82,7 @@ def compare(reference: Tokenizer, carried: Tokenizer, prompts: Sequence[tuple[st
     asked = [*prompts, ("", True), ("Hello world", True), *((text, False) for text in _texts(reference, rows))]
     expected = [reference.encode(text, bos=bos, special=True) for text, bos in asked]
     try:
-        answers = ask_stock_tokenizer(carried.to_text(), [(carried.normalized(text), bos) for text, bos in asked], rows)
+        answers = ask_stock_tokenizer(carried.file(), [(carried.normalized(text), bos) for text, bos in asked], rows)
     except StockTokenizerError as error:
         return Comparison(len(asked), f"ExecuTorch's does not read it: {error}")
     untyped: set[str] = set()

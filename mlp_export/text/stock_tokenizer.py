@@ -6,6 +6,7 @@ It is the C++ that the stock runner has on phones (meta-pytorch/tokenizers, `HFT
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import signal
@@ -16,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlp_export.errors import MissingError
+from mlp_export.errors import MissingError, ResourceError
 
-_SECONDS = 600  # 262,144 tokens took 8 s
+_SECONDS = 600  # for 262,144 tokens 7 s of an x86-64 core were enough, and 0.3 GB
 _CHILD = Path(__file__).with_name("stock_tokenizer_child.py")
 
 
@@ -31,53 +32,59 @@ class StockAnswers:
     """What ExecuTorch's tokenizer says."""
 
     ids: list[list[int] | str]  # of each text; a str: it raised this
-    pieces: list[bytes | str | None]  # of each id, the bytes that the runner shows; None: it knows no such id
+    pieces: list[bytes | str | None]  # of each id, the bytes that the runner shows; a str: as above; None: no such id
 
 
-def ask_stock_tokenizer(file: str, texts: Sequence[tuple[str, bool]], ids: int) -> StockAnswers:
-    """Answers for `file`, the text of a tokenizer.json: ids of each of `texts`, which go with whether BOS is put
-    before them, and the text of each id below `ids`.
+def ask_stock_tokenizer(file: Path | str, texts: Sequence[tuple[str, bool]], ids: int) -> StockAnswers:
+    """Answers for the tokenizer.json at `file`, or whose text it is: the ids of each of `texts`, which go with whether
+    BOS is put before them, and the text of each id below `ids`.
 
-    Raises StockTokenizerError where the file is not read or the process does not end well.
+    Raises StockTokenizerError where the file is not read or the process does not end well, MissingError and
+    ResourceError where this machine cannot ask.
     """
     found = importlib.util.find_spec("pytorch_tokenizers")
     if found is None or not found.submodule_search_locations:
         raise MissingError("pytorch_tokenizers is not installed", "install mlp-export's requirements again")
-    with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-        folder = Path(scratch)
-        (folder / "tokenizer.json").write_text(file, encoding="utf-8")
-        (folder / "request.json").write_text(json.dumps({"texts": texts, "ids": ids}))
-        command = [sys.executable, "-I", "-S", str(_CHILD), found.submodule_search_locations[0], scratch]
-        try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise StockTokenizerError(f"gave no answer in {_SECONDS} s{_where(folder, texts)}") from None
-        if done.returncode == 0:
-            return _read(json.loads((folder / "answer.json").read_text()))
-        told = _last_error(done.stderr.decode(errors="replace"))
-        if done.returncode < 0:
-            told = f"ended by {signal.Signals(-done.returncode).name}{_where(folder, texts)}"
-    raise StockTokenizerError(told)
-
-
-def _read(values: dict[str, list[list[int] | str | None]]) -> StockAnswers:
-    # Bytes as the letters of Latin-1; in a list: what was raised.
-    pieces = [piece.encode("latin-1") if isinstance(piece, str) else piece for piece in values["pieces"]]
-    return StockAnswers(
-        [answer if isinstance(answer, str) else list(answer or []) for answer in values["ids"]],
-        [str(piece[0]) if isinstance(piece, list) else piece for piece in pieces],
-    )
-
-
-def _where(folder: Path, texts: Sequence[tuple[str, bool]]) -> str:
+    command = [sys.executable, "-I", "-S", str(_CHILD), found.submodule_search_locations[0]]
+    request = json.dumps({"texts": texts, "ids": ids})
+    if isinstance(file, Path):
+        return _ask([*command, str(file)], request, texts)
     try:
-        return f" at the text {texts[int((folder / 'at').read_text())][0][:40]!r}"
-    except (OSError, ValueError, IndexError):
-        return ""
+        with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
+            path = Path(scratch) / "tokenizer.json"
+            path.write_text(file, encoding="utf-8")
+            return _ask([*command, str(path)], request, texts)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise (ResourceError if full else MissingError)(
+            f"cannot write temporary files: {error}", "free some space there, or set TMPDIR to a folder on another disk"
+        ) from error
 
 
-def _last_error(said: str) -> str:
+def _ask(command: Sequence[str], request: str, texts: Sequence[tuple[str, bool]]) -> StockAnswers:
+    try:
+        done = subprocess.run(command, input=request.encode(), capture_output=True, check=False, timeout=_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise StockTokenizerError(f"no answer in {_SECONDS} s{_where(error.stdout or b'', texts)}") from None
+    if done.returncode < 0:
+        told = f"the process ended by {signal.Signals(-done.returncode).name}"
+        raise StockTokenizerError(f"{told}{_where(done.stdout, texts)}")
+    if done.returncode:
+        raise StockTokenizerError(_reason(done.stderr.decode(errors="replace")))
+    *ids, last = [json.loads(line) for line in done.stdout.splitlines()]
+    # Bytes as the letters of Latin-1; in a list: what was raised.
+    pieces = [piece.encode("latin-1") if isinstance(piece, str) else piece and str(piece[0]) for piece in last]
+    return StockAnswers(ids, pieces)
+
+
+def _where(answered: bytes, texts: Sequence[tuple[str, bool]]) -> str:
+    """The text at which there is no answer any more: there is a line for each that was answered."""
+    lines = answered.count(b"\n")
+    return f" at the text {texts[lines][0][:40]!r}" if 0 < lines < len(texts) else ""
+
+
+def _reason(said: str) -> str:
     """The reason in what the C++ code logged: "E tokenizers:FILE:LINE] REASON"."""
     lines = [line for line in said.splitlines() if line.startswith(("E ", "mlp-export: "))]
     reasons = [line.partition("] ")[2] or line.partition(": ")[2] for line in lines]
-    return reasons[0] if reasons else "gave no reason"
+    return reasons[0] if reasons else "no reason given"

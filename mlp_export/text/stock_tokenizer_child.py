@@ -1,4 +1,4 @@
-"""The other process of stock_tokenizer.py: python -I -S THIS FOLDER-OF-PYTORCH_TOKENIZERS SCRATCH-FOLDER.
+"""The other process of stock_tokenizer.py: python -I -S THIS FOLDER-OF-PYTORCH_TOKENIZERS TOKENIZER.JSON < REQUEST.
 
 It imports the extension module alone, without site-packages, so that it starts in a thirtieth of a second.
 """
@@ -7,29 +7,27 @@ import importlib
 import json
 import os
 import sys
-from pathlib import Path
 
 
-def main(extension: str, folder: Path) -> int:
-    """Answers request.json in answer.json; 1 where tokenizer.json is not read."""
+def main(extension: str, file: str) -> int:
+    """Prints a line of JSON for each text, and one for all ids; 1 where the file is not read."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what the C++ code prints is no answer
     sys.path.insert(0, extension)
     native = importlib.import_module("pytorch_tokenizers_cpp")
-    request = json.loads((folder / "request.json").read_text())
-    at = os.open(folder / "at", os.O_CREAT | os.O_WRONLY, 0o600)
+    request = json.load(sys.stdin)
     tokenizer = native.HFTokenizer()
     try:
-        tokenizer.load(str(folder / "tokenizer.json"))
+        tokenizer.load(file)
     except Exception as error:
         sys.stderr.write(f"mlp-export: {error}\n")
         return 1
-    ids: list[list[int] | str] = []
-    for number, (text, bos) in enumerate(request["texts"]):
-        os.pwrite(at, str(number).encode(), 0)  # for whoever asks where it ended
+    for text, bos in request["texts"]:
         try:
-            ids.append(tokenizer.encode(text, int(bos), 0))
+            ids: list[int] | str = tokenizer.encode(text, int(bos), 0)
         except Exception as error:
-            ids.append(str(error))
-    os.ftruncate(at, 0)
+            ids = str(error)
+        print(json.dumps(ids), file=answers, flush=True)  # one by one: an abort shows which text it was
     pieces: list[str | list[str] | None] = []
     for token in range(request["ids"]):
         try:
@@ -40,9 +38,9 @@ def main(extension: str, folder: Path) -> int:
             pieces.append(None)
         except Exception as error:
             pieces.append([str(error)])
-    (folder / "answer.json").write_text(json.dumps({"ids": ids, "pieces": pieces}))
+    print(json.dumps(pieces), file=answers, flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -149,6 +149,25 @@ class Tokenizer:
                     "the tokenizer's files do not belong together: fetch them again",
                 )
 
+    def with_all_ids(self, rows: int) -> Tokenizer:
+        """The same tokenizer with a token for each id below `rows`: `<|no-token-ID|>` where the vocabulary has none.
+
+        ExecuTorch's runner (`get_llm_metadata`) takes as many logits as its tokenizer has tokens: where ids between
+        them have none, the last tokens, often the stop tokens, could not be answered. Only for a BPE vocabulary; no
+        merge leads to the added tokens, so that no text is encoded to one.
+        """
+        taken = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        missing = [number for number in range(rows) if number not in taken]
+        values = self.to_json() if missing else {}
+        if not missing or values["model"]["type"] != "BPE":
+            return self
+        # The library gives tokens that are not in the vocabulary ids behind its last.
+        known = {entry["content"]: entry["id"] for entry in values["added_tokens"]}
+        values["model"]["vocab"] |= known | {f"<|no-token-{number}|>": number for number in missing}
+        filled = Tokenizer(HFTokenizer.from_str(json.dumps(values)), self._source)
+        filled._changed = True
+        return filled
+
     @functools.cached_property
     def _special_ids(self) -> frozenset[int]:
         added = self._tokenizer.get_added_tokens_decoder()
@@ -229,9 +248,13 @@ class Tokenizer:
         form = normalizers.NFC()
         return "".join(part if part in added else form.normalize_str(part) for part in parts if part)
 
-    def to_text(self) -> str:
-        """The text of the tokenizer.json that `write` writes."""
-        return self._tokenizer.to_str() if self._carried is None else self._carried
+    def file(self) -> Path | str:
+        """The tokenizer.json that `write` writes: a file that is here, or its text."""
+        if self._carried is not None:
+            return self._carried
+        if self._changed or self._source is None or self._source.name != "tokenizer.json":
+            return self._tokenizer.to_str(pretty=True)
+        return self._source
 
     def to_json(self) -> dict[str, Any]:
         """The object of a tokenizer.json, with the tokens that other files add."""
@@ -240,18 +263,21 @@ class Tokenizer:
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Writes `tokenizer.json`, and `tokenizer.model` where the source has one, into a bundle. Returns the names."""
-        if self._carried is not None:
-            (folder / "tokenizer.json").write_text(self._carried, encoding="utf-8")
-        elif self._changed or self._source is None or self._source.name != "tokenizer.json":
-            # Its own `save` raises a bare Exception where the disk is full.
-            (folder / "tokenizer.json").write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
-        else:
-            shutil.copyfile(self._source, folder / "tokenizer.json")
+        file = self.file()
+        if isinstance(file, Path):
+            shutil.copyfile(file, folder / "tokenizer.json")
+        else:  # its own `save` raises a bare Exception where the disk is full
+            (folder / "tokenizer.json").write_text(file, encoding="utf-8")
         model = None if self._source is None else self._source.parent / "tokenizer.model"
         if model is None or not model.is_file():
             return ("tokenizer.json",)
         shutil.copyfile(model, folder / "tokenizer.model")
         return ("tokenizer.json", "tokenizer.model")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether `Tokenizer.from_folder` has a file to read there."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
 
 
 class TokenStream:

@@ -73,6 +73,20 @@ final class BundlesModelTests: XCTestCase {
     XCTAssertNil(details.noChecks)
   }
 
+  func testTheDetailsSayHowMuchOfTheChatTemplateIsCarried() async throws {
+    let limit = "the template takes a system message only inside the first message"
+    let cases: [(manifest: Manifest, said: String)] = [
+      (manifest(), "Carried as a whole"),
+      (manifest(chatLimits: [limit, "b"]), "Carried in part:\n\(limit)\nb"),
+      (manifest(chat: nil, chatLimits: [limit]), "Not carried, so the model continues plain text:\n\(limit)"),
+      (manifest(chat: nil), "The model has none, and continues plain text"),
+    ]
+    for (index, (manifest, said)) in cases.enumerated() {
+      let bundle = try writeBundle(manifest, in: folders.documents, name: "chat\(index)")
+      XCTAssertEqual(BundleDetails(bundle).rows.filter { $0.name == "Chat template" }.map(\.value), [said])
+    }
+  }
+
   func testWhatDoesNotRunSaysWhyAndOpensNothing() async throws {
     var quick = manifest(deviceRamBytes: 20 << 30)
     quick.verification = nil

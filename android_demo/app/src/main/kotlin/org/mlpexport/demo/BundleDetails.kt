@@ -1,6 +1,7 @@
 package org.mlpexport.demo
 
 import android.content.Context
+import org.mlpexport.core.Manifest
 
 /** All that a manifest says, for those who want to know. */
 class BundleDetails(private val context: Context) {
@@ -21,10 +22,21 @@ class BundleDetails(private val context: Context) {
             R.string.bundle_details_size to context.size(manifest.files.values.sumOf { it.bytes }),
             R.string.bundle_details_packed to if (packedBytes > 0) context.size(packedBytes) else "",
             R.string.bundle_details_exporter to manifest.exporter?.let { "${it.name} ${it.version}" }.orEmpty(),
+            R.string.bundle_details_chat to chat(manifest),
             R.string.bundle_details_source to context.getString(source(entry.source)),
             R.string.bundle_details_folder to entry.folder.path,
             R.string.bundle_details_verification to checks(entry),
         ).filter { it.second.isNotEmpty() }.joinToString("\n\n") { "${context.getString(it.first)}\n${it.second}" }
+    }
+
+    /** How much of the checkpoint's chat template the bundle carries, and what it does not: the export's sentences. */
+    private fun chat(manifest: Manifest): String {
+        val limits = manifest.chatLimits
+        val carried = when {
+            manifest.chat == null -> if (limits.isEmpty()) R.string.bundle_chat_no_template else R.string.bundle_chat_none
+            else -> if (limits.isEmpty()) R.string.bundle_chat_whole else R.string.bundle_chat_in_part
+        }
+        return (listOf(context.getString(carried)) + limits).joinToString("\n")
     }
 
     private fun versions(versions: Map<String, String>) = versions.entries.joinToString { "${it.key} ${it.value}" }
