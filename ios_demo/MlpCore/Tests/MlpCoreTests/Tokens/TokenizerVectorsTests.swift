@@ -54,6 +54,25 @@ final class TokenizerVectorsTests: XCTestCase {
     }
   }
 
+  func testWhatEndsATextHasItsOwnTokensThereOrIsTold() throws {
+    // Where a space is put before each text, and before one that begins with a space.
+    let splitOtherwise = [" ": ["Llama 2"], "!": ["Llama 2", "Metaspace", "Metaspace, words"]]
+    for vector in try read() {
+      let (name, tokenizer) = (vector.name, vector.tokenizer)
+      let slices = tokenizer.slices(vector.cases.map(\.text).joined(), size: 7)
+      for count in slices.indices {
+        let tokens = slices.prefix(count).reduce(0) { $0 + tokenizer.encode($1).count }
+        let before = tokenizer.tokens(before: slices.dropFirst(count).joined(), in: slices.joined())
+        XCTAssertEqual(before, TokenCount(tokens, isExact: true), "\(name), \(count)")
+      }
+      XCTAssertEqual(tokenizer.tokens(before: "<|end|>", in: "a<|end|>"), tokenizer.count("a"), name)
+      for (mark, names) in splitOtherwise {
+        let before = tokenizer.tokens(before: "\(mark)<|end|>", in: "a\(mark)<|end|>")
+        XCTAssertEqual(before, names.contains(name) ? nil : tokenizer.count("a"), "\(name), '\(mark)'")
+      }
+    }
+  }
+
   func testTextIsReallyCut() throws {
     let vectors = try read()
     let text = String(repeating: "The river rises in the hills, and it's joined by two streams.\n", count: 20)
