@@ -227,7 +227,8 @@ def _manifest_cases() -> Iterable[Values]:
     yield case("Core ML", _coreml())
     yield case("no chat", changed(good, "chat", None))
     yield case("a chat without system messages", _without_system(good))
-    for key, value in (("normalization", "NFC"), ("normalization", None), ("answer_strip", " "), ("answer_strip", None)):
+    of_tokenizer = (("normalization", "NFC"), ("normalization", None), ("answer_strip", " "), ("answer_strip", None))
+    for key, value in of_tokenizer:
         yield case(f"tokenizer/{key} is {json.dumps(value)}", changed(good, f"tokenizer/{key}", value))
     optional = {
         "generation_prompt": "<|im_start|>assistant\n<think>\n",

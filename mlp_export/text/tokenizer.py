@@ -126,6 +126,25 @@ class Tokenizer:
                     "the tokenizer's files do not belong together: fetch them again",
                 )
 
+    def with_all_ids(self, rows: int) -> Tokenizer:
+        """The same tokenizer with a token for each id below `rows`: `<|no-token-ID|>` where the vocabulary has none.
+
+        ExecuTorch's runner (`get_llm_metadata`) takes as many logits as its tokenizer has tokens: where ids between
+        them have none, the last tokens, often the stop tokens, could not be answered. Only for a BPE vocabulary; no
+        merge leads to the added tokens, so that no text is encoded to one.
+        """
+        taken = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        missing = [number for number in range(rows) if number not in taken]
+        values = self.to_json() if missing else {}
+        if not missing or values["model"]["type"] != "BPE":
+            return self
+        # The library gives tokens that are not in the vocabulary ids behind its last.
+        known = {entry["content"]: entry["id"] for entry in values["added_tokens"]}
+        values["model"]["vocab"] |= known | {f"<|no-token-{number}|>": number for number in missing}
+        filled = Tokenizer(HFTokenizer.from_str(json.dumps(values)), self._source)
+        filled._changed = True
+        return filled
+
     @functools.cached_property
     def _special_ids(self) -> frozenset[int]:
         added = self._tokenizer.get_added_tokens_decoder()
@@ -198,6 +217,11 @@ class Tokenizer:
             return ("tokenizer.json",)
         shutil.copyfile(model, folder / "tokenizer.model")
         return ("tokenizer.json", "tokenizer.model")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether `Tokenizer.from_folder` has a file to read there."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
 
 
 class TokenStream:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_checkpoints import BOS, CHAT_TEMPLATE, EOT, write_tokenizer
 from transformers import AutoTokenizer
 
 from mlp_export.errors import InputError
-from mlp_export.text.chat import ChatFormat, ChatTemplate, Message, derive_chat_format, read_chat_template
+from mlp_export.text.chat import ChatFormat, ChatTemplate, Message, read_chat_template
+from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
 
 SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -181,7 +183,7 @@ def test_rendering_is_that_of_transformers(name: str, generate: bool, tmp_path: 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_strings_give_what_the_template_renders(name: str, tmp_path: Path) -> None:
     template = read(TEMPLATES[name], tmp_path)
-    chat_format = derive_chat_format(template)
+    chat_format = derive_chat_format(template).chat
     assert chat_format is not None
     for chat in CHATS[: 2 if name in ("no-system", "gemma3", "smollm3") else 3]:
         for generate in (True, False):
@@ -189,8 +191,12 @@ def test_strings_give_what_the_template_renders(name: str, tmp_path: Path) -> No
             assert chat_format.compose(chat, generate=generate) == rendered
 
 
+def whole(**values: Any) -> DerivedChat:
+    return DerivedChat(ChatFormat(**values), ())
+
+
 def test_format_of_llama4(tmp_path: Path) -> None:
-    assert derive_chat_format(read(CHAT_TEMPLATE, tmp_path), ["<|end_of_text|>", EOT]) == ChatFormat(
+    assert derive_chat_format(read(CHAT_TEMPLATE, tmp_path), ["<|end_of_text|>", EOT]) == whole(
         bos=BOS,
         system_prefix="<|header_start|>system<|header_end|>\n\n",
         system_suffix=EOT,
@@ -206,7 +212,7 @@ def test_format_of_llama4(tmp_path: Path) -> None:
 
 def test_format_of_smollm2_whose_bos_token_opens_each_turn() -> None:
     template = ChatTemplate(SMOLLM2, {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"})
-    assert derive_chat_format(template, ["<|im_end|>"]) == ChatFormat(
+    assert derive_chat_format(template, ["<|im_end|>"]) == whole(
         bos="",
         system_prefix="<|im_start|>system\n",
         system_suffix="<|im_end|>\n",
@@ -221,7 +227,7 @@ def test_format_of_smollm2_whose_bos_token_opens_each_turn() -> None:
 
 
 def test_format_of_llama32_keeps_the_fixed_date_and_the_empty_system_turn(tmp_path: Path) -> None:
-    chat_format = derive_chat_format(read(LLAMA32, tmp_path))
+    chat_format = derive_chat_format(read(LLAMA32, tmp_path)).chat
     assert chat_format is not None
     assert chat_format.bos == BOS
     assert chat_format.default_system == ""
@@ -230,12 +236,12 @@ def test_format_of_llama32_keeps_the_fixed_date_and_the_empty_system_turn(tmp_pa
 
 def test_formats_of_models_without_a_start_token() -> None:
     tokens = {"eos_token": "<|im_end|>"}  # "bos_token": null in their tokenizer_config.json
-    qwen3 = derive_chat_format(ChatTemplate(QWEN3, tokens), ["<|im_end|>", "<|endoftext|>"])
+    qwen3 = derive_chat_format(ChatTemplate(QWEN3, tokens), ["<|im_end|>", "<|endoftext|>"]).chat
     assert qwen3 is not None and (qwen3.bos, qwen3.default_system) == ("", None)
     assert qwen3.stop == ("<|im_end|>", "<|endoftext|>") and not qwen3.trim
     assert qwen3.compose(TURNS[:1]).endswith("{{ messages }}<|im_end|>\n<|im_start|>assistant\n")
     assert "think" not in qwen3.compose(TURNS)
-    smollm3 = derive_chat_format(ChatTemplate(SMOLLM3, tokens), ["<|im_end|>"])
+    smollm3 = derive_chat_format(ChatTemplate(SMOLLM3, tokens), ["<|im_end|>"]).chat
     assert smollm3 is not None and smollm3.bos == ""
     assert smollm3.default_system == "You are a helpful AI assistant." and smollm3.system_suffix == "\n\n"
     chat = [Message("system", "Be kind."), *TURNS]  # white space behind a system message is dropped there
@@ -244,7 +250,7 @@ def test_formats_of_models_without_a_start_token() -> None:
 
 
 def test_format_of_gemma3_takes_no_system_turn() -> None:
-    gemma3 = derive_chat_format(ChatTemplate(GEMMA3, {"bos_token": "<bos>"}), ["<eos>"])
+    gemma3 = derive_chat_format(ChatTemplate(GEMMA3, {"bos_token": "<bos>"}), ["<eos>"]).chat
     assert gemma3 is not None and gemma3.trim and gemma3.stop == ("<eos>", "<end_of_turn>")
     assert gemma3.compose([Message("user", " Hi")]) == (
         "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n"
@@ -265,7 +271,7 @@ def test_template_without_system_messages(tmp_path: Path) -> None:
     template = read(NO_SYSTEM, tmp_path)
     with pytest.raises(InputError, match="no system"):
         template.render([Message("system", "x"), Message("user", "y")])
-    chat_format = derive_chat_format(template)
+    chat_format = derive_chat_format(template).chat
     assert chat_format is not None and chat_format.system_prefix is None
     with pytest.raises(InputError, match="no system message"):
         chat_format.compose([Message("system", "x")])
@@ -279,7 +285,6 @@ PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
     [
         "{% for m in messages %}{{ loop.index }}: {{ m.content }}\n{% endfor %}",  # turns are numbered
         "{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}{% endfor %}" + PROMPT,
-        "{% for m in messages %}<{{ m.role }}>{{ m.content | replace('\n', ' ') }}{% endfor %}" + PROMPT,
         "{{ messages[-1].content }}",  # drops the turns before
         "always the same",
         "{{ raise_exception('never') }}",
@@ -287,11 +292,14 @@ PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
     ],
 )
 def test_templates_that_strings_cannot_say(template: str) -> None:
-    assert derive_chat_format(ChatTemplate(template)) is None
+    found = derive_chat_format(ChatTemplate(template))
+    assert found.chat is None and len(found.limits) == 1
 
 
 def test_a_template_of_the_same_kind_that_strings_can_say() -> None:
-    assert derive_chat_format(ChatTemplate("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}" + PROMPT))
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}" + PROMPT
+    found = derive_chat_format(ChatTemplate(template))
+    assert found.chat is not None and found.limits == ()
 
 
 @pytest.mark.parametrize(
