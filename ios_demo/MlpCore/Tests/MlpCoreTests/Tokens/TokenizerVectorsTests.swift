@@ -56,7 +56,8 @@ final class TokenizerVectorsTests: XCTestCase {
 
   func testWhatEndsATextHasItsOwnTokensThereOrIsTold() throws {
     // Where a space is put before each text, and before one that begins with a space.
-    let splitOtherwise = [" ": ["Llama 2"], "!": ["Llama 2", "Metaspace", "Metaspace, words"]]
+    let spaced = ["Llama 2", "Metaspace", "Metaspace, words", "Metaspace, words, spelled out"]
+    let splitOtherwise = [" ": ["Llama 2"], "!": spaced]
     for vector in try read() {
       let (name, tokenizer) = (vector.name, vector.tokenizer)
       let slices = tokenizer.slices(vector.cases.map(\.text).joined(), size: 7)
@@ -76,8 +77,9 @@ final class TokenizerVectorsTests: XCTestCase {
   func testTextIsReallyCut() throws {
     let vectors = try read()
     let text = String(repeating: "The river rises in the hills, and it's joined by two streams.\n", count: 20)
-    // Llama 2's takes the whole text for one word, so that it has no place to be cut.
-    for vector in vectors where vector.name != "Llama 2" && vector.name != "Metaspace" {
+    // These take the whole text for one word, or change it, so that it has no place to be cut.
+    let uncut = ["Llama 2", "Metaspace", "Metaspace, words, spelled out"]
+    for vector in vectors where !uncut.contains(vector.name) {
       let slices = vector.tokenizer.slices(text, size: 16)
       let longest = slices.map { vector.tokenizer.count($0).tokens }.max() ?? 0
       XCTAssertGreaterThan(slices.count, 10, vector.name)

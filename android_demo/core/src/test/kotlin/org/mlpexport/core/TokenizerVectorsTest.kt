@@ -59,7 +59,8 @@ class TokenizerVectorsTest {
     @Test
     fun `what ends a text has its own tokens there, or is told`() {
         // Where a space is put before each text, and before one that begins with a space.
-        val splitOtherwise = mapOf(" " to setOf("Llama 2"), "!" to setOf("Llama 2", "Metaspace", "Metaspace, words"))
+        val spaced = setOf("Llama 2", "Metaspace", "Metaspace, words", "Metaspace, words, spelled out")
+        val splitOtherwise = mapOf(" " to setOf("Llama 2"), "!" to spaced)
         for (vector in vectors()) {
             fun before(rest: String, start: String) = vector.tokenizer.tokensBefore(rest, start + rest)
             val text = vector.cases.joinToString("") { it.first }
