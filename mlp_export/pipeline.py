@@ -61,6 +61,7 @@ from mlp_export.text.chat import (
     unchosen_templates,
 )
 from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
+from mlp_export.text.runner_tokenizer import tokenizer_for_runner
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import VerificationReport
@@ -243,10 +244,11 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     with progress.stage("read the checkpoint"):
         vocabulary = checkpoint.config.vocab_size
         tokenizer = Tokenizer.from_folder(model.folder, vocabulary).with_all_ids(vocabulary)
+        carried = tokenizer_for_runner(tokenizer)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
         template, derived = _chat(model.folder, stop)
         chat = derived.chat
-        for line in chat_notes(chat, derived.limits):
+        for line in (*carried.notes, *chat_notes(chat, derived.limits)):
             progress.note(line)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     source = checkpoint
@@ -267,7 +269,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         _log.info("lowered: %d bytes, by %s", artifact.path.stat().st_size, artifact.compiled_with)
         changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
         write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
-        files = tokenizer.write(writer.folder)
+        files = carried.tokenizer.write(writer.folder)
         stops = tuple(stop) if chat is None else chat.stop
         write_tokenizer_config(writer.folder, template, tokenizer, stops, resolved.build.context)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
@@ -292,7 +294,14 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             kv_scale_bytes=costs.kv_scale_bytes,
             device_ram_bytes=costs.device_ram_bytes,
             tied_weights_stored_once=artifact.tied_weights_stored_once,
-            tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
+            tokenizer=TokenizerInfo(
+                files,
+                checkpoint.config.bos_id,
+                checkpoint.config.eos_ids,
+                tokenizer.adds_bos,
+                carried.tokenizer.normalization,
+                carried.tokenizer.answer_strip,
+            ),
             chat=chat,
             chat_limits=derived.limits,
             verification=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,21 +11,29 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from mlp_export.errors import MissingError, ResourceError
+from mlp_export.paths import cache_folder
+from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE
 
 
 @contextmanager
 def storage_errors(cache: Path | None) -> Iterator[None]:
-    """Turns a full disk or a cache that cannot be written into an error for the person."""
+    """Turns a full disk, or a cache that cannot be written or is gone, into an error for the person."""
     try:
         yield
     except OSError as error:
         where = error.filename or cache or constants.HF_HUB_CACHE
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise no_space(f"no space left at {where}") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in NOT_WRITABLE:
             raise MissingError(
                 f"cannot write the cache: {error.strerror} ({where})",
                 "fix its permissions, or set HF_HOME and XDG_CACHE_HOME to a folder of yours",
+            ) from error
+        vanished = error.errno == errno.ENOENT and Path(os.fsdecode(where)).is_relative_to(cache or cache_folder())
+        if vanished or error.errno in DISK_FAILED:
+            raise MissingError(
+                f"the cache failed: {error.strerror} ({where})",
+                "see whether that folder and its disk are still there, and run the command again",
             ) from error
         raise
 

@@ -16,6 +16,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -78,6 +79,7 @@ def main() -> int:
     parser.add_argument("--series", type=int, help="this one of the plan alone")
     parser.add_argument("--folder", type=Path, help="to work in, on a disk; a temporary one if not given")
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and their children
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     root = Path(tempfile.mkdtemp(prefix="torture-", dir=given.folder))
     begun = time.monotonic()
