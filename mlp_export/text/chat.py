@@ -56,7 +56,7 @@ class ChatTemplate:
                 return self._render(messages, generate, {})
             except jinja2.UndefinedError:
                 return self._render(messages, generate, {"strftime_now": _FIXED_DATE.strftime})
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # a template is a program of somebody's: it, and compiling it, may raise anything
             raise InputError(
                 f"the chat template failed: {error}", "the checkpoint's template does not take this chat"
             ) from error
