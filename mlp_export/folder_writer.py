@@ -6,11 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
-import glob
 import os
-import re
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +18,8 @@ from typing import Self
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.paths import check_utf8
-from mlp_export.resources import existing_parent, is_mount_point, temporary_folder
+from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, existing_parent, is_mount_point, temporary_folder
+from mlp_export.scratch import abandoned, held_folder, make_locked_folder, remove_folder
 
 _SCRATCH = ".scratch"
 
@@ -62,7 +59,7 @@ class FolderWriter:
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             _clean_up(self.target)
-            self._make_folder()
+            self.folder, self._lock = make_locked_folder(self.target.parent, f".{self.target.name}", mode=0o777)
         except OSError as error:
             raise _storage_error(error, self.target, self.kind) or error from error
         return self
@@ -94,26 +91,11 @@ class FolderWriter:
     ) -> None:
         if self._lock >= 0:
             try:
-                shutil.rmtree(self.folder, ignore_errors=True)
-            except BaseException:  # a second Ctrl-C: first what is left
-                shutil.rmtree(self.folder, ignore_errors=True)
-                raise
+                remove_folder(self.folder)
             finally:
                 self._unlock()
         if isinstance(error, OSError) and (told := _storage_error(error, self.target, self.kind)) is not None:
             raise told from error
-
-    def _make_folder(self) -> None:
-        while True:
-            self.folder = self.target.parent / f".{self.target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
-            self.folder.mkdir()
-            lock = _try_lock(self.folder)
-            # A run that cleans up may have taken the folder between the two lines above: then make another.
-            if lock is not None and self.folder.exists():
-                self._lock = lock
-                return
-            if lock is not None:
-                os.close(lock)
 
     def _unlock(self) -> None:
         os.close(self._lock)
@@ -129,17 +111,16 @@ def write_file(target: Path, name: str) -> Iterator[Path]:
     kind = FolderKind(name, lambda folder: False)
     if target.exists():
         raise UsageError(f"{target} exists already", "give another --out")
-    unfinished = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        _fsync(unfinished)
-        unfinished.rename(target)
-        _fsync(target.parent)
+        with held_folder(target.parent, f".{target.name}") as folder:
+            unfinished = folder / target.name
+            yield unfinished
+            _fsync(unfinished)
+            unfinished.rename(target)
+            _fsync(target.parent)
     except OSError as error:
         raise _storage_error(error, target, kind) or error from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def check_folder_target(target: Path, kind: FolderKind, overwrite: bool) -> None:
@@ -180,34 +161,14 @@ def _check_folder(target: Path, kind: FolderKind, overwrite: bool) -> None:
 
 def _clean_up(target: Path) -> None:
     """Remove what killed runs left beside `target`, and put back an old folder that one had moved away."""
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
-        match = re.fullmatch(r"\.(tmp|old)-\d+-[0-9a-f]{8}", leftover.name[1 + len(target.name) :])
-        if match is None or not leftover.is_dir():
-            continue
-        lock = _try_lock(leftover)
-        if lock is None:
-            continue
+    for lock, leftover, kind in abandoned(target.parent, f".{target.name}"):
         try:
-            if match[1] == "old" and not target.exists():
+            if kind == "old" and not target.exists():
                 leftover.rename(target)
             else:
                 shutil.rmtree(leftover)
         finally:
             os.close(lock)
-
-
-def _try_lock(folder: Path) -> int | None:
-    """A descriptor that holds the lock of `folder`, None where another process has it or the folder is gone."""
-    try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
 
 
 def _replace(new: Path, target: Path, kind: FolderKind) -> Path | None:
@@ -248,16 +209,16 @@ def _fsync(path: Path) -> None:
 def _storage_error(error: OSError, target: Path, kind: FolderKind) -> MlpExportError | None:
     """What a person is told of a full disk, missing permission or a target that cannot be; None for anything else."""
     where = error.filename or target
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in DISK_FULL:
         return _no_space(error, target, kind)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in NOT_WRITABLE:
         return MissingError(f"cannot write {where}: {error.strerror}", "give an --out in a folder you may write to")
     # EBUSY and EXDEV: something was mounted there meanwhile, or a container's layers (overlayfs) lie across it.
     numbers = (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
     if error.errno in (*numbers, errno.EBUSY, errno.EXDEV):
         return UsageError(f"cannot make the {kind.name} {target}: {error.strerror}", "give another --out")
     vanished = error.errno == errno.ENOENT and _is_of(error.filename, target)
-    if vanished or error.errno in (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT):
+    if vanished or error.errno in DISK_FAILED:
         return MissingError(
             f"cannot write the {kind.name} {target}: {error.strerror} ({where})",
             "see whether that folder and its disk are still there, or give another --out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -15,6 +16,10 @@ import psutil
 
 from mlp_export.errors import MissingError, ResourceError
 
+# Numbers of OSErrors: of a full disk, of one that may not be written to, and of one that fails or is gone.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+DISK_FAILED = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT)
 _TEMPORARY_BYTES = 32_000_000  # logs of native code, and tables of the program that are read back
 
 

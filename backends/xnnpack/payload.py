@@ -13,16 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialization
 
 from mlp_export.errors import InputError
 from mlp_export.program.executorch_private import run_flatc
+from mlp_export.scratch import scratch_folder
 
 BACKEND_ID = "XnnpackBackend"
 NAMED_OFFSET = 2**64 - 1  # offset of constants that are found by name
@@ -81,13 +80,13 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
         start, constants = header.flatbuffer_offset, header.constant_data_offset
         flatbuffer = data[start : start + header.flatbuffer_size]
         parts.append((flatbuffer, data[constants : constants + header.constant_data_size]))
-    with tempfile.TemporaryDirectory() as folder:
-        schema = Path(folder, "schema.fbs")
+    with scratch_folder() as folder:
+        schema = folder / "schema.fbs"
         schema.write_bytes(serialization._get_schema_bytes())
-        files = [Path(folder, f"{n}.bin") for n in range(len(parts))]
+        files = [folder / f"{n}.bin" for n in range(len(parts))]
         for file, (flatbuffer, _) in zip(files, parts, strict=True):
             file.write_bytes(flatbuffer)
-        options = ["--json", "--defaults-json", "--strict-json", "--raw-binary", "-o", folder, str(schema), "--"]
+        options = ["--json", "--defaults-json", "--strict-json", "--raw-binary", "-o", str(folder), str(schema), "--"]
         try:
             run_flatc([*options, *map(str, files)])
             graphs = [_json(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]

@@ -26,6 +26,7 @@ from mlp_export.backends.xnnpack.payload import NAMED_OFFSET, weight_keys
 from mlp_export.models.quantized_weight import QuantizedWeight
 from mlp_export.program.executorch_private import NamedDataStore, NamedDataStoreOutput
 from mlp_export.program.layout import pack_linear, tensor_bytes
+from mlp_export.scratch import library_temporaries
 
 _INVALID = 0xFFFFFFFF  # XNN_INVALID_VALUE_ID
 _EXTERNAL_INPUT, _EXTERNAL_OUTPUT = 1, 2  # XNN_VALUE_FLAG_*
@@ -315,4 +316,6 @@ class Subgraph:
             output_ids=[],
             constant_data=self._constants,
         )
-        return serialize_xnnpack_binary(graph, self._floats), self._store.get_named_data_store_output()
+        with library_temporaries():  # the graph as JSON
+            payload = serialize_xnnpack_binary(graph, self._floats)
+        return payload, self._store.get_named_data_store_output()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +47,7 @@ from mlp_export.program.layer_taps import TAPS, CachedRows, TappedCall
 from mlp_export.program.pte import PteLayout, mapped, read_layout, read_program
 from mlp_export.program.tables import CACHE_WRITERS, kernel_calls, planned_bytes
 from mlp_export.runtime.native_output import capture_native_output
+from mlp_export.scratch import scratch_folder
 
 _TAPPED_BYTES = 256_000_000  # most that the layers' results of one call may take
 _ALIGNMENT = 64
@@ -173,17 +173,17 @@ class TappedXnnpackSession:
 @contextmanager
 def open_tapped(path: Path, config: ModelConfig) -> Iterator[TappedXnnpackSession]:
     """The program at `path` with its layers' results. Raises InputError where they are not found."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.tapped-", suffix=".pte", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file, mapped(path) as data:
+    # On the program's disk, which has space for a file as large; of a bundle that may not be written to, elsewhere.
+    parent = path.parent if os.access(path.parent, os.W_OK) else None
+    with scratch_folder(parent, f".{path.stem}.tapped") as folder:
+        tapped = folder / path.name
+        with tapped.open("wb") as file, mapped(path) as data:
             most_rows = write_tapped(data, config, file)
-        session = TappedXnnpackSession(Path(name), config, most_rows)
+        session = TappedXnnpackSession(tapped, config, most_rows)
         try:
             yield session
         finally:
             session.unload()
-    finally:
-        os.unlink(name)
 
 
 def write_tapped(data: mmap.mmap, config: ModelConfig, file: BinaryIO) -> int:

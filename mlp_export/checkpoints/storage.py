@@ -13,12 +13,17 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from mlp_export.errors import MissingError, ResourceError
+from mlp_export.paths import cache_folder
+from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE
+
+# What variables for the cache may name, and nothing can be made in.
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
 @contextmanager
 def storage_errors(cache: Path | None) -> Iterator[None]:
-    """Turns errors of the network, and of the disk that the caches are on, into one for the person: ResourceError where
-    it is full, else MissingError.
+    """Turns a full disk, a cache that cannot be written or is gone, or a broken connection into an error for the
+    person.
     """
     try:
         yield
@@ -29,15 +34,22 @@ def storage_errors(cache: Path | None) -> Iterator[None]:
                 "check the network and a proxy, and try again: a finished part is kept",
             ) from error
         where = error.filename or cache or constants.HF_HUB_CACHE
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in DISK_FULL:
             raise no_space(f"no space left at {where}") from error
+        if error.errno in (*NOT_WRITABLE, *_NO_FOLDER):
+            raise MissingError(
+                f"cannot write the cache: {error.strerror} ({where})",
+                "fix its permissions, or set HF_HOME and XDG_CACHE_HOME to a folder of yours",
+            ) from error
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise MissingError(f"{error.strerror} ({where})", "raise the limit of open files: ulimit -n") from error
-        # A disk that fails or is gone, a file where a folder should be, a name that is too long: none is known before.
-        raise MissingError(
-            f"cannot write the cache: {error.strerror or error} ({where})",
-            "fix that folder, or set HF_HOME and XDG_CACHE_HOME to a folder that you may write to",
-        ) from error
+        vanished = error.errno == errno.ENOENT and Path(os.fsdecode(where)).is_relative_to(cache or cache_folder())
+        if vanished or error.errno in DISK_FAILED:
+            raise MissingError(
+                f"the cache failed: {error.strerror} ({where})",
+                "see whether that folder and its disk are still there, and run the command again",
+            ) from error
+        raise
 
 
 def make_cache(folder: Path) -> None:

@@ -108,7 +108,7 @@ def main() -> None:
         code = app(prog_name="mlp-export", standalone_mode=False)
     except TyperException as error:  # a command line that does not parse
         code = report_error(UsageError(error.format_message(), "see `mlp-export --help`"), "--json" in sys.argv)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         code = 130
     except OSError as error:  # of a help text: commands report their own
         code = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else report_error(output_error(error), False)

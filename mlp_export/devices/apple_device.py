@@ -7,7 +7,6 @@ import json
 import plistlib
 import re
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from mlp_export.devices.device_fit import DeviceFit, IosDevice, ios_device_fit
 from mlp_export.devices.xcode import DevicectlError, DeviceRefusedError, SimctlError, devicectl, simctl
 from mlp_export.errors import MissingError, ResourceError, UsageError
 from mlp_export.hashing import file_sha256
+from mlp_export.scratch import scratch_folder
 
 MIN_IOS = "18"  # of the app
 DOCUMENTS = "Documents"  # of the app's container: where it looks for bundles
@@ -125,8 +125,8 @@ class ApplePhone(AppleDevice):
         }
 
     def read(self, path: str, seconds: float | None = None) -> bytes | None:
-        with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-            target = Path(scratch, "file")
+        with scratch_folder() as scratch:
+            target = scratch / "file"
             words = ["--source", path, "--destination", str(target), "--user", "mobile"]
             try:
                 self._run("device", "copy", "from", *self._domain, *words, seconds=seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +19,7 @@ from mlp_export.errors import InputError, MissingError, ResourceError, UsageErro
 from mlp_export.hashing import file_sha256
 from mlp_export.progress import Progress, Stage
 from mlp_export.resources import human_bytes
+from mlp_export.scratch import scratch_folder
 
 _PIECE_BYTES = 64 << 20  # what a broken transfer may cost again
 
@@ -218,9 +218,9 @@ class _Transfer:
         if offset == 0:
             self._phone.shell(f"rm -f {_quote(target)}")
         arriving = f"{target}.piece"
-        with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch, source.open("rb") as file:
+        with scratch_folder() as scratch, source.open("rb") as file:
             file.seek(offset)
-            piece = Path(scratch, "piece")
+            piece = scratch / "piece"
             while data := file.read(self._piece):
                 piece.write_bytes(data)
                 self._phone.copy_to(piece, arriving)

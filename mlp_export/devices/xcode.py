@@ -10,13 +10,12 @@ import json
 import math
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mlp_export.devices.device_command import COMMAND_SECONDS, capture
 from mlp_export.errors import MissingError, ResourceError
+from mlp_export.scratch import scratch_folder
 
 _FULL = re.compile(
     r"No space left|ENOSPC|out of space|not enough (space|storage)|[Ii]nsufficient (disk )?(space|storage)"
@@ -66,8 +65,8 @@ def devicectl(*words: str, app: Sequence[str] = (), seconds: float | None = None
     `seconds`.
     """
     seconds = COMMAND_SECONDS if seconds is None else seconds
-    with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-        output = Path(scratch, "result.json")
+    with scratch_folder() as scratch:
+        output = scratch / "result.json"
         options = ["--timeout", str(math.ceil(seconds)), "--json-output", str(output)]
         command = [_xcrun(), "devicectl", *words, *options, *app]
         code, stdout, stderr = capture(command, seconds, "devicectl")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from mlp_export.quantization.scheme import channel_scheme, group_scheme
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import require
 from mlp_export.runtime.session import Session, all_cores
+from mlp_export.scratch import scratch_folder
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 
@@ -271,9 +271,9 @@ def open_checkpoint(found: ResolvedModel) -> Iterator[OpenCheckpoint]:
     kind, config, formats = checkpoint.kind, checkpoint.config, checkpoint.formats
     for_npus = kind == "quantized" and all(form.group_size is None for form in formats.values())
     scheme = channel_scheme(kind, config, None, formats) if for_npus else group_scheme(kind, config, None, formats)
-    with tempfile.TemporaryDirectory(prefix="mlp-export-eval-") as folder:
-        require(0, store_bytes(config, scheme), Path(folder))
-        model = QuantizedModel(checkpoint, round_checkpoint(checkpoint, scheme, Path(folder) / "weights"))
+    with scratch_folder() as folder:
+        require(0, store_bytes(config, scheme), folder)
+        model = QuantizedModel(checkpoint, round_checkpoint(checkpoint, scheme, folder / "weights"))
         if scheme.group_size is None:
             yield OpenCheckpoint(found.id, f"{scheme.name}, float activations", model, FLOAT, tokenizer)
         else:

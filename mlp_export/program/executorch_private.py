@@ -9,12 +9,15 @@ from __future__ import annotations
 from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._flatbuffer import _run_flatc as run_flatc
 from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program as flatbuffer_to_program
-from executorch.exir._serialize._flatbuffer_program import _program_to_flatbuffer as program_to_flatbuffer
+from executorch.exir._serialize._flatbuffer_program import _program_to_flatbuffer
 from executorch.exir._serialize._named_data_store import NamedDataStore, NamedDataStoreOutput
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+from executorch.exir._serialize._program import PTEFile
 from executorch.exir._serialize._program import _ExtendedHeader as ExtendedHeader
 from executorch.exir._serialize._program import _get_extended_header as get_extended_header
 from executorch.exir._serialize._program import _insert_flatbuffer_header as insert_flatbuffer_header
+from executorch.exir._serialize._program import serialize_pte_binary as _serialize_pte_binary
+
+from mlp_export.scratch import library_temporaries
 
 __all__ = [
     "Cord",
@@ -30,6 +33,10 @@ __all__ = [
     "serialize_pte_binary",
     "threadpool_threads",
 ]
+
+# These write schemas into temporary files.
+program_to_flatbuffer = library_temporaries()(_program_to_flatbuffer)
+serialize_pte_binary = library_temporaries()(_serialize_pte_binary)
 
 
 def threadpool_threads() -> int:

@@ -24,7 +24,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from filelock import FileLock
 
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.paths import cache_folder
+from mlp_export.scratch import scratch_folder
 
 LoadMode = Literal["file", "mmap", "mlock", "mlock-ignore-errors", "madvise"]
 
@@ -213,8 +213,8 @@ class Runner:
 
         Raises NativeRunError where it crashes, says no or takes longer than `timeout_s`, with what it said last.
         """
-        with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-            results = Path(scratch, "logits")
+        with scratch_folder() as scratch:
+            results = scratch / "logits"
             command = [*self.prefix, str(self.executable), *self.arguments, "--logits", str(results)]
             command += (options or RunnerOptions()).arguments()
             try:
@@ -276,8 +276,8 @@ def build_runner(sdk: Sdk, cache: Path | None = None) -> Runner:
     folder = place / key.hexdigest()[:16]
     with FileLock(place / "build.lock"):
         if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=place, prefix=".build-") as temporary:
-                made = Path(temporary, "made")
+            with scratch_folder(place, ".build") as temporary:
+                made = temporary / "made"
                 made.mkdir()
                 stubs = _build_stubs(sdk, made)
                 _compile(sdk, SOURCES / "runner.cpp", made / "runner")

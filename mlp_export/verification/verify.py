@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.quantize import find_quantized
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.scratch import scratch_folder
 from mlp_export.verification.cache_visibility import check_cache_visibility
 from mlp_export.verification.files import check_files
 from mlp_export.verification.logits import compare_with_model
@@ -50,8 +50,8 @@ def verify_bundle(
     progress = progress or Progress()
     with progress.stage("hashes"):
         bundle, files = check_files(path)
-    with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-        quantized = None if model is None else _model_of(bundle, model, Path(scratch), progress, accept_license)
+    with scratch_folder() as scratch:
+        quantized = None if model is None else _model_of(bundle, model, scratch, progress, accept_license)
         report = verify(bundle, quantized, progress)
     return replace(report, checks=[files, *report.checks])
 

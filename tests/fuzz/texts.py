@@ -15,7 +15,8 @@ from small_checkpoints import CHAT_TEMPLATE, VOCAB_SIZE, config_json, write_toke
 from transformers import AutoTokenizer
 
 from mlp_export.checkpoints.config import read_config
-from mlp_export.text.chat import Message, derive_chat_format, read_chat_template
+from mlp_export.text.chat import Message, read_chat_template
+from mlp_export.text.chat_derivation import derive_chat_format
 from mlp_export.text.special_tokens import NAMES
 from mlp_export.text.tokenizer import Tokenizer
 
