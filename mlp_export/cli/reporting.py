@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from mlp_export.cli.environment import check_environment
 from mlp_export.cli.logs import logs_on_stderr
 from mlp_export.cli.output import show, tell
 from mlp_export.errors import MlpExportError, ResourceError
@@ -22,6 +23,7 @@ from mlp_export.streams import discard
 def reporting(as_json: bool, verbose: bool = False) -> Iterator[None]:
     """Turns exceptions of the body into a line and a hint for the person, and an exit code; `verbose` shows the log."""
     try:
+        check_environment()
         with logs_on_stderr() if verbose else nullcontext():
             yield
         sys.stdout.flush()
