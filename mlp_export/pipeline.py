@@ -52,7 +52,16 @@ from mlp_export.quantization.quantize import CALIBRATION_TOKENS, calibration, qu
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
-from mlp_export.text.chat import derive_chat_format, read_chat_template
+from mlp_export.text.chat import (
+    ChatCarried,
+    ChatTemplate,
+    chat_carried,
+    chat_notes,
+    read_chat_template,
+    unchosen_templates,
+)
+from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
+from mlp_export.text.runner_tokenizer import tokenizer_for_runner
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import VerificationReport
@@ -104,10 +113,12 @@ class ExportPlan:
     kv_cache_bytes: int  # codes alone, as published figures count them
     kv_scale_bytes: int
     device_ram_bytes: int
+    chat: ChatCarried  # how much of the checkpoint's chat template is carried; None: it has none, or is not here yet
+    chat_limits: tuple[str, ...]  # what is not, and why
 
     def to_json(self) -> dict[str, Any]:
         """The object `--dry-run --json` prints."""
-        return {**asdict(self), "out": str(self.out)}
+        return {**asdict(self), "out": str(self.out), "chat_limits": list(self.chat_limits)}
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,8 @@ class ExportReport:
             "kv_cache_bytes": manifest.kv_cache_bytes,
             "device_ram_bytes": manifest.device_ram_bytes,
             "min_runtime": manifest.backend.min_runtime,
+            "chat": manifest.chat_carried,
+            "chat_limits": list(manifest.chat_limits),
             "verified": None if checked is None else checked.passed,
             "checks": None if checked is None else len(checked.checks),
             "relative_error": None if checked is None else checked.relative_error,
@@ -181,6 +194,7 @@ def plan(options: ExportOptions) -> ExportPlan:
     located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, Progress()) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
+    derived = DerivedChat(None) if found is None else _chat(found[0].folder)[1]
     return ExportPlan(
         model=resolved.id,
         backend=options.backend,
@@ -196,6 +210,8 @@ def plan(options: ExportOptions) -> ExportPlan:
         kv_cache_bytes=resolved.costs.kv_cache_bytes,
         kv_scale_bytes=resolved.costs.kv_scale_bytes,
         device_ram_bytes=resolved.costs.device_ram_bytes,
+        chat=chat_carried(derived.chat, derived.limits),
+        chat_limits=derived.limits,
     )
 
 
@@ -226,10 +242,14 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     model, checkpoint = found
     scheme, quantizer, costs = resolved.scheme, resolved.quantizer, resolved.costs
     with progress.stage("read the checkpoint"):
-        tokenizer = Tokenizer.from_folder(model.folder, checkpoint.config.vocab_size)
-        template = read_chat_template(model.folder)
+        vocabulary = checkpoint.config.vocab_size
+        tokenizer = Tokenizer.from_folder(model.folder, vocabulary).with_all_ids(vocabulary)
+        carried = tokenizer_for_runner(tokenizer)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
-        chat = None if template is None else derive_chat_format(template, stop)
+        template, derived = _chat(model.folder, stop)
+        chat = derived.chat
+        for line in (*carried.notes, *chat_notes(chat, derived.limits)):
+            progress.note(line)
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     source = checkpoint
     if quantizer == "gptq":
@@ -249,7 +269,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         _log.info("lowered: %d bytes, by %s", artifact.path.stat().st_size, artifact.compiled_with)
         changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
         write_license_files(writer.folder, model, get_family(checkpoint.config.family).license, changes)
-        files = tokenizer.write(writer.folder)
+        files = carried.tokenizer.write(writer.folder)
         stops = tuple(stop) if chat is None else chat.stop
         write_tokenizer_config(writer.folder, template, tokenizer, stops, resolved.build.context)
         quantization: dict[str, Any] = {**scheme.manifest(), **artifact.quantization}
@@ -274,8 +294,16 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             kv_scale_bytes=costs.kv_scale_bytes,
             device_ram_bytes=costs.device_ram_bytes,
             tied_weights_stored_once=artifact.tied_weights_stored_once,
-            tokenizer=TokenizerInfo(files, checkpoint.config.bos_id, checkpoint.config.eos_ids, tokenizer.adds_bos),
+            tokenizer=TokenizerInfo(
+                files,
+                checkpoint.config.bos_id,
+                checkpoint.config.eos_ids,
+                tokenizer.adds_bos,
+                carried.tokenizer.normalization,
+                carried.tokenizer.answer_strip,
+            ),
             chat=chat,
+            chat_limits=derived.limits,
             verification=None,
             files={},
             exporter=Exporter.this(),
@@ -311,6 +339,15 @@ def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], prog
         sibling = reports[0].bundle.path if reports else None
         reports.append(export(replace(options, backend_options=choice, out=out, sibling=sibling), progress))
     return reports
+
+
+def _chat(folder: Path, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, DerivedChat]:
+    """The template of a checkpoint's folder, and what of it a bundle carries."""
+    template = read_chat_template(folder)
+    if template is not None:
+        return template, derive_chat_format(template, stop)
+    names = unchosen_templates(folder)
+    return None, DerivedChat(None, (f"of the templates {', '.join(names)} none is named default",) if names else ())
 
 
 def _check_options(options: ExportOptions) -> Backend:

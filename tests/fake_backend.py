@@ -20,13 +20,14 @@ from mlp_export.models.config import ModelConfig
 from mlp_export.program.executorch_private import PTEFile, serialize_pte_binary
 from mlp_export.runtime.host_runtime import HostNotes, VerificationBudget
 from mlp_export.runtime.session import Session
-from mlp_export.text.chat import ChatTemplate, derive_chat_format
+from mlp_export.text.chat import ChatTemplate
+from mlp_export.text.chat_derivation import derive_chat_format
 from mlp_export.text.tokenizer import Tokenizer
 
 # One that does nothing: whole, and not to be run.
 PROGRAM = bytes(serialize_pte_binary(PTEFile(Program(0, [], [], [], [], SubsegmentOffsets(0, [])))))
 TOKENIZER = Tokenizer(small_tokenizer())
-CHAT = derive_chat_format(ChatTemplate(CHAT_TEMPLATE, {"bos_token": "<|begin_of_text|>"}))
+CHAT = derive_chat_format(ChatTemplate(CHAT_TEMPLATE, {"bos_token": "<|begin_of_text|>"})).chat
 CONFIG = ModelConfig(
     family="llama",
     vocab_size=VOCAB_SIZE,

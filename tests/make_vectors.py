@@ -227,6 +227,23 @@ def _manifest_cases() -> Iterable[Values]:
     yield case("Core ML", _coreml())
     yield case("no chat", changed(good, "chat", None))
     yield case("a chat without system messages", _without_system(good))
+    of_tokenizer = (("normalization", "NFC"), ("normalization", None), ("answer_strip", " "), ("answer_strip", None))
+    for key, value in of_tokenizer:
+        yield case(f"tokenizer/{key} is {json.dumps(value)}", changed(good, f"tokenizer/{key}", value))
+    optional = {
+        "generation_prompt": "<|im_start|>assistant\n<think>\n",
+        "reasoning_end": "</think>",
+        "reasoning_trim": "newlines",
+        "answer_trim_start": "none",
+        "answer_trim_end": "whitespace",
+    }
+    yield case("a chat with all keys", changed(good, "chat", {**good["chat"], **optional}))
+    yield case("an empty generation prompt", changed(good, "chat/generation_prompt", ""))
+    yield case("optional keys null", changed(good, "chat", {**good["chat"], **dict.fromkeys(optional)}))
+    limit = "the template takes a system message only inside the first message"
+    yield case("a chat template that is carried in part", changed(_without_system(good), "chat_limits", [limit]))
+    yield case("a chat template that is not carried", changed(changed(good, "chat", None), "chat_limits", [limit, "b"]))
+    yield case("no limits", changed(good, "chat_limits", []))
     yield case("not verified", changed(good, "verification", None))
     yield case("failed verification", changed(good, "verification/passed", False))
     yield case("verification of another program, with other keys", changed(good, "verification", {"passed": True}))
@@ -284,11 +301,22 @@ def _manifest_cases() -> Iterable[Values]:
     yield damaged("tokenizer/eos_ids", [])
     yield damaged("tokenizer/eos_ids", [-1])
     yield damaged("tokenizer/add_bos", 1)
+    yield damaged("tokenizer/normalization", "NFKC")
+    yield damaged("tokenizer/normalization", True)
+    yield damaged("tokenizer/answer_strip", "")
+    yield damaged("tokenizer/answer_strip", 1)
     yield case("a tokenizer file that is not among the files", changed(good, "tokenizer/files", ["other.json"]))
     yield damaged("chat", {"bos": ""})
     yield damaged("chat/stop", ["<|im_end|>", ""])
     yield damaged("chat/trim", "no")
     yield damaged("chat/user_prefix", None)
+    yield damaged("chat/generation_prompt", 1)
+    yield damaged("chat/reasoning_end", "")
+    yield damaged("chat/reasoning_trim", True)
+    yield damaged("chat/answer_trim_start", "Newlines")
+    yield damaged("chat/answer_trim_end", "")
+    for value in (None, "a", [""], [1], {}):
+        yield damaged("chat_limits", value)
     yield damaged("verification", [])
     yield damaged("verification/passed", REMOVED)
     yield damaged("verification/passed", "yes")
@@ -405,7 +433,35 @@ _NO_SYSTEM = {
     "trim": True,
     "stop": ["</s>"],
 }
+# Qwen3's: reasoning is dropped, and only then the line ends before the answer are.
+_REASONING = {**_CHATML, "default_system": None, "reasoning_end": "</think>", "reasoning_trim": "newlines"}
+# The prompt opens the reasoning; each answer is stripped of line ends before it.
+_THINKING = {
+    **_REASONING,
+    "reasoning_trim": None,
+    "generation_prompt": "<|im_start|>assistant\n<think>\n",
+    "answer_trim_start": "newlines",
+}
+# Llama 2's: the answer's prefix is not in the prompt, and white space is trimmed in answers alone.
+_LLAMA2 = {
+    **_NO_SYSTEM,
+    "bos": "",
+    "user_prefix": "<s>[INST] ",
+    "assistant_prefix": " ",
+    "assistant_suffix": " </s>",
+    "generation_prompt": "",
+    "trim": False,
+    "answer_trim_start": "whitespace",
+    "answer_trim_end": "whitespace",
+}
+_KEPT_ANSWERS = {**_LLAMA4, "answer_trim_start": "none", "answer_trim_end": "newlines"}
 _FORMATS = {"chatml": _CHATML, "llama4": _LLAMA4, "empty system": _EMPTY_SYSTEM, "no system": _NO_SYSTEM}
+_FORMATS_WITH_OPTIONAL_KEYS = {
+    "reasoning": _REASONING,
+    "thinking": _THINKING,
+    "llama2": _LLAMA2,
+    "answers kept": _KEPT_ANSWERS,
+}
 _SPACES = " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u2029\u202f\u205f\u3000"
 
 
@@ -427,26 +483,47 @@ def chat() -> Values:
         "no turns": [],
         "ends with an answer": [("user", "a"), ("assistant", "b")],
     }
+    answers: dict[str, list[tuple[str, str]]] = {
+        "reasoning": [("user", "a"), ("assistant", "<think>\nr\n</think>\n\n b"), ("user", "c")],
+        "reasoning twice": [("user", "a"), ("assistant", "r</think>s</think>\r\nb \n\n"), ("user", "c")],
+        "reasoning that does not end": [("user", "a"), ("assistant", "\n<think>\nr"), ("user", "c")],
+        "nothing but reasoning": [("user", "a"), ("assistant", "<think>r</think>\n"), ("user", "c")],
+        "reasoning in other messages": [("system", "</think>s"), ("user", "a</think>\nb")],
+        "an empty answer": [("user", "a"), ("assistant", ""), ("user", "c")],
+        "line ends and white space around an answer": [
+            ("user", "a"),
+            ("assistant", "\n\n \tb\u3000\n \n"),
+            ("user", "c"),
+        ],
+        "all of Unicode's white space around an answer": [
+            ("user", "a"),
+            ("assistant", f"{_SPACES}b{_SPACES}"),
+            ("user", "c"),
+        ],
+    }
+    shared = ["three turns", "a system message and three turns", "white space around", "ends with an answer"]
+    answers |= {name: chats[name] for name in shared}
     cases = [
         _composed(name, format_, turns, generate)
-        for format_ in _FORMATS
-        for name, turns in chats.items()
+        for formats, some in ((_FORMATS, chats), (_FORMATS_WITH_OPTIONAL_KEYS, answers))
+        for format_ in formats
+        for name, turns in some.items()
         for generate in (True, False)
     ]
     return {
         "about": (
             "`text` is what the turns become in a format of `formats`; with `generate` it ends where the "
             "assistant is to speak. null, with `problem`, where the format takes no system message. White space "
-            "that `trim` drops is what Python's str.strip drops: Unicode's White_Space, U+0085 with it, and "
-            "U+001C to U+001F."
+            "that `trim` and `whitespace` drop is what Python's str.strip drops: Unicode's White_Space, U+0085 with "
+            "it, and U+001C to U+001F. `newlines` are U+000A. Optional keys of a format may be null."
         ),
-        "formats": _FORMATS,
+        "formats": _FORMATS | _FORMATS_WITH_OPTIONAL_KEYS,
         "cases": cases,
     }
 
 
 def _composed(name: str, format_: str, turns: Sequence[tuple[str, str]], generate: bool) -> Values:
-    values = _FORMATS[format_]
+    values = (_FORMATS | _FORMATS_WITH_OPTIONAL_KEYS)[format_]
     spoken = ChatFormat(**{**values, "stop": tuple(values["stop"])})
     messages: list[Any] = [Message(role, content) for role, content in turns]  # type: ignore[arg-type]
     try:
@@ -1034,6 +1111,7 @@ def tokenizers() -> Values:
         "Metaspace": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
         "Metaspace, words": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="always", split=True)),
     }
+    made["Metaspace, words, spelled out"] = _spelled_out(made["Metaspace, words"])
     return {
         "about": (
             "Small tokenizers of the kinds that bundles have (tokenizer.json as text) and the ids of texts, special "
@@ -1085,6 +1163,21 @@ def _sentence_pieces(pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> HFTok
         [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     return _trained(tokenizer, first=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))])
+
+
+def _spelled_out(tokenizer: HFTokenizer) -> HFTokenizer:
+    """The same ids without Metaspace, which ExecuTorch's tokenizer lacks: as an export writes it into the bundle."""
+    values = json.loads(tokenizer.to_str())
+    letter = "\u2581"
+    steps = [
+        normalizers.Replace(" ", letter),
+        normalizers.Prepend(letter),
+        normalizers.Replace(Regex(rf"\A{letter}(?={letter})"), ""),
+    ]
+    spelled = HFTokenizer.from_str(json.dumps({**values, "pre_tokenizer": None}))
+    spelled.normalizer = normalizers.Sequence(steps)
+    spelled.pre_tokenizer = pre_tokenizers.Split(Regex(f"{letter}[^{letter}]*|[^{letter}]+"), "isolated")
+    return spelled
 
 
 def _trained(tokenizer: HFTokenizer, *, initial_alphabet: Sequence[str] = (), first: Sequence[str] = ()) -> HFTokenizer:

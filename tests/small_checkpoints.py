@@ -8,7 +8,7 @@ R1-like and Llama-like folders are ones transformers' own classes load.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ Family = str  # "mobilellm-pro", "mobilellm-r1" or the name of a file in small_f
 VOCAB_SIZE = 320
 BOS, EOS, EOT, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|eot|>", "<|finetune_right_pad|>"
 SPECIAL_TOKENS = (BOS, EOS, EOT, PAD, "<|header_start|>", "<|header_end|>")
+# With them each row of the embedding has a token, as in Llama 4: rows without one are left out of programs.
+RESERVED_TOKENS = tuple(f"<|reserved_{number}|>" for number in range(VOCAB_SIZE - 300 - len(SPECIAL_TOKENS)))
 BOS_ID, EOS_ID, EOT_ID = 300, 301, 302
 CHAT_TEMPLATE = (
     "{{- bos_token }}"
@@ -205,7 +207,7 @@ def write_checkpoint(
     return folder
 
 
-def small_tokenizer() -> Tokenizer:
+def small_tokenizer(special: Sequence[str] = SPECIAL_TOKENS + RESERVED_TOKENS) -> Tokenizer:
     """A byte-level BPE of 256 bytes, a few merges and special tokens from id 300 on, that starts texts with BOS."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {character: i for i, character in enumerate(alphabet)}
@@ -223,7 +225,7 @@ def small_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, BOS_ID)])
     return tokenizer
 

@@ -183,6 +183,41 @@ def test_what_chat_must_say() -> None:
     assert kept.endswith("\u200ba\u2060<|eot|>")
 
 
+def test_what_chats_with_earlier_answers_must_say() -> None:
+    """Of each format the text from the answer's prefix up to the next user message."""
+
+    def answer(format_: str, name: str) -> str:
+        (case,) = (
+            case
+            for case in load("chat.json")["cases"]
+            if (case["format"], case["name"], case["generate"]) == (format_, name, True)
+        )
+        values = load("chat.json")["formats"][format_]
+        before = values["bos"] + values["user_prefix"] + "a" + values["user_suffix"]
+        opening = values.get("generation_prompt")
+        end = values["user_prefix"] + "c" + values["user_suffix"]
+        end += values["assistant_prefix"] if opening is None else opening
+        text: str = case["text"]
+        assert text.startswith(before) and text.endswith(end)
+        return text.removeprefix(before).removesuffix(end)
+
+    assistant = "<|im_start|>assistant\n"
+    assert answer("reasoning", "reasoning") == f"{assistant} b<|im_end|>\n"
+    assert answer("reasoning", "reasoning twice") == f"{assistant}\r\nb \n\n<|im_end|>\n"
+    assert answer("reasoning", "reasoning that does not end") == f"{assistant}\n<think>\nr<|im_end|>\n"
+    assert answer("thinking", "reasoning that does not end") == f"{assistant}<think>\nr<|im_end|>\n"
+    assert answer("thinking", "nothing but reasoning") == f"{assistant}<|im_end|>\n"
+    assert answer("llama2", "three turns") == " b </s>"
+    assert answer("llama2", "reasoning") == " <think>\nr\n</think>\n\n b </s>"
+    assert answer("llama2", "an empty answer") == "  </s>"
+    around = "line ends and white space around an answer"
+    assert answer("reasoning", around) == f"{assistant}\n\n \tb\u3000\n \n<|im_end|>\n"
+    assert answer("thinking", around) == f"{assistant} \tb\u3000\n \n<|im_end|>\n"
+    assert answer("llama2", around) == " b </s>"
+    header = "<|header_start|>assistant<|header_end|>\n\n"
+    assert answer("answers kept", around) == f"{header}\n\n \tb\u3000\n <|eot|>"
+
+
 # Stop strings and characters
 
 

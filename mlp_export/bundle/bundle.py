@@ -50,7 +50,11 @@ class Bundle:
 
     def tokenizer(self) -> Tokenizer:
         """The bundle's own tokenizer. Raises InputError where it is damaged or does not fit the model's vocabulary."""
-        return Tokenizer.from_folder(self.path, self.manifest.model.shape["vocab_size"])
+        told = self.manifest.tokenizer
+        tokenizer = Tokenizer.from_folder(self.path, self.manifest.model.shape["vocab_size"])
+        if told.normalization is None and told.answer_strip is None:
+            return tokenizer
+        return Tokenizer.from_json(tokenizer.to_json(), tokenizer.source, told.normalization, told.answer_strip)
 
 
 def _open(path: Path, hashes: bool) -> Bundle:

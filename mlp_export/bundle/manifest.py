@@ -20,7 +20,7 @@ from typing_extensions import TypedDict  # pydantic does not take that of typing
 from mlp_export.errors import InputError
 from mlp_export.json_schema import AS_GIVEN, CLOSED, OPEN, fault, schema_of
 from mlp_export.models.config import ModelConfig
-from mlp_export.text.chat import ChatFormat
+from mlp_export.text.chat import ChatCarried, ChatFormat, chat_carried
 
 FORMAT: Final = 2
 _OLDEST_FORMAT = 1  # that is still read
@@ -187,6 +187,14 @@ class TokenizerInfo:
     bos_id: Annotated[TokenId, Field(description="The first of eos_ids where there is no BOS: then add_bos is false.")]
     eos_ids: Annotated[tuple[TokenId, ...], Field(min_length=1)]
     add_bos: Annotated[bool, Field(description="Whether a plain prompt starts with BOS; chat.bos says it for chats.")]
+    # Only where needed, so that bundles of other models stay as they were. null is as absent.
+    normalization: Annotated[
+        Literal["NFC"] | None,
+        Field(description="Unicode form that each message and each plain prompt is brought into before it is encoded."),
+    ] = None
+    answer_strip: Annotated[
+        Text | None, Field(description="Dropped from the beginning of an answer's text, once, where it begins with it.")
+    ] = None
 
 
 @with_config(OPEN)
@@ -250,6 +258,12 @@ class Manifest:
     tied_weights_stored_once: bool
     tokenizer: TokenizerInfo
     chat: ChatFormat | None
+    chat_limits: Annotated[
+        tuple[Text, ...],
+        Field(
+            description="What of the checkpoint's chat template `chat` does not carry, and why. Only where there is."
+        ),
+    ] = ()
     verification: Annotated[Verification | None, AS_GIVEN, Field(description="null with --no-verify.")]
     files: Annotated[  # of a manifest that is not written yet: none
         dict[FileName, FileInfo],
@@ -259,8 +273,19 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, its keys in the order of reading."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))  # tuples as lists
-        return values
+        values = asdict(self)
+        values["tokenizer"] = {key: value for key, value in values["tokenizer"].items() if value is not None}
+        if self.chat is not None:
+            values["chat"] = self.chat.to_json()
+        if not self.chat_limits:
+            del values["chat_limits"]
+        read: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))  # tuples as lists
+        return read
+
+    @property
+    def chat_carried(self) -> ChatCarried:
+        """How much of the checkpoint's chat template `chat` carries; None where the checkpoint has no template."""
+        return chat_carried(self.chat, self.chat_limits)
 
     @staticmethod
     def from_json(values: dict[str, Any], source: str = MANIFEST) -> Manifest:

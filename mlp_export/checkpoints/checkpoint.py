@@ -30,6 +30,7 @@ from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.models.rope import interleave_rows, rotate_half_rows
 from mlp_export.models.tensors import Parameter, head_parameter, parameters
+from mlp_export.text.tokenizer import Tokenizer, has_tokenizer
 
 Kind = Literal["float", "int4-cpu", "int4-accelerator", "quantized"]
 
@@ -44,7 +45,7 @@ _DERIVED = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
 class Checkpoint:
     """A validated checkpoint. Holds no tensor: each is read from its file when asked for and let go by the caller."""
 
-    config: ModelConfig
+    config: ModelConfig  # its vocabulary without the rows that pad the files' matrices: see `_used_rows`
     path: Path
     kind: Kind
     dtype: torch.dtype  # of the linears and the embedding; in a quantized checkpoint of those that are floats, if any
@@ -104,9 +105,7 @@ class Checkpoint:
         if packed is None:
             return None
         weight = packed.read()
-        return replace(
-            weight, codes=self._interleaved(name, weight.codes), scales=self._interleaved(name, weight.scales)
-        )
+        return replace(weight, codes=self._rows(name, weight.codes), scales=self._rows(name, weight.scales))
 
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor of a canonical name in the checkpoint's dtype: linears and embedding [out, in], biases [out], and
@@ -123,11 +122,11 @@ class Checkpoint:
         if (weight := self.stored(name)) is not None:
             return weight.dequantize().to(weight.scales.dtype)
         stored = self._tensors[name]
-        value = read(stored)
+        value = self._rows(name, read(stored))
         # The minimum and maximum are NaN or infinite if any value is, without a second copy of the tensor.
         if not all(bool(torch.isfinite(bound)) for bound in torch.aminmax(value)):
             raise InputError(f"{stored.file}: `{stored.key}` holds NaN or infinite values", FETCH_AGAIN)
-        return self._norm(name, self._interleaved(name, value))
+        return self._norm(name, value)
 
     def as_stored(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """The inverse of what `tensor` does to a parameter's values and rows, for files of the same family; of a norm
@@ -144,7 +143,7 @@ class Checkpoint:
 
     def storable(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """What `tensor` returns in float32 of files that hold `value`, a norm, as nearly as their dtype can."""
-        return self._norm(name, self._interleaved(name, self.as_stored(name, value))).float()
+        return self._norm(name, self._rows(name, self.as_stored(name, value))).float()
 
     def learned_scale(self, name: str) -> torch.Tensor | None:
         """The learned scale of a linear, "embed" or "head": float32 [out, 1], its bits kept, rows as in `tensor`.
@@ -154,7 +153,7 @@ class Checkpoint:
         if name not in self._tensors:
             raise KeyError(name)
         stored = self._scales.get(name)
-        return None if stored is None else self._interleaved(name, read(stored))
+        return None if stored is None else self._rows(name, read(stored))
 
     @functools.cached_property
     def _parameters(self) -> Mapping[str, Parameter]:
@@ -165,7 +164,10 @@ class Checkpoint:
         parameter = self._parameters.get(name)
         return self.rotate_half and parameter is not None and parameter.rotated
 
-    def _interleaved(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+    def _rows(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of a file as the model has them: those of q and k interleaved, of embedding and head those in use."""
+        if name in ("embed", "head"):
+            return rows[: self.config.vocab_size]
         return interleave_rows(rows, self.config.head_dim) if self._turned(name) else rows
 
     def _norm(self, name: str, value: torch.Tensor) -> torch.Tensor:
@@ -259,7 +261,7 @@ def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoin
             )
         kind = quantization
     return Checkpoint(
-        config=config,
+        config=replace(config, vocab_size=_used_rows(folder, config)),
         path=folder,
         kind=kind,
         dtype=_float_dtype(tensors, packed) if packed else _one_dtype(tensors),
@@ -269,6 +271,18 @@ def read_checkpoint(folder: Path, quantization: Kind | None = None) -> Checkpoin
         _packed=packed,
         deviation=deviation(weight for name, weight in packed.items() if name != "head" or not config.tied_embeddings),
     )
+
+
+def _used_rows(folder: Path, config: ModelConfig) -> int:
+    """Rows of embedding and head up to the last that a token or a stop id has.
+
+    Files are often padded to a round number of rows (`pad_to_multiple_of`). A row that no token has was not trained, so
+    it must not be answered: ExecuTorch's runner takes as many logits as its tokenizer has tokens.
+    """
+    if not has_tokenizer(folder):
+        return config.vocab_size
+    tokens = Tokenizer.from_folder(folder, config.vocab_size).vocab_size
+    return max(tokens, 1 + max(config.bos_id, *config.eos_ids))
 
 
 @dataclass

@@ -33,8 +33,12 @@ def run(
     """Answer one prompt. A model made to chat gets it as a user's message, unless --raw is given."""
     with reporting(as_json, verbose):
         from mlp_export.runtime.run import run as run_bundle
+        from mlp_export.text.chat import chat_notes
 
         opened, runtime = open_to_run(bundle)
+        if not as_json and not raw:
+            for line in chat_notes(opened.manifest.chat, opened.manifest.chat_limits):
+                tell(line)
         answer = run_bundle(
             opened,
             prompt,

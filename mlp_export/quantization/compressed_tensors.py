@@ -191,7 +191,12 @@ def _module(checkpoint: Checkpoint, name: str) -> str:
 
 def _config(model: QuantizedModel, source: Mapping[str, Any]) -> dict[str, Any]:
     """The source's config.json for these files."""
-    config = {**source, "tie_word_embeddings": False, "quantization_config": _quantization_config(model)}
+    config = {
+        **source,
+        "vocab_size": model.checkpoint.config.vocab_size,  # without rows that pad the source's matrices
+        "tie_word_embeddings": False,
+        "quantization_config": _quantization_config(model),
+    }
     for key in [key for key in ("dtype", "torch_dtype") if key in config] or ["torch_dtype"]:
         config[key] = "bfloat16"
     return config

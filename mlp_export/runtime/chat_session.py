@@ -12,6 +12,7 @@ from mlp_export.runtime.generate import check_answer_options
 from mlp_export.runtime.host_runtime import HostRuntime
 from mlp_export.runtime.loaded_model import LoadedModel, chat_format
 from mlp_export.runtime.session import load_session
+from mlp_export.text.chat import chat_notes
 
 HELP = "/reset starts a new conversation, /exit ends, Ctrl-C stops an answer"
 
@@ -38,6 +39,8 @@ def chat_repl(
     check_answer_options(max_new_tokens, temperature, seed)  # both before a large model is loaded
     model = LoadedModel(bundle, load_session(bundle, runtime), bundle.tokenizer())
     conversation = model.chat(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    for line in chat_notes(bundle.manifest.chat, bundle.manifest.chat_limits):
+        tell(line)
     tell(HELP)
     while True:
         try:

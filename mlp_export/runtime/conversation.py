@@ -17,7 +17,12 @@ from mlp_export.text.tokenizer import Tokenizer
 
 @dataclass
 class Conversation:
-    """Turns of a chat. Each token is fed once: a turn adds to what the session's caches hold."""
+    """Turns of a chat. A turn's prompt is the template's whole text; what of it the session's caches hold is not fed
+    again.
+
+    The text is seldom another than what was fed: where the template drops the reasoning of an earlier answer or white
+    space around it, and where an answer's text has other tokens than the model wrote.
+    """
 
     session: Session
     tokenizer: Tokenizer
@@ -26,46 +31,42 @@ class Conversation:
     max_new_tokens: int = 1024
     temperature: float = 0.0
     seed: int = 0
-    ids: list[int] = field(default_factory=list)  # the conversation so far, ending with the last answer
+    window: int = 0  # of local layers, whose ring caches can go back by one token once they are full; 0: there are none
+    messages: list[Message] = field(default_factory=list)  # the conversation so far, ending with the last answer
+    ids: list[int] = field(default_factory=list)  # the last turn's prompt and its answer
     fed: int = 0  # how many of them are in the caches
+    _end: int = field(default=0, init=False)  # the position up to which the caches may have been written
 
     def reset(self) -> None:
         """Forget the conversation. Caches need no clearing: nothing looks past the position that is asked for."""
-        self.ids, self.fed = [], 0
+        self.messages, self.ids, self.fed = [], [], 0
 
     def ask(self, message: str, on_text: Callable[[str], None] = lambda piece: None) -> Generation:
         """The answer to a user's message; `on_text` gets it in pieces of whole characters while it is made.
 
-        A KeyboardInterrupt ends the answer there and is passed on.
+        `prompt_tokens` of the answer counts what had to be fed. A KeyboardInterrupt ends the answer there and is passed
+        on.
 
         Raises InputError, with the conversation as it was, for a message that is empty, spells special tokens, or does
         not fit the context any more.
         """
         check_message(self.tokenizer, message)
-        turn = Message("user", message)
-        if self.ids:
-            # compose() of the turn alone would begin the conversation anew
-            text = self.chat.assistant_suffix + self.chat.user_prefix
-            text += (
-                (message.strip() if self.chat.trim else message) + self.chat.user_suffix + self.chat.assistant_prefix
-            )
-        else:
-            text = self.chat.compose([turn])
-        added = self.tokenizer.encode(text, bos=False, special=True)
-        if len(self.ids) + len(added) >= self.session.context:
+        messages = [*self.messages, Message("user", message)]
+        prompt = self.tokenizer.encode(self.chat.compose(messages), bos=False, special=True)
+        if len(prompt) >= self.session.context:
             raise InputError(
-                f"the conversation has {len(self.ids):,} tokens and this message {len(added):,}: "
+                f"the conversation has {len(prompt):,} tokens with this message: "
                 f"no room for an answer in the context of {self.session.context:,}",
                 "/reset starts a new conversation; a longer one needs an export with a larger --context",
             )
+        start = self._kept(prompt)
         recorder = _Recorder(self.session)
-        self.ids += added
         try:
             answer = generate(
                 recorder,
                 self.tokenizer,
-                self.ids[self.fed :],
-                position=self.fed,
+                prompt[start:],
+                position=start,
                 max_new_tokens=self.max_new_tokens,
                 eos_ids=self.eos_ids,
                 stop=self.chat.stop,
@@ -74,14 +75,26 @@ class Conversation:
                 on_text=on_text,
             )
         except BaseException:
-            # What was fed stays the conversation; the part of the message that was not is fed with the next one.
-            kept = recorder.tokens
-            self.ids = self.ids[: self.fed] + kept + self.ids[self.fed + len(kept) :]
-            self.fed += len(kept)
+            # What was fed of an answer stays in the conversation.
+            self.ids = prompt[:start] + recorder.tokens
+            text = self.tokenizer.decode(self.ids[len(prompt) :], special=True)
+            self.messages = [*messages, Message("assistant", text)]
             raise
-        self.fed += len(recorder.tokens)
-        self.ids += answer.token_ids
+        else:
+            self.ids = prompt + list(answer.token_ids)
+            self.messages = [*messages, Message("assistant", answer.text)]
+        finally:
+            self.fed = start + len(recorder.tokens)
+            self._end = recorder.end or self._end
         return answer
+
+    def _kept(self, prompt: Sequence[int]) -> int:
+        """How many tokens of a prompt the caches hold. The last token is always fed: its logits are needed."""
+        pairs = zip(prompt[:-1], self.ids[: self.fed], strict=False)
+        same = next((n for n, (token, held) in enumerate(pairs) if token != held), min(len(prompt) - 1, self.fed))
+        # A full ring has overwritten what a query sees first, from the second token on that is taken back.
+        wrapped = 0 < self.window < self._end
+        return 0 if wrapped and same < self._end - 1 else same
 
 
 class _Recorder:
@@ -91,8 +104,10 @@ class _Recorder:
         self._session = session
         self.context, self.prefill_chunk, self.vocab_size = session.context, session.prefill_chunk, session.vocab_size
         self.tokens: list[int] = []
+        self.end = 0  # the position behind the last token that may be in the caches, also of a call that was cut off
 
     def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
+        self.end = position + len(tokens)
         logits = self._session.forward(tokens, position)
         self.tokens.extend(tokens)
         return logits

@@ -93,15 +93,23 @@ class LoadedModel:
             max_new_tokens,
             temperature,
             seed,
+            self.bundle.manifest.model.shape.get("window", 0),
         )
 
 
 def chat_format(bundle: Bundle) -> ChatFormat:
-    """How the bundle's model is talked with. Raises UsageError for one that was not made to chat."""
-    chat = bundle.manifest.chat
-    if chat is None:
+    """How the bundle's model is talked with. Raises UsageError for one without a chat format, and says why."""
+    manifest = bundle.manifest
+    if manifest.chat is not None:
+        return manifest.chat
+    if manifest.chat_limits:
+        reasons = "; ".join(manifest.chat_limits)
         raise UsageError(
-            f"{bundle.path} has no chat format: its model was not made to chat",
-            "use `mlp-export run`, which continues a text",
+            f"{bundle.path} has no chat format: strings cannot say its model's chat template ({reasons})",
+            "use `mlp-export run --raw` with the whole text that the model shall see, or an app that renders "
+            "tokenizer_config.json's template",
         )
-    return chat
+    raise UsageError(
+        f"{bundle.path} has no chat format: its model has no chat template",
+        "use `mlp-export run`, which continues a text",
+    )

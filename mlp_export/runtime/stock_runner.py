@@ -55,6 +55,7 @@ def generate_with_stock_runner(
     """
     check_answer_options(max_new_tokens, temperature)  # the runner takes -1 for no limit
     tokenizer, manifest = bundle.tokenizer(), bundle.manifest
+    prompt = tokenizer.normalized(prompt)
     prompt_tokens = len(tokenizer.encode(prompt, bos=bos, special=True)) if prompt else 0  # it refuses a lone BOS
     check_prompt(prompt_tokens, manifest.context)
     if prompt_tokens == manifest.context:
@@ -71,6 +72,7 @@ def generate_with_stock_runner(
     stats: list[Stats] = []
     runners: list[TextLLMRunner] = []
     tokens = 0
+    strip = tokenizer.answer_strip or ""
     ended: Literal["eos", "stop_string"] | None = None
 
     runtime.load()
@@ -86,12 +88,14 @@ def generate_with_stock_runner(
                     on_text(piece)
 
         def on_token(piece: str) -> None:
-            nonlocal tokens, ended
+            nonlocal tokens, ended, strip
             if ended is None:
                 if piece in eos or piece in stop:
                     ended = "eos" if piece in eos else "stop_string"
                 else:
                     tokens += 1
+                    if strip and piece:
+                        piece, strip = piece.removeprefix(strip), ""
                     say(stops.push(piece))
                     if stops.found:
                         ended = "stop_string"

@@ -7,9 +7,10 @@ nothing else.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ from mlp_export.jsonfile import read_json_object
 from mlp_export.text.special_tokens import read_special_tokens
 
 _FIXED_DATE = datetime.date(2025, 7, 1)  # any: for texts that have to be the same on every day
+_OTHER_DATE = datetime.datetime(2002, 12, 24, 13, 37, 42)  # differs from it in each part
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,47 @@ class ChatTemplate:
         `date` lets the template ask for today's date. Without it a template writes the one it falls back on, or that of
         `_FIXED_DATE` where it has none. Raises InputError where the template fails or refuses the conversation.
         """
+        if date:
+            return self._render(messages, generate, _strftime_now)
         try:
-            if date:
-                return self._render(messages, generate, {"strftime_now": _strftime_now})
-            try:
-                return self._render(messages, generate, {})
-            except jinja2.UndefinedError:
-                return self._render(messages, generate, {"strftime_now": _FIXED_DATE.strftime})
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
-            raise InputError(
-                f"the chat template failed: {error}", "the checkpoint's template does not take this chat"
-            ) from error
+            return self._render(messages, generate, None)
+        except InputError as error:
+            if not isinstance(error.__cause__, jinja2.UndefinedError):
+                raise
+            return self._render(messages, generate, _FIXED_DATE.strftime)
 
-    def _render(self, messages: Sequence[Message], generate: bool, functions: Mapping[str, Any]) -> str:
-        return (
-            _environment()
-            .from_string(self.source)
-            .render(
+    def fixed_date(self, messages: Sequence[Message]) -> str | None:
+        """What stands for today's date where `render` is not to tell it; None where the template asks for no date.
+
+        "" where it cannot be told from the text around it. Raises InputError as `render` does.
+        """
+        fixed = self.render(messages, date=False)
+        if self._render(messages, True, _FIXED_DATE.strftime) == self._render(messages, True, _OTHER_DATE.strftime):
+            return None
+        mark = "\x00"
+        try:
+            before, _, after = self._render(messages, True, lambda pattern: mark).partition(mark)
+        except InputError:  # it computes with the date's parts
+            return ""
+        after = after.partition(mark)[0]
+        if not after or not fixed.startswith(before) or after not in fixed[len(before) :]:
+            return ""
+        return fixed[len(before) : fixed.index(after, len(before))]
+
+    def _render(self, messages: Sequence[Message], generate: bool, strftime: Callable[[str], str] | None) -> str:
+        try:
+            return _compiled(self.source).render(
                 messages=[{"role": message.role, "content": message.content} for message in messages],
                 add_generation_prompt=generate,
                 tools=None,
                 documents=None,
-                **functions,
+                **({} if strftime is None else {"strftime_now": strftime}),
                 **self.tokens,
             )
-        )
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+            raise InputError(
+                f"the chat template failed: {error}", "the checkpoint's template does not take this chat"
+            ) from error
 
 
 def read_chat_template(folder: Path) -> ChatTemplate | None:
@@ -85,8 +103,7 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     config = read_json_object(config_file) if config_file.is_file() else {}
     source = config.get("chat_template")
     if isinstance(source, list):
-        named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
-        source = named.get("default")
+        source = _named(source).get("default")
     if jinja_file.is_file():
         try:
             source = jinja_file.read_text(encoding="utf-8")
@@ -101,26 +118,59 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     return ChatTemplate(source, read_special_tokens(folder).spelled())
 
 
+def unchosen_templates(folder: Path) -> list[str]:
+    """The names of a folder's templates where `read_chat_template` finds none, since no one is the default."""
+    config = folder / "tokenizer_config.json"
+    if read_chat_template(folder) is not None or not config.is_file():
+        return []
+    source = read_json_object(config).get("chat_template")
+    return [str(name) for name in _named(source)] if isinstance(source, list) else []
+
+
+def _named(templates: Sequence[object]) -> dict[object, object]:
+    return {entry.get("name"): entry.get("template") for entry in templates if isinstance(entry, dict)}
+
+
+Trim = Literal["none", "newlines", "whitespace"]  # newlines: line feeds alone; whitespace: what str.strip drops
+
+
 @with_config(CLOSED)  # a manifest holds it
 @dataclass(frozen=True)
 class ChatFormat:
-    """A chat template as strings. A conversation is `bos`, then for each turn its role's prefix, text and suffix."""
+    """A chat template as strings. A conversation is `bos`, then for each turn its role's prefix, text and suffix.
+
+    The keys with a default are in a manifest only where a template needs them; None: as the comment says.
+    """
 
     bos: str
     system_prefix: str | None  # None: the template takes no system message
     system_suffix: str | None
     user_prefix: str
     user_suffix: str
-    assistant_prefix: str  # as it stands where the assistant is to speak
+    assistant_prefix: str  # before an answer
     assistant_suffix: str
     default_system: str | None  # the system message of a conversation that gives none; None: then there is no such turn
     trim: bool  # whether white space around a message is dropped
     stop: tuple[Annotated[str, Field(min_length=1)], ...]  # texts that end an answer
+    generation_prompt: str | None = None  # where the assistant is to speak; None: assistant_prefix
+    # Of an answer, all up to and with the last of it is dropped; None: nothing is.
+    reasoning_end: Annotated[str, Field(min_length=1)] | None = None
+    reasoning_trim: Trim | None = (
+        None  # stripped from the start of what is left where reasoning was dropped; None: none
+    )
+    answer_trim_start: Trim | None = None  # stripped from the start of an answer, after that; None: as `trim` says
+    answer_trim_end: Trim | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of a manifest: keys that say nothing are left out."""
+        optional = {field.name for field in fields(self) if field.default is None}
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in optional}
 
     def compose(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """What the template renders, put together from the strings: the algorithm for programs that read the manifest.
 
-        Raises InputError for a system message where the template takes none.
+        With `generate`, up to where the assistant is to speak. Raises InputError for a system message where the
+        template takes none.
         """
         turns = list(messages)
         if self.default_system is not None and (not turns or turns[0].role != "system"):
@@ -128,10 +178,20 @@ class ChatFormat:
         parts = [self.bos]
         for turn in turns:
             prefix, suffix = self._around(turn.role)
-            parts += [prefix, turn.content.strip() if self.trim else turn.content, suffix]
+            parts += [prefix, self._text(turn), suffix]
         if generate:
-            parts.append(self.assistant_prefix)
+            parts.append(self.assistant_prefix if self.generation_prompt is None else self.generation_prompt)
         return "".join(parts)
+
+    def _text(self, turn: Message) -> str:
+        text = turn.content
+        if turn.role != "assistant":
+            return text.strip() if self.trim else text
+        if self.reasoning_end is not None and self.reasoning_end in text:
+            text = _strip_start(text.rpartition(self.reasoning_end)[2], self.reasoning_trim or "none")
+        otherwise: Trim = "whitespace" if self.trim else "none"
+        text = _strip_start(text, self.answer_trim_start or otherwise)
+        return _strip_end(text, self.answer_trim_end or otherwise)
 
     def _around(self, role: str) -> tuple[str, str]:
         if role == "user":
@@ -143,104 +203,28 @@ class ChatFormat:
         return self.system_prefix, self.system_suffix
 
 
-def derive_chat_format(template: ChatTemplate, stop: Sequence[str] = ()) -> ChatFormat | None:
-    """The template's strings, found by rendering marked messages; None where strings cannot say what the template does.
-
-    The strings are checked to give what the template renders on conversations of one to five turns that end with the
-    user's. (Behind the last answer templates may differ: Qwen3's puts an empty <think> block before it.) `stop` are the
-    spellings of the model's stop ids; what the template writes after an answer is added. A template that asks for the
-    date gets none here, and so writes the one it falls back on: a manifest outlives the day.
-    """
-    try:
-        format_ = _split(template, stop)
-        if format_ is None:
-            return None
-        for turns in _conversations(system=format_.system_prefix is not None):
-            for generate in (False, True):
-                if format_.compose(turns, generate=generate) != template.render(turns, generate=generate, date=False):
-                    return None
-    except InputError:
-        return None
-    return format_
+ChatCarried = Literal["whole", "in part", "none"] | None
 
 
-def _split(template: ChatTemplate, stop: Sequence[str]) -> ChatFormat | None:
-    def render(*turns: Message, generate: bool = False) -> str:
-        return template.render(turns, generate=generate, date=False)
-
-    system, user, answer, second = (
-        Message("system", "SYS0"),
-        Message("user", "USR1"),
-        Message("assistant", "ANS2"),
-        Message("user", "USR3"),
-    )
-    alone = render(user)
-    with_prompt = render(user, generate=True)
-    if not with_prompt.startswith(alone):
-        return None
-    assistant_prefix = with_prompt.removeprefix(alone)
-    head, _, user_tail = alone.partition(user.content)
-    # USR1 [user suffix, assistant prefix] ANS2 [assistant suffix, user prefix] USR3
-    _, _, rest = render(user, answer, second).partition(user.content)
-    between, _, rest = rest.partition(answer.content)
-    to_user, _, _ = rest.partition(second.content)
-    _, _, assistant_suffix = render(user, answer).partition(answer.content)
-    user_suffix = user_tail
-    if between != user_suffix + assistant_prefix or not to_user.startswith(assistant_suffix):
-        return None
-    user_prefix = to_user.removeprefix(assistant_suffix)
-    if not head.endswith(user_prefix):
-        return None
-    opening = head.removesuffix(user_prefix)  # BOS and, in some templates, a system message of their own
-
-    bos, default_system = opening, None
-    system_prefix = system_suffix = None
-    try:
-        before, found, after = render(system, user).partition(system.content)
-    except InputError:  # templates may refuse system messages
-        found = ""
-    if found:
-        after = after.partition(user.content)[0]
-    if found and after.endswith(user_prefix):  # else it stands inside the user's first turn, as with Gemma: no turn
-        system_suffix = after.removesuffix(user_prefix)
-        if (
-            opening.startswith(before)
-            and opening.endswith(system_suffix)
-            and len(opening) >= len(before + system_suffix)
-        ):
-            default_system = opening[len(before) : len(opening) - len(system_suffix)]
-            bos_token = template.tokens.get("bos_token", "")
-            # A template whose turns begin with the BOS token (ChatML under SmolLM2) writes no other BOS.
-            bos = bos_token if before.startswith(bos_token) and not user_prefix.startswith(bos_token) else ""
-        elif not before.startswith(opening):
-            return None
-        system_prefix = before.removeprefix(bos)
-    return ChatFormat(
-        bos=bos,
-        system_prefix=system_prefix,
-        system_suffix=system_suffix,
-        user_prefix=user_prefix,
-        user_suffix=user_suffix,
-        assistant_prefix=assistant_prefix,
-        assistant_suffix=assistant_suffix,
-        default_system=default_system,
-        trim=" USR4 " not in render(Message("user", " USR4 ")),
-        stop=tuple(dict.fromkeys(text for text in (*stop, assistant_suffix.strip()) if text)),
-    )
+def chat_carried(chat: ChatFormat | None, limits: Sequence[str]) -> ChatCarried:
+    """How much of a template `chat` carries, when `limits` say what it does not; None where there is no template."""
+    if chat is None:
+        return "none" if limits else None
+    return "in part" if limits else "whole"
 
 
-def _conversations(*, system: bool) -> list[list[Message]]:
-    """Conversations to compare on, with text that templates treat: white space, line ends, markup, other scripts."""
-    turns = [
-        Message("user", "What is the capital of France?"),
-        Message("assistant", "Paris.\n\n- It is on the Seine."),
-        Message("user", " \tGrüße, 世界 🙂 <b>&amp;</b> {{ x }}\n"),
-        Message("assistant", "\u201cHello\u201d"),
-        Message("user", "bye"),
-    ]
-    plain = [turns[:length] for length in range(1, len(turns) + 1, 2)]
-    instruction = Message("system", "Answer in one line.\nBe kind.")
-    return plain + ([[instruction, *some] for some in plain] if system else [])
+def chat_notes(chat: ChatFormat | None, limits: Sequence[str]) -> list[str]:
+    """What a person is to know of a template that is not carried whole, a line each."""
+    carried = "not carried" if chat is None else "carried in part"
+    return [f"the chat template is {carried}: {limit}" for limit in limits]
+
+
+def _strip_start(text: str, trim: Trim) -> str:
+    return text if trim == "none" else text.lstrip("\n" if trim == "newlines" else None)
+
+
+def _strip_end(text: str, trim: Trim) -> str:
+    return text if trim == "none" else text.rstrip("\n" if trim == "newlines" else None)
 
 
 class _GenerationBlock(jinja2.ext.Extension):
@@ -253,13 +237,19 @@ class _GenerationBlock(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+@functools.lru_cache(maxsize=8)  # a template is rendered some hundred times to find its strings
+def _compiled(source: str) -> jinja2.Template:
+    return environment().from_string(source)
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """jinja2 as transformers sets it up for chat templates."""
+    sandbox = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _GenerationBlock]
     )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    return environment
+    sandbox.filters["tojson"] = _to_json
+    sandbox.globals["raise_exception"] = _raise_exception
+    return sandbox
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:

@@ -16,9 +16,9 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tokenizers import AddedToken, Regex, decoders, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers.models import BPE
 
@@ -50,6 +50,9 @@ class Tokenizer:
         self._tokenizer = tokenizer
         self._source = source
         self._changed = False  # whether it is another than the file
+        self._carried: str | None = None  # the text of a bundle's tokenizer.json that leaves steps to the caller
+        self.normalization: Literal["NFC"] | None = None
+        self.answer_strip: str | None = None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -84,6 +87,26 @@ class Tokenizer:
                 f"expected less than the model's vocab_size, {model_vocab_size}",
                 "tokenizer and weights do not belong together: copy the tokenizer of this checkpoint",
             )
+        return tokenizer
+
+    @classmethod
+    def from_json(
+        cls, values: dict[str, Any], source: Path | None, normalization: Literal["NFC"] | None, answer_strip: str | None
+    ) -> Tokenizer:
+        """A tokenizer whose file is `values` and leaves steps to the caller: `TokenizerInfo` of a manifest has them.
+        `encode` and `decode` do these steps.
+        """
+        carried = json.dumps(values, ensure_ascii=False)
+        whole = dict(values)
+        if normalization is not None:
+            steps = [{"type": normalization}, *([values["normalizer"]] if values.get("normalizer") else [])]
+            whole["normalizer"] = {"type": "Sequence", "normalizers": steps}
+        if answer_strip is not None:
+            strip = {"type": "Strip", "content": answer_strip, "start": 1, "stop": 0}
+            whole["decoder"] = {"type": "Sequence", "decoders": [values["decoder"], {"type": "Fuse"}, strip]}
+        tokenizer = cls(HFTokenizer.from_str(json.dumps(whole)), source)
+        tokenizer._carried = carried
+        tokenizer.normalization, tokenizer.answer_strip = normalization, answer_strip
         return tokenizer
 
     def _leave_out(self, tokens: SpecialTokens, model_vocab_size: int | None) -> frozenset[str]:
@@ -126,6 +149,25 @@ class Tokenizer:
                     "the tokenizer's files do not belong together: fetch them again",
                 )
 
+    def with_all_ids(self, rows: int) -> Tokenizer:
+        """The same tokenizer with a token for each id below `rows`: `<|no-token-ID|>` where the vocabulary has none.
+
+        ExecuTorch's runner (`get_llm_metadata`) takes as many logits as its tokenizer has tokens: where ids between
+        them have none, the last tokens, often the stop tokens, could not be answered. Only for a BPE vocabulary; no
+        merge leads to the added tokens, so that no text is encoded to one.
+        """
+        taken = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        missing = [number for number in range(rows) if number not in taken]
+        values = self.to_json() if missing else {}
+        if not missing or values["model"]["type"] != "BPE":
+            return self
+        # The library gives tokens that are not in the vocabulary ids behind its last.
+        known = {entry["content"]: entry["id"] for entry in values["added_tokens"]}
+        values["model"]["vocab"] |= known | {f"<|no-token-{number}|>": number for number in missing}
+        filled = Tokenizer(HFTokenizer.from_str(json.dumps(values)), self._source)
+        filled._changed = True
+        return filled
+
     @functools.cached_property
     def _special_ids(self) -> frozenset[int]:
         added = self._tokenizer.get_added_tokens_decoder()
@@ -163,6 +205,11 @@ class Tokenizer:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
         return text
 
+    def decode_each(self, sequences: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` of each sequence, special tokens spelled out."""
+        texts: list[str] = self._tokenizer.decode_batch([list(ids) for ids in sequences], skip_special_tokens=False)
+        return texts
+
     def stream(self, *, special: bool = False) -> TokenStream:
         """A decoder for ids that come one at a time."""
         return TokenStream(self, special=special)
@@ -181,6 +228,34 @@ class Tokenizer:
         """Whether `decode` leaves the id out unless it is asked to spell special tokens."""
         return token_id in self._special_ids
 
+    @property
+    def source(self) -> Path | None:
+        """The file it came from."""
+        return self._source
+
+    def added_tokens(self) -> list[str]:
+        """The spellings of the added tokens, special or not: those with flags first, then by id."""
+        added = [token for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items())]
+        added.sort(key=lambda token: not (token.single_word or token.lstrip or token.rstrip or token.normalized))
+        return [token.content for token in added]
+
+    def normalized(self, text: str) -> str:
+        """`text` as it is given to a runner with the bundle's tokenizer.json: see `TokenizerInfo.normalization`."""
+        if self.normalization is None:
+            return text
+        added = sorted(self.added_tokens(), key=len, reverse=True)
+        parts = re.split("|".join(f"({re.escape(token)})" for token in added), text) if added else [text]
+        form = normalizers.NFC()
+        return "".join(part if part in added else form.normalize_str(part) for part in parts if part)
+
+    def file(self) -> Path | str:
+        """The tokenizer.json that `write` writes: a file that is here, or its text."""
+        if self._carried is not None:
+            return self._carried
+        if self._changed or self._source is None or self._source.name != "tokenizer.json":
+            return self._tokenizer.to_str(pretty=True)
+        return self._source
+
     def to_json(self) -> dict[str, Any]:
         """The object of a tokenizer.json, with the tokens that other files add."""
         values: dict[str, Any] = json.loads(self._tokenizer.to_str())
@@ -188,16 +263,21 @@ class Tokenizer:
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Writes `tokenizer.json`, and `tokenizer.model` where the source has one, into a bundle. Returns the names."""
-        if self._changed or self._source is None or self._source.name != "tokenizer.json":
-            # Its own `save` raises a bare Exception where the disk is full.
-            (folder / "tokenizer.json").write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
-        else:
-            shutil.copyfile(self._source, folder / "tokenizer.json")
+        file = self.file()
+        if isinstance(file, Path):
+            shutil.copyfile(file, folder / "tokenizer.json")
+        else:  # its own `save` raises a bare Exception where the disk is full
+            (folder / "tokenizer.json").write_text(file, encoding="utf-8")
         model = None if self._source is None else self._source.parent / "tokenizer.model"
         if model is None or not model.is_file():
             return ("tokenizer.json",)
         shutil.copyfile(model, folder / "tokenizer.model")
         return ("tokenizer.json", "tokenizer.model")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether `Tokenizer.from_folder` has a file to read there."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
 
 
 class TokenStream:

@@ -225,8 +225,11 @@ def _centred(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _relative(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    reference = _centred(reference)
-    return (_centred(logits) - reference).norm(dim=-1) / reference.norm(dim=-1)
+    """Of logits that are all equal only the rounding is left when they are centred: 0 where there is no difference."""
+    centred = _centred(reference)
+    difference = (_centred(logits) - centred).norm(dim=-1)
+    size = torch.maximum(centred.norm(dim=-1), torch.finfo(torch.float32).eps * reference.norm(dim=-1))
+    return torch.where(difference == 0, 0.0, difference / size)
 
 
 def rms(values: torch.Tensor) -> float:

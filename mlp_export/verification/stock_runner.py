@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.runtime.generate import generate
 from mlp_export.runtime.host_runtime import HostRuntime, VerificationBudget
-from mlp_export.runtime.native_output import capture_native_output
 from mlp_export.runtime.session import Session
 from mlp_export.runtime.stock_runner import PartialCharacterError, generate_with_stock_runner
 from mlp_export.text.chat import Message
+from mlp_export.text.runner_tokenizer import compare
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import Check
 
@@ -35,19 +35,14 @@ class Prompt:
 
 def check_tokenizer(bundle: Bundle, prompts: Sequence[Prompt]) -> Check:
     """Whether the stock runner's tokenizer, on the bundle's file, gives the ids of the reference."""
-    compared = "ids of the stock runner's tokenizer with those of Hugging Face's, on tokenizer.json"
-    try:
-        with capture_native_output():
-            from pytorch_tokenizers import CppHFTokenizer
-
-            runners = CppHFTokenizer()
-            runners.load(str(bundle.path / "tokenizer.json"))
-            unequal = [p.text[:40] for p in prompts if runners.encode(p.text, int(p.bos), 0) != p.ids]
-    except RuntimeError as error:
-        told = f"the stock runner cannot read tokenizer.json: {error}"
-        return Check("tokenizer", False, told, "equal", compared)
-    equal = f"the runner's ids for {len(prompts)} prompts are the reference's"
-    return Check("tokenizer", not unequal, f"other ids for {unequal}" if unequal else equal, "equal", compared)
+    compared = (
+        "ids of texts of many scripts, and the text of each token and of such texts, by the stock runner's tokenizer "
+        "and by Hugging Face's, on tokenizer.json"
+    )
+    tokenizer = bundle.tokenizer()
+    found = compare(tokenizer, tokenizer, [(prompt.text, prompt.bos) for prompt in prompts])
+    equal = f"the runner's ids for {found.texts:,} texts are the reference's, and so is the text of each token"
+    return Check("tokenizer", found.difference is None, found.difference or equal, "equal", compared)
 
 
 def prompts_for(bundle: Bundle, tokenizer: Tokenizer, budget: VerificationBudget) -> list[Prompt]:

@@ -15,7 +15,8 @@ from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.tokenizer_config import has_chat_template, tokenizer_config, write_tokenizer_config
 from mlp_export.errors import InputError
 from mlp_export.evaluation.runners import RunnerFit, runner_fits
-from mlp_export.text.chat import ChatTemplate, Message, derive_chat_format, read_chat_template
+from mlp_export.text.chat import ChatTemplate, Message, read_chat_template
+from mlp_export.text.chat_derivation import derive_chat_format
 from mlp_export.text.tokenizer import Tokenizer
 
 METHODS = {"forward", "get_eos_ids", "get_max_seq_len", "get_max_context_len", "enable_dynamic_shape"}
@@ -116,7 +117,7 @@ def test_it_renders_the_chat_that_the_manifest_composes(tmp_path: Path) -> None:
     write_tokenizer_config(tmp_path, TEMPLATE, TOKENIZER, (EOT,), 64)
     values = json.loads((tmp_path / "tokenizer_config.json").read_text())
     tokens = {name: values[name] for name in ("bos_token", "eos_token", "eot_token")}
-    chat = derive_chat_format(TEMPLATE, (EOT,))
+    chat = derive_chat_format(TEMPLATE, (EOT,)).chat
     assert chat is not None
     turns = [Message("system", "Be kind."), Message("user", "Größe?"), Message("assistant", "b"), Message("user", "c")]
     assert ChatTemplate(values["chat_template"], tokens).render(turns, date=False) == chat.compose(turns)

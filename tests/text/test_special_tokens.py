@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_checkpoints import BOS, BOS_ID, CHAT_TEMPLATE, EOS, EOS_ID, EOT, EOT_ID, config_json, small_tokenizer
+from small_checkpoints import (
+    BOS,
+    BOS_ID,
+    CHAT_TEMPLATE,
+    EOS,
+    EOS_ID,
+    EOT,
+    EOT_ID,
+    SPECIAL_TOKENS,
+    config_json,
+    small_tokenizer,
+)
 from tokenizers import Tokenizer as HFTokenizer
 from transformers import AutoTokenizer
 
@@ -31,7 +42,7 @@ DECODER = {"306": flags(MARKS[0]), "307": flags(MARKS[1])}
 
 def write(folder: Path, settings: dict[str, Any], **files: dict[str, Any]) -> Path:
     """A checkpoint without weights, whose tokenizer.json ends with id 305; None removes a setting."""
-    small_tokenizer().save(str(folder / "tokenizer.json"))
+    small_tokenizer(SPECIAL_TOKENS).save(str(folder / "tokenizer.json"))
     values = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": BOS,

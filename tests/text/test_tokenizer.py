@@ -81,7 +81,7 @@ def test_special_tokens_may_be_taken_as_text(tokenizer: Tokenizer) -> None:
 
 
 def test_vocabulary(tokenizer: Tokenizer) -> None:
-    assert tokenizer.vocab_size == 306
+    assert tokenizer.vocab_size == 320
     assert tokenizer.adds_bos
     assert (tokenizer.token(EOT_ID), tokenizer.token_id(EOT)) == (EOT, EOT_ID)
     assert (tokenizer.token(99999), tokenizer.token_id("<|none|>")) == (None, None)
@@ -231,9 +231,9 @@ def test_damaged_tokenizer(text: str, tmp_path: Path) -> None:
 
 
 def test_tokenizer_of_another_vocabulary(folder: Path) -> None:
-    assert Tokenizer.from_folder(folder, 306).vocab_size == 306
-    with pytest.raises(InputError, match=r"ids to 305, .* 305"):
-        Tokenizer.from_folder(folder, 305)
+    assert Tokenizer.from_folder(folder, 320).vocab_size == 320
+    with pytest.raises(InputError, match=r"ids to 319, .* 319"):
+        Tokenizer.from_folder(folder, 319)
 
 
 IMAGE = "<image_soft_token>"

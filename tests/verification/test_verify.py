@@ -376,6 +376,17 @@ def test_nan_is_never_within_the_limits() -> None:
     assert {check.name for check in comparison.checks() if not check.passed} == {"logits of 4 calls", "logits: b"}
 
 
+def test_logits_that_are_all_equal() -> None:
+    """A model may answer the same for every token: then there is nothing to divide by."""
+    for value in (0.0, 3.3):
+        reference = torch.full((4, 320), value)
+        other = reference.clone()
+        other[:, 7] += 1
+        for found, right in ((reference, True), (other, False)):
+            checks = compare_logits(reference, found, [reference], ["a"] * 4).checks()
+            assert [check.passed for check in checks] == [right] * 2
+
+
 def test_the_limit_is_the_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     reference = torch.randn(40, 500, generator=generator)

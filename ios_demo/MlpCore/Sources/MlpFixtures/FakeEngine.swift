@@ -230,7 +230,7 @@ private func endOfSpecial(_ scalars: [Unicode.Scalar], _ start: Int) -> Int? {
 }
 
 private func endOfWord(_ scalars: [Unicode.Scalar], _ start: Int) -> Int? {
-  let first = scalars[start].properties.isWhitespace ? start + 1 : start
+  let first = scalars[start] == " " ? start + 1 : start
   let end = scalars[first...].firstIndex { !isWord($0) } ?? scalars.count
   return end > first ? end : nil
 }

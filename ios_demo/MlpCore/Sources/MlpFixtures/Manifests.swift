@@ -11,7 +11,8 @@ public let chatml = ChatFormat(
 public func manifest(
   context: Int = 128, prefillChunk: Int? = nil, chat: ChatFormat? = chatml, backend: String = "xnnpack",
   target: String? = nil, minRuntime: [String: String] = ["executorch": "1.3"], deviceRamBytes: Int64 = 150_000_000,
-  license: String? = "Apache-2.0", addBos: Bool = false
+  license: String? = "Apache-2.0", addBos: Bool = false, chatLimits: [String] = [],
+  normalization: Manifest.TokenizerInfo.Normalization? = nil, answerStrip: String? = nil
 ) -> Manifest {
   Manifest(
     exporter: .init(name: "mlp-export", version: "0.2.0"),
@@ -21,7 +22,10 @@ public func manifest(
     backend: .init(name: backend, target: target, compiledWith: ["executorch": "1.5.1"], minRuntime: minRuntime),
     context: context, prefillChunk: prefillChunk ?? max(min(16, context - 1), 1), quantizationScheme: "int4-g32",
     kvCacheBytes: 23_592_960, kvScaleBytes: 1_474_560, deviceRamBytes: deviceRamBytes,
-    tokenizer: .init(files: ["tokenizer.json"], bosId: 1, eosIds: [2], addBos: addBos), chat: chat,
+    tokenizer: .init(
+      files: ["tokenizer.json"], bosId: 1, eosIds: [2], addBos: addBos, normalization: normalization,
+      answerStrip: answerStrip),
+    chat: chat, chatLimits: chatLimits,
     verification: .init(
       passed: true, tokens: 57, checks: [.init(name: "weights", passed: true, detail: "bit-equal")]),
     files: [:])
@@ -55,9 +59,11 @@ public func manifestText(_ manifest: Manifest) -> String {
     "tokenizer": [
       "files": .array(manifest.tokenizer.files.map(Json.string)), "bos_id": .integer(Int64(manifest.tokenizer.bosId)),
       "eos_ids": .array(manifest.tokenizer.eosIds.map { .integer(Int64($0)) }),
-      "add_bos": .bool(manifest.tokenizer.addBos),
+      "add_bos": .bool(manifest.tokenizer.addBos), "normalization": text(manifest.tokenizer.normalization?.rawValue),
+      "answer_strip": text(manifest.tokenizer.answerStrip),
     ],
-    "chat": manifest.chat.map(chat) ?? .null, "verification": manifest.verification.map(verification) ?? .null,
+    "chat": manifest.chat.map(chat) ?? .null, "chat_limits": .array(manifest.chatLimits.map(Json.string)),
+    "verification": manifest.verification.map(verification) ?? .null,
     "files": .object(files(manifest)),
   ]
   return json.encoded()
@@ -69,7 +75,10 @@ private func chat(_ format: ChatFormat) -> Json {
     "user_prefix": .string(format.userPrefix), "user_suffix": .string(format.userSuffix),
     "assistant_prefix": .string(format.assistantPrefix), "assistant_suffix": .string(format.assistantSuffix),
     "default_system": text(format.defaultSystem), "trim": .bool(format.trim),
-    "stop": .array(format.stop.map(Json.string)),
+    "stop": .array(format.stop.map(Json.string)), "generation_prompt": .string(format.generationPrompt),
+    "reasoning_end": text(format.reasoningEnd), "reasoning_trim": .string(format.reasoningTrim.rawValue),
+    "answer_trim_start": .string(format.answerTrimStart.rawValue),
+    "answer_trim_end": .string(format.answerTrimEnd.rawValue),
   ]
 }
 

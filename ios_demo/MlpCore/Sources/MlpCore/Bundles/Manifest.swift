@@ -1,3 +1,5 @@
+import Foundation
+
 /// What a bundle's `manifest.json` says, format 2; format 1 is read as it. The keys are those of docs/manifest.md.
 public struct Manifest: Equatable, Sendable {
   public var exporter: Exporter?
@@ -11,13 +13,15 @@ public struct Manifest: Equatable, Sendable {
   public var deviceRamBytes: Int64
   public var tokenizer: TokenizerInfo
   public var chat: ChatFormat?
+  public var chatLimits: [String]  // what of the checkpoint's template is not carried, and why
   public var verification: Verification?
   public var files: [String: FileEntry]
 
   public init(
     exporter: Exporter?, model: ModelInfo, backend: BackendInfo, context: Int, prefillChunk: Int,
     quantizationScheme: String, kvCacheBytes: Int64, kvScaleBytes: Int64, deviceRamBytes: Int64,
-    tokenizer: TokenizerInfo, chat: ChatFormat?, verification: Verification?, files: [String: FileEntry]
+    tokenizer: TokenizerInfo, chat: ChatFormat?, chatLimits: [String] = [],
+    verification: Verification?, files: [String: FileEntry]
   ) {
     self.exporter = exporter
     self.model = model
@@ -30,6 +34,7 @@ public struct Manifest: Equatable, Sendable {
     self.deviceRamBytes = deviceRamBytes
     self.tokenizer = tokenizer
     self.chat = chat
+    self.chatLimits = chatLimits
     self.verification = verification
     self.files = files
   }
@@ -80,12 +85,38 @@ public struct Manifest: Equatable, Sendable {
     public var bosId: Int
     public var eosIds: [Int]
     public var addBos: Bool
+    public var normalization: Normalization?
+    public var answerStrip: String?  // dropped from the beginning of an answer, once
 
-    public init(files: [String], bosId: Int, eosIds: [Int], addBos: Bool) {
+    public enum Normalization: String, Sendable, CaseIterable { case nfc = "NFC" }
+
+    public init(
+      files: [String], bosId: Int, eosIds: [Int], addBos: Bool, normalization: Normalization? = nil,
+      answerStrip: String? = nil
+    ) {
       self.files = files
       self.bosId = bosId
       self.eosIds = eosIds
       self.addBos = addBos
+      self.normalization = normalization
+      self.answerStrip = answerStrip
+    }
+
+    /// `text` as the runtime is to be given it. It is for one message or a plain prompt, before a chat's strings are put
+    /// around it: the runtime's tokenizer leaves out a form that it does not do as the checkpoint's does.
+    public func normalized(_ text: String) -> String {
+      switch normalization {
+      case .nfc: text.precomposedStringWithCanonicalMapping
+      case nil: text
+      }
+    }
+
+    /// What is shown of an answer that is `said` so far.
+    func visible(of said: String, isAll: Bool) -> String {
+      let (all, dropped) = (said.utf8, (answerStrip ?? "").utf8)
+      if all.starts(with: dropped) { return String(decoding: all.dropFirst(dropped.count), as: UTF8.self) }
+      // A beginning of what is dropped may become all of it.
+      return !isAll && dropped.starts(with: all) ? "" : said
     }
   }
 

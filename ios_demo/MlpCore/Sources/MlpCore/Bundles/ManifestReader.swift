@@ -29,6 +29,7 @@ private func readManifest(_ json: JsonFields) throws -> Manifest {
     deviceRamBytes: try json.int64("device_ram_bytes", atLeast: 0),
     tokenizer: try readTokenizer(try json.fields("tokenizer"), files),
     chat: try json.fieldsOrNull("chat").map(ChatFormat.init),
+    chatLimits: json.has("chat_limits") ? try json.nonEmptyStrings("chat_limits") : [],
     verification: try json.fieldsOrNull("verification").map(readVerification),
     files: files)
   try json.refuseOthers()
@@ -82,7 +83,9 @@ private func readTokenizer(
 ) throws -> Manifest.TokenizerInfo {
   let tokenizer = Manifest.TokenizerInfo(
     files: try json.strings("files"), bosId: try json.int("bos_id", atLeast: 0),
-    eosIds: try json.ints("eos_ids", atLeast: 0), addBos: try json.bool("add_bos"))
+    eosIds: try json.ints("eos_ids", atLeast: 0), addBos: try json.bool("add_bos"),
+    normalization: try json.ifThere("normalization") { try json.oneOf($0) },
+    answerStrip: try json.ifThere("answer_strip", json.nonEmptyString))
   try tokenizer.files.forEach(checkName)
   if tokenizer.files.isEmpty || !tokenizer.files.allSatisfy({ files[$0] != nil }) {
     throw json.wrong("files", "names that are in `files`")
@@ -100,9 +103,27 @@ extension ChatFormat {
       systemSuffix: try json.stringOrNull("system_suffix"), userPrefix: try json.string("user_prefix"),
       userSuffix: try json.string("user_suffix"), assistantPrefix: try json.string("assistant_prefix"),
       assistantSuffix: try json.string("assistant_suffix"), defaultSystem: try json.stringOrNull("default_system"),
-      trim: try json.bool("trim"), stop: try json.strings("stop"))
-    if stop.contains(where: \.isEmpty) { throw json.wrong("stop", "texts that are not empty") }
+      trim: try json.bool("trim"), stop: try json.nonEmptyStrings("stop"),
+      generationPrompt: try json.ifThere("generation_prompt", json.string),
+      reasoningEnd: try json.ifThere("reasoning_end", json.nonEmptyString),
+      reasoningTrim: try json.ifThere("reasoning_trim") { try json.oneOf($0) },
+      answerTrimStart: try json.ifThere("answer_trim_start") { try json.oneOf($0) },
+      answerTrimEnd: try json.ifThere("answer_trim_end") { try json.oneOf($0) })
     try json.refuseOthers()
+  }
+}
+
+extension JsonFields {
+  fileprivate func nonEmptyString(_ key: String) throws -> String {
+    let value = try string(key)
+    if value.isEmpty { throw wrong(key, "a text that is not empty") }
+    return value
+  }
+
+  fileprivate func nonEmptyStrings(_ key: String) throws -> [String] {
+    let values = try strings(key)
+    if values.contains(where: \.isEmpty) { throw wrong(key, "texts that are not empty") }
+    return values
   }
 }
 

@@ -12,6 +12,7 @@ final class AnswerRun {
   private let started: Double
   private var stops: StopStrings
   private var lost = LostPieces()
+  private var said = ""
   private var visible = ""
   private var pieces: [String] = []
   private var firstTextAt: Double?
@@ -36,19 +37,18 @@ final class AnswerRun {
     listener.prefilled(done, of: total.tokens)
     let last = slices.removeLast()
     for slice in slices {
-      if isCancelled { return cut(before: slice, turns) }
+      if isCancelled { return cut(before: slice) }
       try prefill(slice)
     }
-    return isCancelled ? cut(before: last, turns) : try generate(turns, last)
+    return isCancelled ? cut(before: last) : try generate(last)
   }
 
   /// What is to be fed: only the rest, where the prompt begins with what the cache holds. At least one slice.
   private func plan(_ turns: [Turn]) throws -> [Slice] {
     let (prompts, tokenizer) = (session.prompts, session.tokenizer)
-    let continued = try prompts.compose(turns, generate: true, asAnswered: session.cache.answers)
-    let rest = session.cache.rest(of: continued)
-    let added = try rest ?? prompts.compose(turns, generate: true)
-    let slices = tokenizer.slices(added, size: session.manifest.prefillChunk).map {
+    let whole = try prompts.compose(turns, generate: true)
+    let rest = session.cache.rest(of: whole).flatMap { continues(whole, with: $0) ? $0 : nil }
+    let slices = tokenizer.slices(rest ?? whole, size: session.manifest.prefillChunk).map {
       Slice(text: $0, tokens: tokenizer.count($0))
     }
     if rest != nil { cachedTokens = session.cache.tokens }
@@ -63,9 +63,16 @@ final class AnswerRun {
     return slices
   }
 
-  private func cut(before slice: Slice, _ turns: [Turn]) -> Answer {
+  /// Whether the cache with `rest` behind it has the tokens of `whole`. Of what is cached their number is compared: it is
+  /// another one where the model spelled its answer otherwise than the tokenizer does.
+  private func continues(_ whole: String, with rest: String) -> Bool {
+    guard let before = session.tokenizer.tokens(before: rest, in: whole) else { return false }
+    return !before.isExact || before.tokens == session.cache.tokens
+  }
+
+  private func cut(before slice: Slice) -> Answer {
     session.cache.cut(before: slice.text)
-    return finish(turns, .stopped, nil)
+    return finish(.stopped, nil)
   }
 
   private func prefill(_ slice: Slice) throws {
@@ -77,7 +84,7 @@ final class AnswerRun {
     listener.prefilled(done, of: total.tokens)
   }
 
-  private func generate(_ turns: [Turn], _ slice: Slice) throws -> Answer {
+  private func generate(_ slice: Slice) throws -> Answer {
     let most = min(max(settings.maxNewTokens, 1), room)
     let prompt = session.cache.take()?.plus(slice.text, slice.tokens.tokens)
     let stats: EngineStats
@@ -87,12 +94,12 @@ final class AnswerRun {
           slice.text, maxNewTokens: most, temperature: temperature, onPiece: { self.took($0) })
       }
     } catch let error as EngineError where error.failure.kind == .contextFull {
-      return finish(turns, .contextFull, nil)
+      return finish(.contextFull, nil)
     }
     let end = end(stats, most)
     if end == .complete, !stops.isFound { lost.lastWasEnd() }
     keep(prompt, stats)
-    return finish(turns, end, stats)
+    return finish(end, stats)
   }
 
   /// Tokens that the context has room for. Nothing else ends an answer there; an estimate leaves it to the runtime's
@@ -130,16 +137,17 @@ final class AnswerRun {
     if stops.isFound || isCancelled { session.engine.stop() }
   }
 
-  private func show(_ text: String) {
-    if text.isEmpty { return }
+  private func show(_ text: String, isAll: Bool = false) {
+    said += text
+    let shown = session.manifest.tokenizer.visible(of: said, isAll: isAll)
+    if shown.utf8.count == visible.utf8.count { return }
     if firstTextAt == nil { firstTextAt = session.clock() }
-    visible += text
+    visible = shown
     listener.wrote(visible)
   }
 
-  private func finish(_ turns: [Turn], _ end: AnswerEnd, _ stats: EngineStats?) -> Answer {
-    show(stops.push(lost.finish()) + stops.flush())
-    session.cache.answered(turns.count, visible)
+  private func finish(_ end: AnswerEnd, _ stats: EngineStats?) -> Answer {
+    show(stops.push(lost.finish()) + stops.flush(), isAll: true)
     let sampled = stats?.generatedTokens ?? pieces.count
     let prefilled = done - cachedTokens
     let statistics = AnswerStatistics(

@@ -12,9 +12,6 @@ struct CachedText {
 
   private var held: Held?
 
-  /// Index of a turn -> the answer that the model gave there, whose white space is cached as it was generated.
-  private(set) var answers: [Int: String] = [:]
-
   private var followedBy = ""  // what was to come next, where a prompt was fed in part
 
   var tokens: Int { held?.tokens ?? 0 }
@@ -29,10 +26,7 @@ struct CachedText {
   /// The cached text is part of a prompt that goes on with `text`; with another, its last token may be another.
   mutating func cut(before text: String) { followedBy = text.scalars(Self.lookahead) }
 
-  mutating func forget() {
-    held = nil
-    answers = [:]
-  }
+  mutating func forget() { held = nil }
 
   mutating func put(_ new: Held) {
     followedBy = ""
@@ -48,9 +42,5 @@ struct CachedText {
   mutating func take() -> Held? {
     defer { held = nil }
     return held
-  }
-
-  mutating func answered(_ index: Int, _ text: String) {
-    if held != nil { answers[index] = text }
   }
 }

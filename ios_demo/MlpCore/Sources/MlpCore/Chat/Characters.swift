@@ -10,11 +10,21 @@ extension String {
   var isBlank: Bool { unicodeScalars.allSatisfy(\.isPythonSpace) }
 
   /// This without the scalars at both ends that `drops`. Of "\r\n" and of combined characters it may drop a part.
-  func trimmed(_ drops: (Unicode.Scalar) -> Bool) -> String {
-    guard let first = unicodeScalars.firstIndex(where: { !drops($0) }),
-      let last = unicodeScalars.lastIndex(where: { !drops($0) })
-    else { return "" }
-    return String(String.UnicodeScalarView(unicodeScalars[first...last]))
+  func trimmed(_ drops: (Unicode.Scalar) -> Bool) -> String { trimmed(start: drops, end: drops) }
+
+  /// This without the scalars that `start` drops before all others, and then without those that `end` drops behind them.
+  func trimmed(start: (Unicode.Scalar) -> Bool, end: (Unicode.Scalar) -> Bool) -> String {
+    let rest = unicodeScalars.drop(while: start)
+    guard let last = rest.lastIndex(where: { !end($0) }) else { return "" }
+    return String(String.UnicodeScalarView(rest[...last]))
+  }
+
+  /// What stands behind the last place of `end`, compared byte by byte; nil where it is nowhere.
+  func behindLast(_ end: String) -> String? {
+    let (all, sought) = (Array(utf8), Array(end.utf8))
+    guard !sought.isEmpty, sought.count <= all.count else { return nil }
+    let place = (0...all.count - sought.count).last { all[$0...].starts(with: sought) }
+    return place.map { String(decoding: all[($0 + sought.count)...], as: UTF8.self) }
   }
 }
 

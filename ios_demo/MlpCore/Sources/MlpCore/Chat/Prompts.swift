@@ -27,7 +27,7 @@ public func usedTokens(
 ) throws -> TokenCount {
   let prompts = Prompts(manifest: manifest, tokenizer: tokenizer)
   let isDue = turns.last?.role == .user
-  return tokenizer.count(try prompts.compose(prompts.withSystem(turns, settings), generate: isDue))
+  return tokenizer.count(try prompts.compose(prompts.turns(turns, settings), generate: isDue))
 }
 
 /// Turns as the text that the model is given. A model without a chat format continues the turns' plain text.
@@ -35,26 +35,29 @@ struct Prompts: Sendable {
   let manifest: Manifest
   let tokenizer: Tokenizer
 
-  /// `turns` with the system message of `settings`. Throws `PromptError` where they cannot be answered.
+  /// `turns` as the model is given them. Throws `PromptError` where they cannot be answered.
   func check(_ turns: [Turn], _ settings: GenerationSettings) throws -> [Turn] {
     guard let last = turns.last, last.role == .user, !last.content.isBlank else { throw PromptError(.empty) }
-    let all = withSystem(turns, settings)
+    let all = self.turns(turns, settings)
     for turn in all where turn.role != .assistant {
       if let special = tokenizer.special(in: turn.content) { throw PromptError(.specialToken, detail: special) }
     }
     return all
   }
 
-  /// `turns` with the system message of `settings`, unless they have one.
-  func withSystem(_ turns: [Turn], _ settings: GenerationSettings) -> [Turn] {
+  /// `turns` as the model is given them: with the system message of `settings`, unless they have one, and normalized.
+  func turns(_ turns: [Turn], _ settings: GenerationSettings) -> [Turn] {
+    withSystem(turns, settings).map { Turn($0.role, manifest.tokenizer.normalized($0.content)) }
+  }
+
+  private func withSystem(_ turns: [Turn], _ settings: GenerationSettings) -> [Turn] {
     guard let system = settings.systemPrompt, turns.first?.role != .system else { return turns }
     if system.isBlank, manifest.chat?.takesSystem != true { return turns }
     return [Turn(.system, system)] + turns
   }
 
-  /// The text of `turns`. Those of `asAnswered` (index to text) keep their white space even if the template trims.
-  func compose(_ turns: [Turn], generate: Bool, asAnswered: [Int: String] = [:]) throws -> String {
-    if let chat = manifest.chat { return try chat.compose(turns, generate: generate, asAnswered: asAnswered) }
+  func compose(_ turns: [Turn], generate: Bool) throws -> String {
+    if let chat = manifest.chat { return try chat.compose(turns, generate: generate) }
     if turns.contains(where: { $0.role == .system }) { throw PromptError(.noSystemRole) }
     let bos = manifest.tokenizer.addBos ? tokenizer.spelling(manifest.tokenizer.bosId) ?? "" : ""
     return bos + turns.map(\.content).joined()

@@ -14,6 +14,20 @@ public final class JsonFields {
 
   public func has(_ key: String) -> Bool { json[key] != nil }
 
+  /// What `read` makes of a key that may be absent or null.
+  public func ifThere<T>(_ key: String, _ read: (String) throws -> T) throws -> T? {
+    guard has(key), try !value(key).isNull else { return nil }
+    return try read(key)
+  }
+
+  /// The case that the text names.
+  public func oneOf<T: RawRepresentable & CaseIterable>(_ key: String) throws -> T where T.RawValue == String {
+    guard let value = T(rawValue: try string(key)) else {
+      throw wrong(key, T.allCases.map(\.rawValue).joined(separator: " or "))
+    }
+    return value
+  }
+
   public func string(_ key: String) throws -> String {
     guard let value = try stringOrNull(key) else { throw wrong(key, "text") }
     return value

@@ -194,6 +194,43 @@ final class AnswerTests: ChatSessionTestCase {
     let fed = try session().answer(asked, settings, listener).statistics.promptTokens
     XCTAssertEqual(try usedTokens(manifest(), WordTokenizer(), asked, settings), TokenCount(fed, isExact: true))
   }
+
+  func testMessagesAndPromptsAreNormalizedWhereTheManifestSaysSo() throws {
+    let (decomposed, composed) = ("e\u{301} \u{1100}\u{1161}", "\u{E9} \u{AC00}")
+    let settings = GenerationSettings(systemPrompt: decomposed)
+    try session(manifest(normalization: .nfc)).ask(user(decomposed), settings: settings)
+    assertBytes(engine.fed, try chatml.compose([system(composed), user(composed)]))
+    engine.calls = []
+    try session(manifest(chat: nil, normalization: .nfc)).ask(user(decomposed))
+    assertBytes(engine.fed, composed)
+    engine.calls = []
+    try session().ask(user(decomposed))
+    assertBytes(engine.fed, try chatml.compose([user(decomposed)]), "only where it says so")
+    let used = words(try chatml.compose([user(composed), assistant("Yes.")], generate: false))
+    XCTAssertEqual(
+      try usedTokens(manifest(normalization: .nfc), WordTokenizer(), [user(decomposed), assistant("Yes.")]),
+      TokenCount(used, isExact: true))
+  }
+
+  func testWhatAnAnswerBeginsWithIsDroppedOnceWhereTheManifestSaysSo() throws {
+    let cases: [(strip: String, pieces: [String], shown: [String])] = [
+      (" ", [" Paris", stop], ["Paris"]),
+      (" ", [" ", " Paris", stop], [" Paris"]),
+      (" ", ["Paris", " .", stop], ["Paris", "Paris ."]),
+      (" ", [" ", stop], []),
+      (" ", [" \u{301}a", stop], ["\u{301}a"]),  // a space with an accent is one Character
+      ("__", ["_", "_a", stop], ["a"]),
+      ("__", ["_", "a", stop], ["_a"]),
+      ("__", ["_", stop], ["_"]),
+    ]
+    for (strip, pieces, shown) in cases {
+      let listener = RecordingListener()
+      engine.script(pieces.map { .text($0) })
+      let answer = try session(manifest(answerStrip: strip)).ask(user("Hi"), listener: listener)
+      XCTAssertEqual(listener.shown.map { Array($0.utf8) }, shown.map { Array($0.utf8) }, "\(pieces)")
+      assertBytes(answer.text, shown.last ?? "", "\(pieces)")
+    }
+  }
 }
 
 /// `word` `count` times, with spaces between.

@@ -25,15 +25,18 @@ final class ChatVectorsTests: XCTestCase {
     }
   }
 
-  func testAnAnswerKeepsTheWhiteSpaceThatTheModelWrote() throws {
+  func testReasoningEndsWhereItsBytesDo() throws {
     var format = chatml
-    format.trim = true
-    let turns = [user(" Hi "), assistant(" \u{E9} ")]
-    let trimmed = try format.compose([user("Hi"), assistant("\u{E9}")])
-    assertBytes(try format.compose(turns), trimmed)
-    assertBytes(try format.compose(turns, asAnswered: [1: " e\u{301} ", 2: " \u{E9} "]), trimmed, "not its text")
-    let kept = trimmed.replacingOccurrences(of: "\u{E9}", with: " \u{E9} ")
-    assertBytes(try format.compose(turns, asAnswered: [1: " \u{E9} "]), kept)
+    format.reasoningEnd = "|>"
+    format.reasoningTrim = .newlines
+    let said = ["a|>\n\nb": "b", "a|>\r\nb": "\r\nb", "a|>b|>": "", "a|>\u{301}b": "\u{301}b", "a|": "a|", "": ""]
+    for (answer, kept) in said {
+      let composed = try format.compose([assistant(answer)], generate: false)
+      assertBytes(composed, "<|im_start|>assistant\n\(kept)<|im_end|>\n")
+    }
+    format.reasoningEnd = "\u{E9}"
+    let composed = try format.compose([assistant("e\u{301}")], generate: false)
+    assertBytes(composed, "<|im_start|>assistant\ne\u{301}<|im_end|>\n")
   }
 
   func testStopStrings() throws {

@@ -9,7 +9,7 @@ final class NextTurnTests: ChatSessionTestCase {
 
   func testOnlyTheNewTurnIsPrefilled() throws {
     let session = session()
-    engine.script("Par", "is", "<|im_end|>")
+    engine.script("Paris", "<|im_end|>")
     try session.ask(user("Hi?"))
     engine.calls = []
     engine.script("Yes", "<|im_end|>")
@@ -73,28 +73,99 @@ final class NextTurnTests: ChatSessionTestCase {
     XCTAssertEqual(resets, 1)
   }
 
-  func testWhiteSpaceThatATemplateTrimsStaysInTheCacheAsTheModelWroteIt() throws {
-    var chat = chatml
-    chat.trim = true
-    let session = session(manifest(chat: chat))
-    engine.script("\n", "Paris", " ", "<|im_end|>")
+  /// What the engine is given for a second question, after an answer of `pieces`; "anew: " where the cache was emptied.
+  private func secondTurn(_ manifest: Manifest, _ pieces: String...) throws -> String {
+    let session = session(manifest)
+    engine.script(pieces.map { .text($0) })
     let first = try session.ask(user(" Hi "))
-    XCTAssertEqual(first.text, "\nParis ")
     engine.calls = []
     try session.ask(user(" Hi "), assistant(first.text), user(" On "))
-    assertBytes(engine.fed, next)
-    engine.calls = []
-    try session.ask(user("Other"), assistant(first.text), user("On"))
-    assertBytes(engine.fed, try chat.compose([user("Other"), assistant("Paris"), user("On")]), "trimmed again")
+    return resets > 0 ? "anew: " + engine.fed : engine.fed
+  }
+
+  func testAnAnswerThatTheTemplateWritesOtherwiseIsFedAnewAsTheTemplateHasIt() throws {
+    var chat = chatml
+    (chat.trim, chat.answerTrimStart, chat.answerTrimEnd) = (true, .whitespace, .whitespace)
+    let anew = "anew: " + (try chat.compose([user("Hi"), assistant("Paris"), user("On")]))
+    assertBytes(try secondTurn(manifest(chat: chat), "\n", "Paris", " ", stop), anew)
+    assertBytes(try secondTurn(manifest(chat: chat), "Paris", stop), next, "nothing to trim")
+    (chat.answerTrimStart, chat.answerTrimEnd) = (.none, .none)
+    assertBytes(try secondTurn(manifest(chat: chat), "\n", "Paris", " ", stop), next, "trims messages alone")
+  }
+
+  func testTheReasoningOfAnEarlierAnswerIsNotFedAgain() throws {
+    var chat = chatml
+    (chat.trim, chat.reasoningEnd, chat.reasoningTrim) = (true, "</think>", .newlines)
+    let manifest = manifest(chat: chat)
+    let anew = "anew: " + (try chat.compose([user("Hi"), assistant("Paris"), user("On")]))
+    assertBytes(try secondTurn(manifest, "<", "think", ">", "Hm", "</", "think", ">", "\n", "\n", "Paris", stop), anew)
+    assertBytes(try secondTurn(manifest, "Paris", stop), next, "no reasoning")
+  }
+
+  func testAnAnswerBehindAnotherPromptThanTheOneThatStandsBeforeEarlierAnswers() throws {
+    var chat = chatml
+    (chat.trim, chat.generationPrompt) = (true, "<|im_start|>assistant\n<think>\n")
+    let opening = "<|im_start|>user\nHi\(stop)\n<|im_start|>assistant\n"
+    assertBytes(
+      try secondTurn(manifest(chat: chat), "Paris", stop), "anew: \(opening)Paris\(next)<think>\n")
+    XCTAssertEqual(generated.last?.text.hasSuffix("<|im_start|>assistant\n<think>\n"), true)
+  }
+
+  func testAnAnswerOfOtherTokensThanTheTokenizersMeansBeginningAnew() throws {
+    var chat = chatml
+    chat.trim = true
+    let anew = "anew: " + (try chat.compose([user("Hi"), assistant("Paris"), user("On")]))
+    assertBytes(try secondTurn(manifest(chat: chat), "Par", "is", stop), anew)
+    assertBytes(try secondTurn(manifest(chat: chat), "Paris", stop), next)
+  }
+
+  func testANewTurnThatHasOtherTokensAloneThanInItsPlaceMeansBeginningAnew() throws {
+    // As SentencePiece's tokenizers do, which put a space before each text.
+    let startsWithSpace = CountingTokenizer { text in
+      TokenCount(FakeEngine.words(text).count + (text.hasPrefix("<|") ? 0 : 1), isExact: true)
+    }
+    for (suffix, expected) in [(" . \(stop)", 1), (stop, 0)] {
+      var chat = chatml
+      chat.assistantSuffix = suffix
+      let session = session(manifest(chat: chat), nil, startsWithSpace)
+      engine.script("a", "<|im_end|>")
+      try session.ask(user("Hi"))
+      engine.calls = []
+      try session.ask(user("Hi"), assistant("a"), user("On"))
+      XCTAssertEqual(resets, expected, suffix)
+    }
+  }
+
+  func testWhatTheModelWroteIsNormalizedInLaterTurns() throws {
+    let whole = try chatml.compose([user("Hi"), assistant("\u{E9}."), user("\u{E9}")])
+    for (answer, expected) in [("e\u{301}", 1), ("\u{E9}", 0)] {
+      let session = session(manifest(normalization: .nfc))
+      engine.script([.text(answer), ".", "<|im_end|>"])
+      try session.ask(user("Hi"))
+      engine.calls = []
+      try session.ask(user("Hi"), assistant(answer + "."), user("e\u{301}"))
+      XCTAssertEqual(resets, expected, "\(Array(answer.utf8))")
+      XCTAssertTrue(engine.cache.utf8.starts(with: whole.utf8), engine.cache)
+    }
+  }
+
+  func testASpaceThatIsNotShownIsInTheCacheWhereTheTemplateHasIt() throws {
+    var chat = chatml
+    (chat.trim, chat.generationPrompt, chat.assistantPrefix) = (
+      true, "<|im_start|>assistant", "<|im_start|>assistant "
+    )
+    let fed = try secondTurn(manifest(chat: chat, answerStrip: " "), " Paris", stop)
+    assertBytes(fed, "\(stop)\n<|im_start|>user\nOn\(stop)\n<|im_start|>assistant")
   }
 
   func testAnEndWithoutASpellingLeavesAllTextInTheCache() throws {
     let session = session()
-    engine.script("a", "b")
+    engine.script("a", " b")
     XCTAssertEqual(try session.ask(user("Hi")).end, .complete)
     engine.calls = []
-    try session.ask(user("Hi"), assistant("ab"), user("On"))
+    try session.ask(user("Hi"), assistant("a b"), user("On"))
     assertBytes(engine.fed, next)
+    XCTAssertEqual(resets, 0)
   }
 
   func testLostTextInTheCacheMeansBeginningAnew() throws {

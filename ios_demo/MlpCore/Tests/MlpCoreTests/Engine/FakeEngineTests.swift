@@ -64,7 +64,7 @@ final class FakeEngineTests: XCTestCase {
   func testWords() {
     XCTAssertEqual(
       FakeEngine.words("<|im_start|>user\nHi, you_2!  é<|x"),
-      ["<|im_start|>", "user", "\nHi", ",", " you_2", "!", " ", " é", "<", "|", "x"])
+      ["<|im_start|>", "user", "\n", "Hi", ",", " you_2", "!", " ", " é", "<", "|", "x"])
     XCTAssertEqual(WordTokenizer().slices("a b c", size: 2), ["a b", " c"])
     XCTAssertEqual(WordTokenizer().slices("", size: 2), [""])
   }

@@ -44,6 +44,18 @@ final class DocumentModelTests: XCTestCase {
     XCTAssertEqual(model.about, "5 of 2,048 tokens.")
   }
 
+  func testDocumentIsCountedAsItIsFed() async throws {
+    let world = try TaskWorld()
+    try world.addModel(normalization: .nfc)
+    await world.check()
+    let model = model(world)
+    await model.open(try world.write("report.txt", "cafe\u{301} noir"), access: DirectAccess())
+    XCTAssertTrue(model.about.hasPrefix("2 of 2,048 tokens."), model.about)  // of 3 as it is written
+    model.summarize()
+    await end(model)
+    XCTAssertTrue(Array(world.engine.fed.utf8).contains(Array("caf\u{E9} noir<|im_end|>".utf8)), world.engine.fed)
+  }
+
   func testTimeIsEstimatedFromThisDevicesSpeed() async throws {
     let (world, model) = try await open(String(repeating: "word ", count: 600))
     world.speeds.learn("smol", statistics(prompt: 64, speed: 10))

@@ -43,8 +43,12 @@ final class TaskWorld {
 
   /// Writes a bundle that fits, and accepts its license.
   @discardableResult
-  func addModel(_ name: String = "smol", context: Int = 2048, accepted: Bool = true) throws -> ModelBundle {
-    let bundle = try writeBundle(manifest(context: context), in: documents, name: name)
+  func addModel(
+    _ name: String = "smol", context: Int = 2048, accepted: Bool = true,
+    normalization: Manifest.TokenizerInfo.Normalization? = nil
+  ) throws -> ModelBundle {
+    let manifest = manifest(context: context, normalization: normalization)
+    let bundle = try writeBundle(manifest, in: documents, name: name)
     if accepted { bundles.licenses.accept(bundle) }
     return bundle
   }

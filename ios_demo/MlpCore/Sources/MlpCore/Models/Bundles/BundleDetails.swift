@@ -31,6 +31,7 @@ public struct BundleDetails: Equatable, Sendable {
       ("bundle.cache", formattedSize(manifest.kvCacheBytes + manifest.kvScaleBytes)),
       ("bundle.size", formattedSize(manifest.files.values.reduce(0) { $0 + $1.bytes })),
       ("bundle.exporter", manifest.exporter.map { "\($0.name) \($0.version)" } ?? ""),
+      ("bundle.chatTemplate", Self.chatTemplate(manifest)),
       ("bundle.folder", bundle.name),
     ]
     rows = values.filter { !$0.1.isEmpty }.map { Row(name: text($0.0), value: $0.1) }
@@ -38,6 +39,18 @@ public struct BundleDetails: Equatable, Sendable {
       Row(name: check.name, value: text(check.passed ? "bundle.checkPassed" : "bundle.checkFailed", check.detail))
     }
     noChecks = manifest.verification == nil ? text("bundle.notVerified") : nil
+  }
+
+  /// How much of the checkpoint's chat template the bundle carries, and what it does not: the export's sentences.
+  static func chatTemplate(_ manifest: Manifest) -> String {
+    let limits = manifest.chatLimits
+    let carried =
+      if manifest.chat == nil {
+        limits.isEmpty ? "bundle.chatNoTemplate" : "bundle.chatNone"
+      } else {
+        limits.isEmpty ? "bundle.chatWhole" : "bundle.chatInPart"
+      }
+    return ([text(carried)] + limits).joined(separator: "\n")
   }
 
   private static func versions(_ versions: [String: String]) -> String {

@@ -284,7 +284,7 @@ private func count(
   if let special = tokenizer.special(in: file.text) {
     return .failure(Refusal(sentence(PromptError(.specialToken, detail: special))))
   }
-  let (tokens, context) = (tokenizer.count(file.text), bundle.manifest.context)
+  let (tokens, context) = (tokenizer.count(bundle.manifest.tokenizer.normalized(file.text)), bundle.manifest.context)
   if tokens.tokens < context {
     return .success(DocumentModel.Document(file: file, tokens: tokens, bundle: bundle))
   }

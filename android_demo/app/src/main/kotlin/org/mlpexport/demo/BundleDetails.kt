@@ -1,6 +1,7 @@
 package org.mlpexport.demo
 
 import android.content.Context
+import org.mlpexport.core.Manifest
 
 /** All that a manifest says, for those who want to know. */
 class BundleDetails(private val context: Context) {
@@ -21,6 +22,7 @@ class BundleDetails(private val context: Context) {
             R.string.bundle_details_size to context.size(manifest.files.values.sumOf { it.bytes }),
             R.string.bundle_details_packed to if (packedBytes > 0) context.size(packedBytes) else "",
             R.string.bundle_details_exporter to manifest.exporter?.let { "${it.name} ${it.version}" }.orEmpty(),
+            R.string.bundle_details_chat to chatTemplate(context, manifest),
             R.string.bundle_details_source to context.getString(source(entry.source)),
             R.string.bundle_details_folder to entry.folder.path,
             R.string.bundle_details_verification to checks(entry),
@@ -45,6 +47,17 @@ class BundleDetails(private val context: Context) {
 
     companion object {
         private const val BILLION = 1_000_000_000L
+
+        /** How much of the checkpoint's chat template the bundle carries, and what it does not: the export's sentences. */
+        fun chatTemplate(context: Context, manifest: Manifest): String {
+            val limits = manifest.chatLimits
+            val carried = if (manifest.chat == null) {
+                if (limits.isEmpty()) R.string.bundle_chat_no_template else R.string.bundle_chat_none
+            } else {
+                if (limits.isEmpty()) R.string.bundle_chat_whole else R.string.bundle_chat_in_part
+            }
+            return (listOf(context.getString(carried)) + limits).joinToString("\n")
+        }
 
         /** How the bundle came onto this phone. */
         fun source(source: BundleSource): Int = when (source) {

@@ -40,7 +40,7 @@ class DocumentReader(private val context: Context, private val tokenizers: (Bund
         tokenizer.specialIn(text)?.let {
             return OpenedDocument.Refused(context.getString(R.string.prompt_special_token, it))
         }
-        val tokens = tokenizer.count(text)
+        val tokens = tokenizer.count(bundle.manifest.tokenizer.normalize(text))
         val size = bundle.manifest.context
         if (tokens.tokens < size) return OpenedDocument.Text(name, text, tokens)
         val sentence = context.getString(

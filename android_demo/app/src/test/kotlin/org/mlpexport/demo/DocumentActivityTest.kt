@@ -106,6 +106,16 @@ class DocumentActivityTest : ScreenTest() {
     }
 
     @Test
+    fun aDocumentIsCountedAsItIsFed() {
+        TestBundles.write(app.pushed, "smol") { it.getAsJsonObject("tokenizer").addProperty("normalization", "NFC") }
+        open("noir \u1100\u1161".toByteArray())
+        assertTrue(about(), about().startsWith("3 of 2,048 tokens.")) // of 4 as it is written
+        tap(R.id.document_summarize)
+        waitForEnd()
+        assertTrue("${fed()}", "noir \uAC00<|im_end|>" in fed().joinToString(""))
+    }
+
+    @Test
     fun theTimeIsEstimatedFromThisPhonesSpeed() {
         app.getSharedPreferences("speeds", 0).edit().putFloat("smol", 10f).apply()
         open("word ".repeat(600).toByteArray())

@@ -9,10 +9,6 @@ internal class CachedText {
 
     private var held: Held? = null
 
-    /** Index of a turn -> the answer that the model gave there, whose white space is cached as it was generated. */
-    var answers = emptyMap<Int, String>()
-        private set
-
     private var followedBy = "" // what was to come next, where a prompt was fed in part
 
     val tokens get() = held?.tokens ?: 0
@@ -31,7 +27,6 @@ internal class CachedText {
 
     fun forget() {
         held = null
-        answers = emptyMap()
     }
 
     fun put(text: String, tokens: Int) {
@@ -46,10 +41,6 @@ internal class CachedText {
 
     /** What is held, which is unknown from here on until it is put. */
     fun take(): Held = checkNotNull(held) { "the engine was not reset" }.also { held = null }
-
-    fun answered(index: Int, text: String) {
-        if (held != null) answers = answers + (index to text)
-    }
 
     private companion object {
         const val LOOKAHEAD = 32 // characters; words are split by one or two

@@ -73,7 +73,9 @@ class ChatSession(
         private val stops =
             StopStrings(manifest.chat?.stop.orEmpty() + manifest.tokenizer.eosIds.mapNotNull(tokenizer::spelling))
         private val characters = SurrogateAssembler()
-        private val visible = StringBuilder()
+        private val answerStrip = manifest.tokenizer.answerStrip.orEmpty()
+        private val said = StringBuilder()
+        private var visible = ""
         private val pieces = ArrayList<String>()
         private var listenerFailure: Throwable? = null
         private var firstTextAt: Long? = null
@@ -88,20 +90,19 @@ class ChatSession(
             for (slice in slices) {
                 if (isCancelled()) {
                     cache.cutBefore(slice.text)
-                    return finish(turns, AnswerEnd.STOPPED, null)
+                    return finish(AnswerEnd.STOPPED, null)
                 }
                 if (slice !== slices.last()) prefill(slice)
             }
-            return generate(turns, slices.last())
+            return generate(slices.last())
         }
 
         /** What is to be fed: only the rest, where the prompt begins with what the cache holds. */
         private fun plan(turns: List<Turn>): List<Slice> {
-            val continued = prompts.compose(turns, generate = true, asAnswered = cache.answers)
-            val rest = cache.restOf(continued)
+            val whole = prompts.compose(turns, generate = true)
+            val rest = cache.restOf(whole)?.takeIf { continues(whole, it) }
             val continues = rest != null
-            val added = rest ?: prompts.compose(turns, generate = true)
-            val slices = tokenizer.slices(added, manifest.prefillChunk).map { Slice(it, tokenizer.count(it)) }
+            val slices = tokenizer.slices(rest ?: whole, manifest.prefillChunk).map { Slice(it, tokenizer.count(it)) }
             if (continues) cachedTokens = cache.tokens
             total = slices.fold(TokenCount(cachedTokens, true)) { sum, slice -> sum + slice.tokens }
             if (total.exact && total.tokens >= manifest.context) throw tooLong()
@@ -114,6 +115,15 @@ class ChatSession(
             return slices
         }
 
+        /**
+         * Whether the cache with [rest] behind it has the tokens of [whole]. Of what is cached their number is compared:
+         * it is another one where the model spelled its answer otherwise than the tokenizer does.
+         */
+        private fun continues(whole: String, rest: String): Boolean {
+            val before = tokenizer.tokensBefore(rest, whole) ?: return false
+            return !before.exact || before.tokens == cache.tokens
+        }
+
         private fun prefill(slice: Slice) {
             val before = clock()
             feeding { engine.prefill(slice.text) }
@@ -123,7 +133,7 @@ class ChatSession(
             listener.onPrefill(done, total.tokens)
         }
 
-        private fun generate(turns: List<Turn>, slice: Slice): Answer {
+        private fun generate(slice: Slice): Answer {
             // Nothing else ends an answer at the end of the context. An estimate leaves it to the runtime's error.
             val room = if (total.exact) manifest.roomAfter(total.tokens) else manifest.context
             val most = minOf(settings.maxNewTokens, room)
@@ -134,7 +144,7 @@ class ChatSession(
                 } catch (exception: EngineException) {
                     listenerFailure?.let { throw it }
                     if (exception.failure.kind != EngineFailure.Kind.CONTEXT_FULL) throw exception
-                    return finish(turns, AnswerEnd.CONTEXT_FULL, null)
+                    return finish(AnswerEnd.CONTEXT_FULL, null)
                 }
             listenerFailure?.let { throw it }
             val end =
@@ -146,7 +156,7 @@ class ChatSession(
                     else -> AnswerEnd.MAX_TOKENS
                 }
             keep(prompt, stats, endIsSpelled = end != AnswerEnd.COMPLETE || stops.found)
-            return finish(turns, end, stats)
+            return finish(end, stats)
         }
 
         /**
@@ -182,17 +192,18 @@ class ChatSession(
             }
         }
 
-        private fun show(text: String) {
-            if (text.isEmpty()) return
+        private fun show(text: String, isAll: Boolean = false) {
+            val all = said.append(text).toString()
+            // A beginning of what is dropped may become all of it.
+            val shown = if (!isAll && answerStrip.startsWith(all)) "" else all.removePrefix(answerStrip)
+            if (shown == visible) return
+            visible = shown
             if (firstTextAt == null) firstTextAt = clock()
-            visible.append(text)
-            listener.onText(visible.toString())
+            listener.onText(visible)
         }
 
-        private fun finish(turns: List<Turn>, end: AnswerEnd, stats: EngineStats?): Answer {
-            show(stops.push(characters.finish()) + stops.flush())
-            val text = visible.toString()
-            cache.answered(turns.size, text)
+        private fun finish(end: AnswerEnd, stats: EngineStats?): Answer {
+            show(stops.push(characters.finish()) + stops.flush(), isAll = true)
             val sampled = stats?.generatedTokens ?: pieces.size
             val prefilled = done - cachedTokens
             val statistics =
@@ -205,7 +216,7 @@ class ChatSession(
                     decodeTokensPerSecond = rate(sampled - 1, (stats?.decodeMillis ?: 0) / 1e3),
                     memoryBytes = memory(),
                 )
-            return Answer(text, end, statistics)
+            return Answer(visible, end, statistics)
         }
 
         private fun isCancelled() = cancelled || listener.cancelled()

@@ -1,5 +1,7 @@
 package org.mlpexport.core
 
+import java.text.Normalizer
+
 /** What a bundle's `manifest.json` says, format 2; format 1 is read as it. The keys are those of docs/manifest.md. */
 data class Manifest(
     val exporter: Exporter?,
@@ -13,6 +15,7 @@ data class Manifest(
     val deviceRamBytes: Long,
     val tokenizer: TokenizerInfo,
     val chat: ChatFormat?,
+    val chatLimits: List<String>, // what of the checkpoint's template is not carried, and why
     val verification: Verification?,
     val files: Map<String, FileEntry>,
 ) {
@@ -46,7 +49,20 @@ data class BackendInfo(
     val minRuntime: Map<String, String>,
 )
 
-data class TokenizerInfo(val files: List<String>, val bosId: Int, val eosIds: List<Int>, val addBos: Boolean)
+data class TokenizerInfo(
+    val files: List<String>,
+    val bosId: Int,
+    val eosIds: List<Int>,
+    val addBos: Boolean,
+    val normalization: Normalizer.Form? = null,
+    val answerStrip: String? = null, // dropped from the beginning of an answer, once
+) {
+    /**
+     * [text] as the runtime is to be given it. It is for one message or a plain prompt, before a chat's strings are put
+     * around it: the runtime's tokenizer leaves out a form that it does not do as the checkpoint's does.
+     */
+    fun normalize(text: String): String = if (normalization == null) text else Normalizer.normalize(text, normalization)
+}
 
 /** What the export compared. `passed` is false only in files that something else wrote. */
 data class Verification(val passed: Boolean, val tokens: Int, val checks: List<Check>) {

@@ -1,12 +1,16 @@
 package org.mlpexport.core
 
 import com.google.gson.JsonObject
+import org.mlpexport.core.ChatFormat.Trim
+import java.text.Normalizer
 
 private const val FORMAT = 2
 private val NAME = Regex("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 private val BACKEND = Regex("[a-z][a-z0-9_]*")
 private val SHA256 = Regex("[0-9a-f]{64}")
 private val SHAPE = listOf("hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim")
+private val FORMS = mapOf("NFC" to Normalizer.Form.NFC)
+private val TRIMS = Trim.entries.associateBy { it.name.lowercase() }
 private val NEEDED_FILES = listOf("model.pte", "tokenizer.json", "LICENSE")
 
 /** Reads a manifest as mlp_export/data/manifest.schema.json has it: no key may be missing, and no other be there. */
@@ -25,7 +29,7 @@ private fun readManifest(json: JsonFields): Manifest {
     json.boolean("tied_weights_stored_once")
     val manifest =
         Manifest(
-            exporter = if (json.has("exporter")) json.fieldsOrNull("exporter")?.let(::readExporter) else null,
+            exporter = json.ifThere("exporter", json::fields)?.let(::readExporter),
             model = readModel(json.fields("model")),
             backend = readBackend(json.fields("backend"), if (format == 1L) "least_runtime" else "min_runtime"),
             context = json.int("context", least = 1),
@@ -36,6 +40,7 @@ private fun readManifest(json: JsonFields): Manifest {
             deviceRamBytes = json.long("device_ram_bytes", least = 0),
             tokenizer = readTokenizer(json.fields("tokenizer"), files.keys),
             chat = json.fieldsOrNull("chat")?.let(::readChat),
+            chatLimits = if (json.has("chat_limits")) json.nonEmptyStrings("chat_limits") else emptyList(),
             verification = json.fieldsOrNull("verification")?.let(::readVerification),
             files = files,
         )
@@ -90,6 +95,8 @@ private fun readTokenizer(json: JsonFields, names: Set<String>): TokenizerInfo {
             bosId = json.int("bos_id", least = 0),
             eosIds = json.ints("eos_ids", least = 0),
             addBos = json.boolean("add_bos"),
+            normalization = json.ifThere("normalization") { json.oneOf(it, FORMS) },
+            answerStrip = json.ifThere("answer_strip", json::nonEmptyString),
         )
     tokenizer.files.forEach(::checkName)
     if (tokenizer.files.isEmpty() || !names.containsAll(tokenizer.files)) {
@@ -101,6 +108,8 @@ private fun readTokenizer(json: JsonFields, names: Set<String>): TokenizerInfo {
 }
 
 private fun readChat(json: JsonFields): ChatFormat {
+    val assistantPrefix = json.string("assistant_prefix")
+    val trim = json.boolean("trim")
     val chat =
         ChatFormat(
             bos = json.string("bos"),
@@ -108,16 +117,28 @@ private fun readChat(json: JsonFields): ChatFormat {
             systemSuffix = json.stringOrNull("system_suffix"),
             userPrefix = json.string("user_prefix"),
             userSuffix = json.string("user_suffix"),
-            assistantPrefix = json.string("assistant_prefix"),
+            assistantPrefix = assistantPrefix,
             assistantSuffix = json.string("assistant_suffix"),
             defaultSystem = json.stringOrNull("default_system"),
-            trim = json.boolean("trim"),
-            stop = json.strings("stop"),
+            trim = trim,
+            stop = json.nonEmptyStrings("stop"),
+            generationPrompt = json.ifThere("generation_prompt", json::string) ?: assistantPrefix,
+            reasoningEnd = json.ifThere("reasoning_end", json::nonEmptyString),
+            reasoningTrim = json.ifThere("reasoning_trim", json::trim) ?: Trim.NONE,
+            answerTrimStart = json.ifThere("answer_trim_start", json::trim) ?: Trim.of(trim),
+            answerTrimEnd = json.ifThere("answer_trim_end", json::trim) ?: Trim.of(trim),
         )
-    if (chat.stop.any { it.isEmpty() }) throw json.wrong("stop", "texts that are not empty")
     json.refuseOthers()
     return chat
 }
+
+private fun JsonFields.nonEmptyString(key: String): String =
+    string(key).ifEmpty { throw wrong(key, "a text that is not empty") }
+
+private fun JsonFields.nonEmptyStrings(key: String): List<String> =
+    strings(key).onEach { if (it.isEmpty()) throw wrong(key, "texts that are not empty") }
+
+private fun JsonFields.trim(key: String): Trim = oneOf(key, TRIMS)
 
 /** Other keys are allowed: exporters compare more from version to version. */
 private fun readVerification(json: JsonFields): Verification =

@@ -28,16 +28,16 @@ fun usedTokens(
 ): TokenCount {
     val prompts = Prompts(manifest, tokenizer)
     val due = turns.lastOrNull()?.role == Role.USER
-    return tokenizer.count(prompts.compose(prompts.withSystem(turns, settings), generate = due))
+    return tokenizer.count(prompts.compose(prompts.turns(turns, settings), generate = due))
 }
 
 /** Turns as the text that the model is given. A model without a chat format continues the turns' plain text. */
 internal class Prompts(private val manifest: Manifest, private val tokenizer: Tokenizer) {
-    /** [turns] with the system message of [settings]. Throws [PromptException] where they cannot be answered. */
+    /** [turns] as the model is given them. Throws [PromptException] where they cannot be answered. */
     fun check(turns: List<Turn>, settings: GenerationSettings): List<Turn> {
         val last = turns.lastOrNull()
         if (last == null || last.role != Role.USER || last.content.isBlank()) throw PromptException(PromptProblem.EMPTY)
-        val all = withSystem(turns, settings)
+        val all = turns(turns, settings)
         for (turn in all) {
             if (turn.role == Role.ASSISTANT) continue
             tokenizer.specialIn(turn.content)?.let { throw PromptException(PromptProblem.SPECIAL_TOKEN, it) }
@@ -45,18 +45,20 @@ internal class Prompts(private val manifest: Manifest, private val tokenizer: To
         return all
     }
 
-    /** [turns] with the system message of [settings], unless they have one. */
-    fun withSystem(turns: List<Turn>, settings: GenerationSettings): List<Turn> {
+    /** [turns] as the model is given them: with the system message of [settings], unless they have one, and normalized. */
+    fun turns(turns: List<Turn>, settings: GenerationSettings): List<Turn> =
+        withSystem(turns, settings).map { it.copy(content = manifest.tokenizer.normalize(it.content)) }
+
+    private fun withSystem(turns: List<Turn>, settings: GenerationSettings): List<Turn> {
         val system = settings.systemPrompt
         if (system == null || turns.firstOrNull()?.role == Role.SYSTEM) return turns
         if (system.isBlank() && manifest.chat?.takesSystem != true) return turns
         return listOf(Turn(Role.SYSTEM, system)) + turns
     }
 
-    /** The text of [turns]. Those of [asAnswered] (index to text) keep their white space even if the template trims. */
-    fun compose(turns: List<Turn>, generate: Boolean, asAnswered: Map<Int, String> = emptyMap()): String {
+    fun compose(turns: List<Turn>, generate: Boolean): String {
         val chat = manifest.chat
-        if (chat != null) return chat.compose(turns, generate, asAnswered)
+        if (chat != null) return chat.compose(turns, generate)
         if (turns.any { it.role == Role.SYSTEM }) throw PromptException(PromptProblem.NO_SYSTEM_ROLE)
         val bos = if (manifest.tokenizer.addBos) tokenizer.spelling(manifest.tokenizer.bosId).orEmpty() else ""
         return bos + turns.joinToString("") { it.content }

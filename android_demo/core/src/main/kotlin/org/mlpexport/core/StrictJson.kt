@@ -94,6 +94,10 @@ internal class JsonFields(private val json: JsonObject, private val path: String
 
     fun has(key: String) = json.has(key)
 
+    /** What [read] makes of a key that may be absent or null. */
+    fun <T> ifThere(key: String, read: (String) -> T): T? =
+        if (has(key) && !value(key).isJsonNull) read(key) else null
+
     fun string(key: String): String = stringOrNull(key) ?: throw wrong(key, "text")
 
     fun stringOrNull(key: String): String? {
@@ -102,6 +106,10 @@ internal class JsonFields(private val json: JsonObject, private val path: String
         if (value !is JsonPrimitive || !value.isString) throw wrong(key, "text or null")
         return value.asString
     }
+
+    /** The value that [values] has for the text. */
+    fun <T> oneOf(key: String, values: Map<String, T>): T =
+        values[string(key)] ?: throw wrong(key, values.keys.joinToString(" or "))
 
     fun boolean(key: String): Boolean {
         val value = value(key)

@@ -7,6 +7,8 @@ import org.junit.Assert.assertSame
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
+import org.mlpexport.core.ChatFormat.Trim
+import java.text.Normalizer
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit
 
@@ -130,12 +132,40 @@ class ChatSessionTest {
         assertEquals(0.5f, generated.single().temperature)
     }
 
+    @Test
+    fun `what an answer begins with is dropped once where the manifest says so`() {
+        val cases =
+            listOf(
+                Triple(" ", listOf(" Paris", STOP), listOf("Paris")),
+                Triple(" ", listOf(" ", " Paris", STOP), listOf(" Paris")),
+                Triple(" ", listOf("Paris", " .", STOP), listOf("Paris", "Paris .")),
+                Triple(" ", listOf(" ", STOP), emptyList()),
+                Triple("__", listOf("_", "_a", STOP), listOf("a")),
+                Triple("__", listOf("_", "a", STOP), listOf("_a")),
+                Triple("__", listOf("_", STOP), listOf("_")),
+            )
+        for ((strip, pieces, texts) in cases) {
+            shown.clear()
+            engine.script(*pieces.toTypedArray())
+            val answer = session(manifest(answerStrip = strip)).ask(user("Hi"))
+            assertEquals("$pieces", texts, shown)
+            assertEquals("$pieces", texts.lastOrNull().orEmpty(), answer.text)
+        }
+    }
+
+    @Test
+    fun `a space that is not shown is in the cache where the template has it`() {
+        val chat = CHATML.copy(generationPrompt = "<|im_start|>assistant", assistantPrefix = "<|im_start|>assistant ")
+        val manifest = manifest(chat = chat.copy(trim = true), answerStrip = " ")
+        assertEquals("$STOP\n<|im_start|>user\nOn$STOP\n<|im_start|>assistant", secondTurn(manifest, " Paris", STOP))
+    }
+
     // the next turn
 
     @Test
     fun `only the new turn is prefilled`() {
         val session = session()
-        engine.script("Par", "is", STOP)
+        engine.script("Paris", STOP)
         session.ask(user("Hi?"))
         engine.calls.clear()
         engine.script("Yes", STOP)
@@ -181,18 +211,113 @@ class ChatSessionTest {
         assertEquals(1, resets())
     }
 
-    @Test
-    fun `white space that a template trims stays in the cache as the model wrote it`() {
-        val chat = CHATML.copy(trim = true)
-        val session = session(manifest(chat = chat))
-        engine.script("\n", "Paris", " ", STOP)
+    /** What [first] and then [second] were given, and whether the cache was emptied for [second]. */
+    private fun secondTurn(manifest: Manifest, vararg pieces: String): String {
+        val session = session(manifest)
+        engine.script(*pieces)
         val first = session.ask(user(" Hi "))
         engine.calls.clear()
         session.ask(user(" Hi "), assistant(first.text), user(" On "))
-        assertEquals("$STOP\n<|im_start|>user\nOn$STOP\n<|im_start|>assistant\n", fed)
+        return if (resets() > 0) "anew: $fed" else fed
+    }
+
+    private val onOnly = "$STOP\n<|im_start|>user\nOn$STOP\n<|im_start|>assistant\n"
+
+    @Test
+    fun `an answer that the template writes otherwise is fed anew as the template has it`() {
+        val trims = CHATML.copy(trim = true, answerTrimStart = Trim.WHITESPACE, answerTrimEnd = Trim.WHITESPACE)
+        val anew = "anew: " + trims.compose(listOf(user("Hi"), assistant("Paris"), user("On")))
+        assertEquals(anew, secondTurn(manifest(chat = trims), "\n", "Paris", " ", STOP))
+        assertEquals("nothing to trim", onOnly, secondTurn(manifest(chat = trims), "Paris", STOP))
+        val keeps = trims.copy(answerTrimStart = Trim.NONE, answerTrimEnd = Trim.NONE)
+        assertEquals("trims messages alone", onOnly, secondTurn(manifest(chat = keeps), "\n", "Paris", " ", STOP))
+    }
+
+    @Test
+    fun `the reasoning of an earlier answer is not fed again`() {
+        val chat = CHATML.copy(trim = true, reasoningEnd = "</think>", reasoningTrim = Trim.NEWLINES)
+        val manifest = manifest(chat = chat)
+        val thought = arrayOf("<", "think", ">", "Hm", "</", "think", ">", "\n", "\n", "Paris", STOP)
+        val anew = "anew: " + chat.compose(listOf(user("Hi"), assistant("Paris"), user("On")))
+        assertEquals(anew, secondTurn(manifest, *thought))
+        assertEquals("no reasoning", onOnly, secondTurn(manifest, "Paris", STOP))
+    }
+
+    @Test
+    fun `an answer behind another prompt than the one that stands before earlier answers`() {
+        val chat = CHATML.copy(trim = true, generationPrompt = "<|im_start|>assistant\n<think>\n")
+        val session = session(manifest(chat = chat))
+        engine.script("Paris", STOP)
+        session.ask(user("Hi"))
+        assertTrue(fed, fed.endsWith("<|im_start|>assistant\n<think>\n"))
         engine.calls.clear()
-        session.ask(user("Other"), assistant(first.text), user("On"))
-        assertEquals("trimmed again", chat.compose(listOf(user("Other"), assistant("Paris"), user("On"))), fed)
+        session.ask(user("Hi"), assistant("Paris"), user("On"))
+        val opening = "<|im_start|>user\nHi$STOP\n<|im_start|>assistant\n"
+        assertEquals("${opening}Paris$onOnly<think>\n", fed)
+        assertEquals(1, resets())
+    }
+
+    @Test
+    fun `an answer of other tokens than the tokenizer's means beginning anew`() {
+        val chat = CHATML.copy(trim = true)
+        val anew = "anew: " + chat.compose(listOf(user("Hi"), assistant("Paris"), user("On")))
+        assertEquals(anew, secondTurn(manifest(chat = chat), "Par", "is", STOP))
+        assertEquals(onOnly, secondTurn(manifest(chat = chat), "Paris", STOP))
+    }
+
+    @Test
+    fun `a new turn that has other tokens alone than in its place means beginning anew`() {
+        // As SentencePiece's tokenizers do, which put a space before each text.
+        val startsWithSpace =
+            object : Tokenizer by WordTokenizer() {
+                override fun tokensBefore(rest: String, whole: String) =
+                    WordTokenizer().tokensBefore(rest, whole).takeIf { rest.startsWith("<|") }
+            }
+        for ((suffix, resets) in listOf(" . $STOP" to 1, STOP to 0)) {
+            val engine = FakeEngine()
+            val session = session(manifest(chat = CHATML.copy(assistantSuffix = suffix)), engine, startsWithSpace)
+            engine.script("a", STOP)
+            session.ask(user("Hi"))
+            engine.calls.clear()
+            engine.script("b", STOP)
+            session.ask(user("Hi"), assistant("a"), user("On"))
+            assertEquals(suffix, resets, engine.calls.count { it == FakeEngine.Call.Reset })
+        }
+    }
+
+    // normalization
+
+    @Test
+    fun `messages and prompts are normalized where the manifest says so`() {
+        val nfc = Normalizer.Form.NFC
+        val (decomposed, composed) = "e\u0301 \u1100\u1161" to "\u00E9 \uAC00"
+        val settings = GenerationSettings(systemPrompt = decomposed)
+        session(manifest(normalization = nfc)).ask(user(decomposed), settings = settings)
+        assertEquals(CHATML.compose(listOf(system(composed), user(composed))), fed)
+        engine.calls.clear()
+        session(manifest(chat = null, normalization = nfc)).ask(user(decomposed))
+        assertEquals(composed, fed)
+        engine.calls.clear()
+        session().ask(user(decomposed))
+        assertEquals("only where it says so", CHATML.compose(listOf(user(decomposed))), fed)
+        val turns = listOf(user(decomposed), assistant("Yes."))
+        val used = FakeEngine.words(CHATML.compose(listOf(user(composed), assistant("Yes.")), generate = false)).size
+        assertEquals(TokenCount(used, true), usedTokens(manifest(normalization = nfc), WordTokenizer(), turns))
+    }
+
+    @Test
+    fun `what the model wrote is normalized in later turns, and goes on from the cache where that changes nothing`() {
+        for ((answer, resets) in listOf("e\u0301" to 1, "\u00E9" to 0)) {
+            val engine = FakeEngine()
+            val session = session(manifest(normalization = Normalizer.Form.NFC), engine)
+            engine.script(answer, ".", STOP)
+            session.ask(user("Hi"))
+            engine.calls.clear()
+            session.ask(user("Hi"), assistant("$answer."), user("e\u0301"))
+            assertEquals(answer, resets, engine.calls.count { it == FakeEngine.Call.Reset })
+            val whole = CHATML.compose(listOf(user("Hi"), assistant("\u00E9."), user("\u00E9")))
+            assertEquals(answer, whole, engine.cache.take(whole.length))
+        }
     }
 
     @Test
@@ -202,7 +327,7 @@ class ChatSessionTest {
                 override fun count(text: String) =
                     TokenCount(FakeEngine.words(text).size + text.count { it == 'é' }, exact = true)
             }
-        for ((last, resets) in listOf("é" to 1, "e" to 0)) {
+        for ((last, resets) in listOf(" é" to 1, " e" to 0)) {
             val engine = FakeEngine()
             val session = session(engine = engine, tokenizer = parts)
             engine.script("a", last)
@@ -216,10 +341,10 @@ class ChatSessionTest {
     @Test
     fun `an end without a spelling leaves every piece in the cache`() {
         val session = session()
-        engine.script("a", "b")
+        engine.script("a", " b", "")
         assertEquals(AnswerEnd.COMPLETE, session.ask(user("Hi")).end)
         engine.calls.clear()
-        session.ask(user("Hi"), assistant("ab"), user("On"))
+        session.ask(user("Hi"), assistant("a b"), user("On"))
         assertEquals("$STOP\n<|im_start|>user\nOn$STOP\n<|im_start|>assistant\n", fed)
     }
 

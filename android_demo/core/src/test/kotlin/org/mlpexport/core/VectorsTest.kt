@@ -1,6 +1,7 @@
 package org.mlpexport.core
 
 import com.google.gson.JsonObject
+import com.google.gson.JsonParser
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
@@ -28,19 +29,12 @@ class VectorsTest {
     private fun turn(json: JsonObject) =
         Turn(Role.valueOf(json.get("role").asString.uppercase()), json.get("content").asString)
 
-    private fun chatFormat(json: JsonObject) =
-        ChatFormat(
-            json.get("bos").asString,
-            json.stringOrNull("system_prefix"),
-            json.stringOrNull("system_suffix"),
-            json.get("user_prefix").asString,
-            json.get("user_suffix").asString,
-            json.get("assistant_prefix").asString,
-            json.get("assistant_suffix").asString,
-            json.stringOrNull("default_system"),
-            json.get("trim").asBoolean,
-            json.strings("stop"),
-        )
+    /** A format as the manifest's reader takes it, so that absent keys mean the same here. */
+    private fun chatFormat(json: JsonObject): ChatFormat {
+        val manifest = JsonParser.parseString(vectors("manifests.json").objects("cases").first().get("manifest").asString)
+        manifest.asJsonObject.add("chat", json)
+        return checkNotNull(Manifest.parse("$manifest").chat)
+    }
 
     @Test
     fun `stop strings`() {

@@ -138,6 +138,6 @@ class FakeEngine(
         /** A token for each word with its space, mark or special token. */
         fun words(text: String): List<String> = WORD.findAll(text).map { it.value }.toList()
 
-        private val WORD = Regex("""<\|\w+\|>|\s?\w+|\s|[^\w\s]""")
+        private val WORD = Regex("""<\|\w+\|>| ?\w+|\s|[^\w\s]""")
     }
 }

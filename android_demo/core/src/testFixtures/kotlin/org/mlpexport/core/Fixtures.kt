@@ -1,5 +1,7 @@
 package org.mlpexport.core
 
+import java.text.Normalizer
+
 /** SmolLM2's chat format. */
 val CHATML =
     ChatFormat(
@@ -20,12 +22,15 @@ fun manifest(
     context: Int = 128,
     prefillChunk: Int = 16,
     chat: ChatFormat? = CHATML,
+    chatLimits: List<String> = emptyList(),
     backend: BackendInfo = BackendInfo("xnnpack", null, mapOf("executorch" to "1.5.1"), mapOf("executorch" to "1.3")),
     deviceRamBytes: Long = 150_000_000,
     license: String? = "Apache-2.0",
     verification: Verification? = Verification(true, 57, listOf(Verification.Check("weights", true, "bit-equal"))),
     files: Map<String, FileEntry> = emptyMap(),
     addBos: Boolean = false,
+    normalization: Normalizer.Form? = null,
+    answerStrip: String? = null,
 ): Manifest =
     Manifest(
         exporter = Exporter("mlp-export", "0.2.0"),
@@ -37,8 +42,9 @@ fun manifest(
         kvCacheBytes = 23_592_960,
         kvScaleBytes = 1_474_560,
         deviceRamBytes = deviceRamBytes,
-        tokenizer = TokenizerInfo(listOf("tokenizer.json"), bosId = 1, eosIds = listOf(2), addBos = addBos),
+        tokenizer = TokenizerInfo(listOf("tokenizer.json"), 1, listOf(2), addBos, normalization, answerStrip),
         chat = chat,
+        chatLimits = chatLimits,
         verification = verification,
         files = files,
     )
@@ -48,6 +54,11 @@ class WordTokenizer(private val special: List<String> = listOf("<|im_start|>", "
     override val inexactBecause: String? = null
 
     override fun count(text: String) = TokenCount(FakeEngine.words(text).size, true)
+
+    override fun tokensBefore(rest: String, whole: String): TokenCount? {
+        val (words, own) = FakeEngine.words(whole) to FakeEngine.words(rest)
+        return if (words.takeLast(own.size) == own) TokenCount(words.size - own.size, true) else null
+    }
 
     override fun specialIn(message: String): String? = special.firstOrNull { it in message }
 

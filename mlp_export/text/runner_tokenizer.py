@@ -1,0 +1,337 @@
+"""The tokenizer.json that a bundle carries: ExecuTorch's own tokenizer, which phones run, means by it what the
+checkpoint's means.
+
+ExecuTorch's reads the same format through code of its own (meta-pytorch/tokenizers 1.5) that lacks some steps and does
+others otherwise. Steps that it gets wrong are written in another way where one is known (`_rewritten`); whether that is
+right is never assumed: `compare` holds both against each other over `exercise_texts`, each token of the vocabulary and
+each added token.
+"""
+
+from __future__ import annotations
+
+import copy
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mlp_export.errors import InputError
+from mlp_export.text.exercise import exercise_texts
+from mlp_export.text.stock_tokenizer import StockTokenizerError, ask_stock_tokenizer
+from mlp_export.text.tokenizer import Tokenizer
+
+_WORDS_OF_A_TEXT = 12  # tokens of the vocabulary that are compared together
+_MOST_TOKENS = 60_000  # whose texts are encoded; all are decoded
+_TYPED = ("Cc", "Cf", "Cn", "Co", "Cs")  # categories of characters that are not letters of any text
+_METASPACE = "\u2581"
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunnerTokenizer:
+    """A tokenizer as a bundle carries it. `tokenizer` is the bundle's: it writes the file, and its ids and texts are
+    the checkpoint's.
+    """
+
+    tokenizer: Tokenizer
+    notes: tuple[str, ...] = ()  # in which text phones differ all the same
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found."""
+
+    texts: int
+    difference: str | None  # the first, as a sentence
+    untyped: tuple[str, ...] = ()  # characters that nobody types, whose text differs
+
+
+def tokenizer_for_runner(tokenizer: Tokenizer) -> RunnerTokenizer:
+    """The checkpoint's `tokenizer` as a bundle carries it.
+
+    Raises InputError where ExecuTorch's tokenizer reads some text otherwise, in every way of writing it that is known.
+    """
+    original = tokenizer.to_json()
+    values, normalization, strip = _rewritten(original)
+    unchanged = values == original
+    carried = tokenizer if unchanged else Tokenizer.from_json(values, tokenizer.source, normalization, strip)
+    found = compare(tokenizer, carried)
+    if found.difference is not None and (renamed := _without_unreachable(values)) is not None:
+        carried = Tokenizer.from_json(renamed, tokenizer.source, normalization, strip)
+        found = compare(tokenizer, carried)
+    if found.difference is not None:
+        raise InputError(
+            f"the tokenizer cannot be carried to phones: {found.difference}",
+            f"ExecuTorch's tokenizer has no equivalent of {_parts(original)}: "
+            "use a checkpoint whose tokenizer it reads, byte-level BPE for one",
+        )
+    if carried is not tokenizer and (lost := _own_difference(tokenizer, carried)) is not None:
+        raise InputError(f"the tokenizer cannot be carried to phones: {lost}", "please report it with the model's name")
+    return RunnerTokenizer(carried, _notes(found))
+
+
+def compare(reference: Tokenizer, carried: Tokenizer, prompts: Sequence[tuple[str, bool]] = ()) -> Comparison:
+    """`carried`'s tokenizer.json as ExecuTorch reads it against `reference`: ids of `prompts` (texts, and whether BOS
+    is put before them), of `exercise_texts` and of tokens' texts; texts of all ids, first in an answer and inside it,
+    and of the ids of those texts.
+
+    What a bundle's manifest leaves to the caller (`Tokenizer.normalization`, `answer_strip`) is done here as well.
+    """
+    rows = reference.vocab_size
+    asked = [*prompts, ("", True), ("Hello world", True), *((text, False) for text in _texts(reference, rows))]
+    expected = [reference.encode(text, bos=bos, special=True) for text, bos in asked]
+    try:
+        answers = ask_stock_tokenizer(carried.file(), [(carried.normalized(text), bos) for text, bos in asked], rows)
+    except StockTokenizerError as error:
+        return Comparison(len(asked), f"ExecuTorch's does not read it: {error}")
+    untyped: set[str] = set()
+    for (text, _), ids, found in zip(asked, expected, answers.ids, strict=True):
+        if found != ids:
+            if not (untyped_here := _untyped(reference, text)):
+                return Comparison(len(asked), _told(reference, text, ids, found))
+            untyped |= untyped_here
+    shown = _other_text(reference, answers.pieces, carried.answer_strip or "", expected)
+    return Comparison(len(asked), shown, tuple(sorted(untyped)))
+
+
+def _other_text(
+    reference: Tokenizer, pieces: Sequence[bytes | str | None], strip: str, sequences: Sequence[Sequence[int]]
+) -> str | None:
+    """The first ids whose text a runner shows otherwise, token by token, as a sentence."""
+    known = [i for i in range(len(pieces)) if reference.token(i) is not None]  # of others the runner says nothing
+    anchor = _anchor(reference)
+    inside = [[anchor, i] for i in known] if anchor is not None else []
+    answers: list[Sequence[int]] = [*([i] for i in known), *inside, *sequences]
+    for ids, text in zip(answers, reference.decode_each(answers), strict=True):
+        parts = [pieces[i] for i in ids]
+        raised = next((part for part in parts if isinstance(part, str)), None)
+        data = b"".join(part for part in parts if isinstance(part, bytes))
+        shown = data.decode("utf-8", "replace").removeprefix(strip)
+        if raised is not None or shown != text:
+            told = f"fails: {raised}" if raised is not None else f"shows {shown[:60]!r}"
+            return f"the tokens {str([reference.token(i) for i in ids])[:80]} mean {text[:60]!r}, ExecuTorch's {told}"
+    return None
+
+
+def _anchor(reference: Tokenizer) -> int | None:
+    """A token whose text is the same at the beginning and inside."""
+    for letter in "aexo0":
+        ids = reference.encode(letter, bos=False, special=False)
+        if ids and reference.decode([ids[-1], ids[-1]]) == 2 * letter:
+            return ids[-1]
+    return None
+
+
+def _texts(reference: Tokenizer, rows: int) -> list[str]:
+    """What is encoded: `exercise_texts`, and the texts of the first `rows` tokens between others, of large
+    vocabularies every second or so.
+    """
+    added = reference.added_tokens()
+    texts = list(dict.fromkeys(exercise_texts(added)))
+    tokens = range(0, rows, 1 + rows // _MOST_TOKENS)
+    known, replaced = set(added), "\N{REPLACEMENT CHARACTER}"
+    words = [word for word in reference.decode_each([[i] for i in tokens]) if word and word not in known]
+    words = [word for word in words if replaced not in word]
+    starts = range(0, len(words), _WORDS_OF_A_TEXT)
+    return texts + [" . ".join(["x", *words[start : start + _WORDS_OF_A_TEXT], "x"]) for start in starts]
+
+
+def _untyped(reference: Tokenizer, text: str) -> set[str]:
+    """Characters of `text` that nobody types and the vocabulary cannot spell: controls, private and unassigned ones.
+
+    `tokenizers` leaves out the byte that has no token, ExecuTorch's the whole word.
+    """
+    rare = {letter for letter in text if unicodedata.category(letter) in _TYPED}
+    return {x for x in rare if reference.decode(reference.encode(x, bos=False, special=False), special=True) != x}
+
+
+def _told(reference: Tokenizer, text: str, expected: list[int], found: list[int] | str) -> str:
+    """The first difference as a sentence."""
+    if isinstance(found, str):
+        return f"ExecuTorch's fails at the text {text[:60]!r}: {found}"
+    same = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), 0)
+    start = max(0, same - 2)
+
+    def spelled(ids: list[int]) -> str:
+        return f"{[reference.token(i) for i in ids[start : start + 8]]}"
+
+    where = f"{text[:60]!r}" if len(text) <= 60 else f"a text of {len(text)} characters ({text[:40]!r}...)"
+    return f"ExecuTorch's encodes {where} with {spelled(found)} where the checkpoint's has {spelled(expected)}"
+
+
+def _own_difference(tokenizer: Tokenizer, carried: Tokenizer) -> str | None:
+    """Where the rewritten file means another thing to `tokenizers` itself."""
+    texts = _texts(tokenizer, 0)
+    ids = [tokenizer.encode(text, bos=False, special=True) for text in texts]
+    for text, expected in zip(texts, ids, strict=True):
+        if expected != carried.encode(text, bos=False, special=True):
+            return f"the rewritten file encodes {text[:60]!r} otherwise"
+    answers = [*([i] for i in range(tokenizer.vocab_size)), *ids]
+    for expected_text, text in zip(tokenizer.decode_each(answers), carried.decode_each(answers), strict=True):
+        if text != expected_text:
+            return f"the rewritten file decodes {expected_text[:60]!r} as {text[:60]!r}"
+    return None
+
+
+def _notes(found: Comparison) -> tuple[str, ...]:
+    if not found.untyped:
+        return ()
+    named = ", ".join(f"U+{ord(letter):04X}" for letter in found.untyped[:4])
+    more = len(found.untyped) - 4
+    return (
+        f"the vocabulary has no bytes for {named}{f' and {more} more' if more > 0 else ''}: "
+        "phones leave out the word around such a character, not the character alone",
+    )
+
+
+def _parts(values: Mapping[str, Any]) -> str:
+    """What a tokenizer.json is made of, for a hint."""
+    kinds = [f"{part} {'+'.join(_kinds(values[part]))}" for part in _STEPS if values.get(part)]
+    flags = ("single_word", "lstrip", "rstrip", "normalized")
+    used = [flag for flag in flags if any(entry.get(flag) for entry in values.get("added_tokens", []))]
+    model = values.get("model", {}).get("type")
+    return ", ".join([f"model {model}", *kinds, *([f"added tokens with {', '.join(used)}"] if used else [])])
+
+
+_STEPS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}
+
+
+def _kinds(step: Mapping[str, Any]) -> list[str]:
+    lists = [step[name] for name in _STEPS.values() if name in step]
+    return [kind for inner in lists for each in inner for kind in _kinds(each)] if lists else [str(step.get("type"))]
+
+
+def _flat(step: Values | None, part: str) -> list[Values]:
+    """A step as the list of steps of which it is the sequence."""
+    if step is None:
+        return []
+    if step.get("type") != "Sequence":
+        return [step]
+    return [inner for each in step[_STEPS[part]] for inner in _flat(each, part)]
+
+
+def _sequence(steps: list[Values], part: str) -> Values | None:
+    if len(steps) < 2:
+        return steps[0] if steps else None
+    return {"type": "Sequence", _STEPS[part]: steps}
+
+
+def _rewritten(original: Values) -> tuple[Values, Literal["NFC"] | None, str | None]:
+    """The file in words that ExecuTorch's tokenizer reads rightly, and what is left to the caller: a Unicode form, and
+    a space before an answer.
+    """
+    values = copy.deepcopy({key: value for key, value in original.items() if key != "model"})
+    values = {
+        key: values.get(key, original[key]) for key in original
+    }  # the model is large, and changed by none but one
+    normalization = _leave_nfc(values)
+    _spell_metaspace(values)
+    _keep_matches(values)
+    strip = _leave_strip(values)
+    _merge_runs(values)
+    return values, normalization, strip
+
+
+def _leave_nfc(values: Values) -> Literal["NFC"] | None:
+    """NFC is left to the caller: ExecuTorch's drops the marks (1.5.1)."""
+    steps = _flat(values.get("normalizer"), "normalizer")
+    if not any(step["type"] == "NFC" for step in steps):
+        return None
+    values["normalizer"] = _sequence([step for step in steps if step["type"] != "NFC"], "normalizer")
+    return "NFC"
+
+
+def _spell_metaspace(values: Values) -> None:
+    """Metaspace, which ExecuTorch's lacks, as normalizers. `first` depends on what stands before and has none."""
+    steps = _flat(values.get("pre_tokenizer"), "pre_tokenizer")
+    if not steps or steps[0]["type"] != "Metaspace" or steps[0].get("prepend_scheme", "always") == "first":
+        return
+    letter = steps[0]["replacement"]
+    normalizers = _flat(values.get("normalizer"), "normalizer")
+    normalizers.append({"type": "Replace", "pattern": {"String": " "}, "content": letter})
+    if steps[0].get("prepend_scheme", "always") == "always":  # unless the text begins with one
+        normalizers.append({"type": "Prepend", "prepend": letter})
+        # With a lookahead, which RE2 has not: of that, ExecuTorch's lets \A match again behind each match.
+        twice = {"Regex": rf"\A{letter}(?={letter})"}
+        normalizers.append({"type": "Replace", "pattern": twice, "content": ""})
+    values["normalizer"] = _sequence(normalizers, "normalizer")
+    words = {"Regex": f"{letter}[^{letter}]*|[^{letter}]+"}
+    split = {"type": "Split", "pattern": words, "behavior": "Isolated", "invert": False}
+    values["pre_tokenizer"] = _sequence(([split] if steps[0].get("split", True) else []) + steps[1:], "pre_tokenizer")
+
+
+def _keep_matches(values: Values) -> None:
+    """Split by a regex that removes what does not match: ExecuTorch's gives the matches, whatever it is asked for."""
+    for step in _flat(values.get("pre_tokenizer"), "pre_tokenizer"):
+        if step["type"] == "Split" and step.get("invert") and step.get("behavior") in ("Removed", "Isolated"):
+            step.update(behavior="Isolated", invert=False)
+
+
+def _leave_strip(values: Values) -> str | None:
+    """Strip behind Fuse, which sees a whole text, and Metaspace: the runner decodes each token by itself."""
+    steps = _flat(values.get("decoder"), "decoder")
+    if steps and steps[-1]["type"] == "Metaspace":
+        letter, scheme = steps[-1]["replacement"], steps[-1].get("prepend_scheme", "always")
+        replace = {"type": "Replace", "pattern": {"String": letter}, "content": " "}
+        values["decoder"] = _sequence([*steps[:-1], replace, {"type": "Fuse"}], "decoder")
+        return None if scheme == "never" else " "
+    if [step["type"] for step in steps[-2:]] != ["Fuse", "Strip"] or (steps[-1]["start"], steps[-1]["stop"]) != (1, 0):
+        return None
+    values["decoder"] = _sequence(steps[:-1], "decoder")
+    return str(steps[-1]["content"])
+
+
+def _merge_runs(values: Values) -> None:
+    """Added tokens that are runs of U+2581 (Gemma's), as merges before all others.
+
+    In the text they are spaces, which `tokenizers` finds behind its normalizer and ExecuTorch's before its own; and
+    what is an added token is to ExecuTorch's no token that merges may make.
+    """
+    model = values["model"]
+    vocab, merges = model.get("vocab"), model.get("merges")
+    runs = {
+        entry["content"]
+        for entry in values.get("added_tokens", [])
+        if len(entry["content"]) > 1 and not entry["special"] and set(entry["content"]) == {_METASPACE}
+    }
+    if not isinstance(vocab, dict) or not isinstance(merges, list) or not runs or not runs <= vocab.keys():
+        return
+    values["added_tokens"] = [entry for entry in values["added_tokens"] if entry["content"] not in runs]
+    longest = max(map(len, runs))
+    made = any(merge in ([_METASPACE, _METASPACE], f"{_METASPACE} {_METASPACE}") for merge in merges)
+    if made or runs != {_METASPACE * n for n in range(2, longest + 1)}:
+        return
+    # The longest first: from the left on, a run grows as far as there are tokens, then the next begins.
+    grown = [(_METASPACE * n, _METASPACE) for n in range(longest - 1, 0, -1)]
+    as_text = bool(merges) and isinstance(merges[0], str)
+    values["model"] = {**model, "merges": [*(" ".join(pair) if as_text else list(pair) for pair in grown), *merges]}
+
+
+def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
+    """A merge, in either of the two spellings of the format."""
+    first, second = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return first, second
+
+
+def _without_unreachable(values: Values) -> Values | None:
+    """The file with tokens that no merge makes under spellings that no text has; None where there are none such.
+
+    `tokenizers` never encodes a text with them, unless `ignore_merges` is set; ExecuTorch's takes a word that is a
+    token of the vocabulary as that token, always.
+    """
+    model = values["model"]
+    vocab, merges = model.get("vocab"), model.get("merges")
+    if not isinstance(vocab, dict) or not isinstance(merges, list) or model.get("ignore_merges"):
+        return None
+    pairs = [_pair(merge) for merge in merges]
+    kept = {first + second for first, second in pairs} | {part for pair in pairs for part in pair}
+    kept |= {entry["content"] for entry in values.get("added_tokens", [])} | {model.get("unk_token")}
+    mark = next(letter for letter in map(chr, range(0xFDD0, 0xFDF0)) if not any(letter in token for token in vocab))
+    hidden = {token for token in vocab if len(token) > 1 and token not in kept and not token.startswith("<0x")}
+    if not hidden:
+        return None
+    renamed = {(mark + token if token in hidden else token): number for token, number in vocab.items()}
+    unmark = {"type": "Replace", "pattern": {"String": mark}, "content": ""}
+    decoder = _sequence([unmark, *_flat(values.get("decoder"), "decoder")], "decoder")
+    return {**values, "model": {**model, "vocab": renamed}, "decoder": decoder}

@@ -1,0 +1,78 @@
+"""Seeded inputs for everything that reads what others wrote, as many as the time allows.
+
+    cd tests && python -m fuzz --seconds 60 --seed 1 [--target config] [--keep FOLDER]
+
+An input is right where it is refused by one of the errors of errors.py, or accepted and then equal to what
+transformers or safetensors make of it. Anything else is a fault: another exception, an abort, a hang, a wrong
+acceptance. Each kind is shown once with its input, for `tests/fuzz/corpus.jsonl`. Exit code 1 where there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from fuzz.bundles import small_bundle
+from fuzz.targets import TARGETS
+from fuzz.watch import Watch, draw
+
+
+def main() -> int:
+    """Runs, and returns the exit code."""
+    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", action="append", choices=sorted(TARGETS))
+    parser.add_argument("--limit", type=float, default=60, metavar="SECONDS", help="for one input")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="append each kind of fault, as the corpus has it")
+    options = parser.parse_args()
+    targets = {name: TARGETS[name] for name in options.target or TARGETS}
+    small_bundle()  # before the clock, and before the child is forked
+    watch = Watch(targets, options.limit)
+    started = time.monotonic()
+    spent: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
+    accepted: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
+    for number in itertools.count():
+        if time.monotonic() - started > options.seconds:
+            break
+        name = min(targets, key=lambda target: spent[target])  # each its share of the time
+        begun = time.monotonic()
+        result = watch.try_seed(name, f"{options.seed} {number}")
+        spent[name] += time.monotonic() - begun
+        tried[name] += 1
+        accepted[name] += result.accepted
+        if result.fault:
+            kind = f"{name}: {result.kind}"
+            faults[kind] += 1
+            if faults[kind] == 1:
+                given = draw(targets[name], f"{options.seed} {number}")
+                line = json.dumps({"target": name, "input": given})
+                print(f"-- {kind}\n{result.fault.rstrip()}\n{line[:3000]}", flush=True)
+                if options.keep is not None:
+                    with options.keep.open("a", encoding="utf-8") as file:
+                        file.write(line + "\n")
+    watch.close()
+    seconds = time.monotonic() - started
+    for kind, count in sorted(faults.items()):
+        print(f"{count:6} x {kind}")
+    by_target = ", ".join(f"{name} {tried[name]} ({accepted[name]} accepted)" for name in targets)
+    total = sum(tried.values())
+    print(f"seed {options.seed}: {by_target}")
+    print(f"{total} inputs in {seconds:.0f} s, {sum(faults.values())} faults of {len(faults)} kinds")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

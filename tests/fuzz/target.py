@@ -1,0 +1,37 @@
+"""What is fuzzed: an input drawn from a seed, and what must hold of it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Outcome = Literal["accepted", "refused"]
+
+
+class WrongAcceptanceError(AssertionError):
+    """An input that was taken for another one: other ids, config or weights than its files have."""
+
+
+class Target(Protocol):
+    """A reader of inputs."""
+
+    name: str
+
+    def draw(self, draw: random.Random) -> Any:
+        """An input, as JSON: a corpus keeps it."""
+        ...
+
+    def check(self, given: Any, folder: Path) -> None:
+        """Gives the input to the reader, with files in the empty `folder`.
+
+        Raises MlpExportError where it is refused, which is right, and WrongAcceptanceError where it is taken for
+        another. Any other exception is a fault.
+        """
+        ...
+
+
+def expect(holds: bool, what: str) -> None:
+    """Raises WrongAcceptanceError, saying `what`, unless it `holds`."""
+    if not holds:
+        raise WrongAcceptanceError(what)

@@ -1,0 +1,66 @@
+"""What fuzzing found, tried again: `make fuzz` and `make check-fuzz` look for more (tests/fuzz)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fuzz.target import expect
+from fuzz.targets import TARGETS
+from fuzz.watch import Watch, draw, try_input
+
+from mlp_export.errors import InputError
+
+CORPUS = [json.loads(line) for line in (Path(__file__).parent / "fuzz" / "corpus.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: f"{entry['target']}: {entry['why']}")
+def test_what_was_found_is_mended(entry: dict[str, Any]) -> None:
+    result = try_input(TARGETS[entry["target"]], entry["input"])
+    assert not result.fault, result.fault
+    assert result.accepted == (entry["outcome"] == "accepted"), result.told
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_seed_gives_the_same_input_again(name: str) -> None:
+    first = json.dumps(draw(TARGETS[name], "3 7"))
+    assert first == json.dumps(draw(TARGETS[name], "3 7"))
+    assert any(first != json.dumps(draw(TARGETS[name], f"3 {number}")) for number in range(8, 12))
+
+
+class Misbehaving:
+    """A target that does what its input says."""
+
+    name = "misbehaving"
+
+    def draw(self, draw: Any) -> Any:
+        return None
+
+    def check(self, given: Any, folder: Path) -> None:
+        exec(given, {"InputError": InputError, "expect": expect})
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("pass", ""),
+        ("raise InputError('a sentence')", ""),
+        ("raise InputError('')", "empty refusal"),
+        ("int('x')", "ValueError in "),
+        ("expect(False, 'other ids than 17')", "other ids than _"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV of misbehaving"),
+        ("import time; time.sleep(60)", "hang of misbehaving"),
+        ("bytearray(2**40)", "MemoryError in "),
+    ],
+)
+def test_a_fault_is_seen(code: str, kind: str) -> None:
+    """Negative controls: what a target does wrong comes out as a fault, and the watch goes on behind it."""
+    watch = Watch({"misbehaving": Misbehaving()}, limit_s=3)
+    try:
+        result = watch.try_input("misbehaving", code)
+        assert result.kind.startswith(kind) and bool(result.fault) == bool(kind), result
+        assert watch.try_input("misbehaving", "pass").accepted
+    finally:
+        watch.close()
