@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.resolve import read_resolved, resolve
-from mlp_export.checkpoints.storage import storage_errors
+from mlp_export.checkpoints.storage import make_cache, storage_errors
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
@@ -113,17 +113,17 @@ class QuantizeReport:
     model: str
     scheme: Scheme
     record: dict[str, str]
+    bytes: int  # of the files in `out`, or of the file
     stages: list[StageRecord]
 
     def to_json(self) -> dict[str, Any]:
         """The object `quantize --json` prints."""
-        files = [self.out] if self.out.is_file() else sorted(self.out.iterdir())
         return {
             "out": str(self.out),
             "model": self.model,
             **self.scheme.manifest(),
             **self.record,
-            "bytes": sum(file.stat().st_size for file in files),
+            "bytes": self.bytes,
             "seconds": sum(stage.seconds for stage in self.stages),
             "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
         }
@@ -154,6 +154,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
         raise _no_gguf()
     costs = quantize_costs(checkpoint.config, options.distill)
+    make_cache(cache_folder() / _CACHE)
     require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
     require(0, costs.file_bytes, options.out)
     progress.note(
@@ -172,7 +173,14 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
             else:
                 write_checkpoint(model, options.out, record, overwrite=options.overwrite)
         _remove(work)
-    return QuantizeReport(options.out, found.id, scheme, record, list(progress.stages))
+    return QuantizeReport(options.out, found.id, scheme, record, _bytes(options.out), list(progress.stages))
+
+
+def _bytes(out: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
+    except OSError as error:  # it was moved away, or its disk is gone
+        raise MissingError(f"cannot read what was written: {error.strerror} ({out})", "see where it is") from error
 
 
 def _no_gguf() -> UsageError:
@@ -198,6 +206,14 @@ def quantized_checkpoint(
                 write_checkpoint(model, folder, recipe.record(source))
         _remove(work)
     return folder
+
+
+def require_cache(config: ModelConfig) -> None:
+    """Raises MissingError where the cache of quantized checkpoints cannot be written, ResourceError where it has too
+    little room for one of that shape.
+    """
+    make_cache(cache_folder() / _CACHE)
+    require(0, quantize_costs(config).disk_bytes, cache_folder())
 
 
 def find_quantized(record: Mapping[str, str], checkpoint: Checkpoint) -> Path:
