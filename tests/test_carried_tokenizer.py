@@ -103,7 +103,7 @@ def test_the_bundles_tokenizer_is_the_checkpoints(report: ExportReport, words: l
         ids = inner.encode(text, add_special_tokens=False).ids
         assert carried.encode(text, bos=False, special=True) == ids
         assert carried.decode(ids) == inner.decode(ids)
-    assert carried.decode(words) == "of\u4e16\u0436 of"
+    assert carried.decode(words) == "of\u4e16\u0436 o"
 
 
 @pytest.mark.parametrize("prompt", ["What is\u00e9", "What ise\u0301"])
@@ -112,7 +112,7 @@ def test_run_says_the_answer_as_transformers_decodes_it(report: ExportReport, wo
     pieces: list[str] = []
     answer = run(report.bundle, prompt, runtime, on_text=pieces.append)
     assert list(answer.token_ids) == words
-    assert answer.text == "".join(pieces) == tokenizer().decode(words) == "of\u4e16\u0436 of"
+    assert answer.text == "".join(pieces) == tokenizer().decode(words) == "of\u4e16\u0436 o"
     stock = CppHFTokenizer()
     stock.load(str(report.bundle.path / "tokenizer.json"))
     given = report.bundle.tokenizer().normalized(prompt)
