@@ -75,7 +75,7 @@ def _section(name: str, path: Path, definition: Definition) -> str:
     fields = [
         "\n".join(lines[field.lineno - 1 : field.end_lineno])
         for field in definition.body
-        if isinstance(field, (ast.AnnAssign, ast.Assign))
+        if isinstance(field, (ast.AnnAssign, ast.Assign)) and not _is_private(field)
     ]
     head = f"class {name}({bases}):" if bases else f"class {name}:"
     code = "\n".join([head, *fields]) if fields else f"{head} ..."
@@ -85,6 +85,11 @@ def _section(name: str, path: Path, definition: Definition) -> str:
             code = _signature(method, f"{name}.{method.name}", lines)
             entries.append(_entry(f"#### `{name}.{method.name}`", code, method))
     return "\n".join(entries)
+
+
+def _is_private(field: ast.AnnAssign | ast.Assign) -> bool:
+    target = field.target if isinstance(field, ast.AnnAssign) else field.targets[0]
+    return isinstance(target, ast.Name) and target.id.startswith("_")
 
 
 def _signature(function: ast.FunctionDef, name: str, lines: list[str]) -> str:

@@ -18,8 +18,8 @@ from typing import Self
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.paths import check_utf8
-from mlp_export.resources import existing_parent, is_mount_point, temporary_folder
-from mlp_export.scratch import abandoned, make_locked_folder, remove_folder, scratch_folder
+from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, existing_parent, is_mount_point, temporary_folder
+from mlp_export.scratch import abandoned, held_folder, make_locked_folder, remove_folder
 
 _SCRATCH = ".scratch"
 
@@ -113,7 +113,7 @@ def write_file(target: Path, name: str) -> Iterator[Path]:
         raise UsageError(f"{target} exists already", "give another --out")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(target.parent, f".{target.name}") as folder:
+        with held_folder(target.parent, f".{target.name}") as folder:
             unfinished = folder / target.name
             yield unfinished
             _fsync(unfinished)
@@ -209,16 +209,16 @@ def _fsync(path: Path) -> None:
 def _storage_error(error: OSError, target: Path, kind: FolderKind) -> MlpExportError | None:
     """What a person is told of a full disk, missing permission or a target that cannot be; None for anything else."""
     where = error.filename or target
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in DISK_FULL:
         return _no_space(error, target, kind)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in NOT_WRITABLE:
         return MissingError(f"cannot write {where}: {error.strerror}", "give an --out in a folder you may write to")
     # EBUSY and EXDEV: something was mounted there meanwhile, or a container's layers (overlayfs) lie across it.
     numbers = (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
     if error.errno in (*numbers, errno.EBUSY, errno.EXDEV):
         return UsageError(f"cannot make the {kind.name} {target}: {error.strerror}", "give another --out")
     vanished = error.errno == errno.ENOENT and _is_of(error.filename, target)
-    if vanished or error.errno in (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT):
+    if vanished or error.errno in DISK_FAILED:
         return MissingError(
             f"cannot write the {kind.name} {target}: {error.strerror} ({where})",
             "see whether that folder and its disk are still there, or give another --out",

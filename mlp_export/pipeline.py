@@ -44,15 +44,27 @@ from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import WeightFormat
-from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.compressed_tensors import read_record
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
-from mlp_export.quantization.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint
+from mlp_export.quantization.quantize import (
+    CALIBRATION_TOKENS,
+    calibration,
+    quantize_costs,
+    quantized_checkpoint,
+    require_cache,
+)
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
-from mlp_export.text.chat import ChatCarried, ChatTemplate, chat_carried, chat_notes, read_chat_template
+from mlp_export.text.chat import (
+    ChatCarried,
+    ChatTemplate,
+    chat_carried,
+    chat_notes,
+    read_chat_template,
+    unchosen_templates,
+)
 from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
 from mlp_export.text.runner_tokenizer import RunnerTokenizer, tokenizer_for_runner
 from mlp_export.text.shipped import shipped_text
@@ -225,7 +237,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     check_target(resolved.out, options.overwrite)
     require(resolved.peak_ram_bytes, resolved.disk_bytes, resolved.out)
     if resolved.quantizer == "gptq":
-        require(0, quantize_costs(resolved.config).disk_bytes, cache_folder())
+        require_cache(resolved.config)
     progress.note(
         f"needs {human_bytes(resolved.peak_ram_bytes)} of memory and {human_bytes(resolved.disk_bytes)} of disk; "
         f"makes a file of {human_bytes(resolved.costs.file_bytes)}"
@@ -337,7 +349,10 @@ def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], prog
 def _chat(folder: Path, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, DerivedChat]:
     """The template of a checkpoint's folder, and what of it a bundle carries."""
     template = read_chat_template(folder)
-    return template, DerivedChat(None) if template is None else derive_chat_format(template, stop)
+    if template is not None:
+        return template, derive_chat_format(template, stop)
+    names = unchosen_templates(folder)
+    return None, DerivedChat(None, (f"of the templates {', '.join(names)} none is named default",) if names else ())
 
 
 def _tokenizer(folder: Path, config: ModelConfig) -> tuple[Tokenizer, RunnerTokenizer]:

@@ -6,6 +6,7 @@ removes those that nobody holds.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
@@ -16,8 +17,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from mlp_export.resources import temporary_folder
+from mlp_export.errors import MissingError, MlpExportError, ResourceError
+from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, temporary_folder
 
 _TEMPORARY = "mlp-export"
 
@@ -26,9 +29,32 @@ _TEMPORARY = "mlp-export"
 def scratch_folder(parent: Path | None = None, stem: str = _TEMPORARY) -> Iterator[Path]:
     """A new folder STEM.tmp-PID-RANDOM in `parent`, TMPDIR if not given, that is removed at the end.
 
-    Raises MissingError where no folder for temporary files can be written, OSError where `parent` fails.
+    Raises MissingError where there is no folder for temporary files, or it cannot be written any more, ResourceError
+    where its disk is full: also for such an OSError of the body.
     """
     parent = parent or temporary_folder()
+    try:
+        with held_folder(parent, stem) as folder:
+            yield folder
+    except OSError as error:
+        # A write that fails on a full disk does not name its file.
+        if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(parent):
+            raise
+        raise _storage_error(error, parent) or error from error
+
+
+def temporary_file() -> BinaryIO:
+    """An open file without a name in TMPDIR. Raises MissingError or ResourceError where there can be none."""
+    parent = temporary_folder()
+    try:
+        return tempfile.TemporaryFile(dir=parent)
+    except OSError as error:
+        raise _storage_error(error, parent) or error from error
+
+
+@contextmanager
+def held_folder(parent: Path, stem: str) -> Iterator[Path]:
+    """The same with errors as they are. Raises OSError where `parent` fails."""
     for lock, leftover, _ in abandoned(parent, stem):
         with _closing(lock):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -98,6 +124,20 @@ def remove_folder(folder: Path) -> None:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _storage_error(error: OSError, parent: Path) -> MlpExportError | None:
+    if error.errno in DISK_FULL:
+        return ResourceError(
+            f"no space left for temporary files at {parent}: {error.strerror}",
+            "free some space there, or set TMPDIR to a folder on another disk; nothing was left behind",
+        )
+    if error.errno in (errno.ENOENT, *NOT_WRITABLE, *DISK_FAILED):
+        return MissingError(
+            f"temporary files cannot be written at {parent}: {error.strerror}",
+            "see whether that folder is still there, or set TMPDIR to another one",
+        )
+    return None
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""SIGTERM and SIGHUP as an exception in the main thread that is not lost.
+"""SIGTERM, SIGHUP and SIGINT as an exception in the main thread that is not lost.
 
 Python runs a signal's handler between any two instructions of the main thread. Where that is inside a ctypes callback,
-a `__del__` or an `except BaseException`, an exception of the handler is dropped and the program goes on. So after a
-signal a timer looks whether the exception is still on its way out, and raises it again where it is not.
+a `__del__` or an `except BaseException`, as libraries have around imports, an exception of the handler is dropped and
+the program goes on. So after a signal a timer looks whether the exception is still on its way out, and raises it again
+where it is not.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import signal
 import sys
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Terminated(SystemExit):
     """A signal ended the program: exit code 128 + its number."""
 
 
+class Interrupted(Terminated, KeyboardInterrupt):
+    """Ctrl-C did."""
+
+
 class Termination:
-    """Turns SIGTERM and SIGHUP into `Terminated`, so that `with` and `finally` clean up. Uses SIGALRM."""
+    """Turns SIGTERM and SIGHUP into `Terminated` and SIGINT into `Interrupted`, so that `with` and `finally` clean up.
+
+    Uses SIGALRM.
+    """
 
     def __init__(self, check_seconds: float = 0.1) -> None:
         """`check_seconds` is how often the timer looks for a lost exception, once a signal came."""
@@ -44,7 +52,7 @@ class Termination:
             return
         self.exit_code = 128 + number
         signal.setitimer(signal.ITIMER_REAL, self._check_seconds, self._check_seconds)
-        raise Terminated(self.exit_code)
+        raise self._exception()
 
     def _look(self, *_: object) -> None:
         error = sys.exception()  # what the interrupted code is handling: `finally` and `with` count
@@ -52,4 +60,7 @@ class Termination:
             if isinstance(error, Terminated):
                 return
             error = error.__context__
-        raise Terminated(self.exit_code)
+        raise self._exception()
+
+    def _exception(self) -> Terminated:
+        return (Interrupted if self.exit_code == 128 + signal.SIGINT else Terminated)(self.exit_code)

@@ -1111,6 +1111,7 @@ def tokenizers() -> Values:
         "Metaspace": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
         "Metaspace, words": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="always", split=True)),
     }
+    made["Metaspace, words, spelled out"] = _spelled_out(made["Metaspace, words"])
     return {
         "about": (
             "Small tokenizers of the kinds that bundles have (tokenizer.json as text) and the ids of texts, special "
@@ -1162,6 +1163,21 @@ def _sentence_pieces(pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> HFTok
         [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     return _trained(tokenizer, first=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))])
+
+
+def _spelled_out(tokenizer: HFTokenizer) -> HFTokenizer:
+    """The same ids without Metaspace, which ExecuTorch's tokenizer lacks: as an export writes it into the bundle."""
+    values = json.loads(tokenizer.to_str())
+    letter = "\u2581"
+    steps = [
+        normalizers.Replace(" ", letter),
+        normalizers.Prepend(letter),
+        normalizers.Replace(Regex(rf"\A{letter}(?={letter})"), ""),
+    ]
+    spelled = HFTokenizer.from_str(json.dumps({**values, "pre_tokenizer": None}))
+    spelled.normalizer = normalizers.Sequence(steps)
+    spelled.pre_tokenizer = pre_tokenizers.Split(Regex(f"{letter}[^{letter}]*|[^{letter}]+"), "isolated")
+    return spelled
 
 
 def _trained(tokenizer: HFTokenizer, *, initial_alphabet: Sequence[str] = (), first: Sequence[str] = ()) -> HFTokenizer:

@@ -75,9 +75,9 @@ def options(model: Path, out: Path) -> ExportOptions:
 
 @pytest.fixture(scope="module")
 def words() -> list[int]:
-    """ " of", two characters in bytes and " of": no token is a whole text by itself."""
-    of = tokenizer().token_to_id(f"{META}of")
-    return [of, *(3 + byte for byte in "\u4e16\u0436".encode()), of]
+    """The word "of", two characters in bytes, and the word "o"."""
+    first, last = (tokenizer().token_to_id(META + word) for word in ("of", "o"))
+    return [first, *(3 + byte for byte in "\u4e16\u0436".encode()), last]
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from small_checkpoints import (
     BOS,
     BOS_ID,
+    CHAT_TEMPLATE,
     EOS_ID,
     EOT,
     EOT_ID,
@@ -35,6 +36,7 @@ from small_checkpoints import (
     save_tensors,
     small_tokenizer,
     write_checkpoint,
+    write_tokenizer,
 )
 from tokenizers import AddedToken
 
@@ -126,10 +128,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("checkpoints")
     cpu = write_checkpoint(folder / CPU_NAME, kind="int4-cpu")
     (cpu / "LICENSE").write_text(LICENSE_TEXT, encoding="utf-8")
+    trained = write_checkpoint(folder / "model", num_hidden_layers=2)
+    write_tokenizer(trained, "{{ strftime_now('%d %B %Y') }}" + CHAT_TEMPLATE)
     return {
         "cpu": cpu,
         "accelerator": write_checkpoint(folder / "other", kind="int4-accelerator"),
-        "float": write_checkpoint(folder / "model", num_hidden_layers=2, tokenizer=True),
+        "float": trained,
     }
 
 
@@ -140,7 +144,7 @@ def cpu(folders: dict[str, Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def reports(
-    folders: dict[str, Path], emitted: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+    folders: dict[str, Path], emitted: dict[str, bytes], notes: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, ExportReport]:
     """Verified exports of the checkpoints trained for CPUs and for nothing."""
     out, made = tmp_path_factory.mktemp("bundles"), {}
@@ -157,8 +161,16 @@ def reports(
         patch.setattr(lower_module, "emit_program", keep)
         for name in ("cpu", "float"):
             asked = options(folders[name], out / name, verify=True, overwrite=True)
-            made[name] = export(asked, Progress())
+            made[name] = export(
+                asked, Progress(lambda event: notes.append(event.text) if event.kind == "note" else None)
+            )
     return made
+
+
+@pytest.fixture(scope="module")
+def notes() -> list[str]:
+    """What the exports of `reports` told: filled there."""
+    return []
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +262,32 @@ def test_the_chat_format_is_in_strings(reports: dict[str, ExportReport]) -> None
         "stop": chat["stop"],
     }
     assert EOT in chat["stop"]
+
+
+def test_what_of_the_template_is_carried_is_told(
+    folders: dict[str, Path], reports: dict[str, ExportReport], notes: list[str]
+) -> None:
+    limit = "the template writes today's date: here it is always '01 July 2025'"
+    for name, carried, limits in (("cpu", "whole", []), ("float", "in part", [limit])):
+        report, told = reports[name], plan(options(folders[name], reports[name].bundle.path))
+        for values in (report.to_json(), told.to_json()):
+            assert (values["chat"], values["chat_limits"]) == (carried, limits)
+        written = json.loads((report.bundle.path / "manifest.json").read_text())
+        assert written.get("chat_limits", []) == limits and ("chat_limits" in written) == bool(limits)
+    assert [note for note in notes if "template" in note] == [f"the chat template is carried in part: {limit}"]
+
+
+def test_a_plan_says_why_a_template_is_not_carried(tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "model")
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    for template, carried, limits in (
+        (None, None, []),
+        ("{{ messages[-1].content }}", "none", ["the template leaves out earlier messages, or changes their text"]),
+        ([{"name": "rag", "template": CHAT_TEMPLATE}], "none", ["of the templates rag none is named default"]),
+    ):
+        (model / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": template}))
+        values = plan(options(model, tmp_path / "b")).to_json()
+        assert (values["chat"], values["chat_limits"]) == (carried, limits)
 
 
 def test_verification_is_recorded(reports: dict[str, ExportReport]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import mlp_export.scratch as scratch_module
+from mlp_export.errors import MissingError, ResourceError
 from mlp_export.folder_writer import write_file
 from mlp_export.scratch import abandoned, library_temporaries, scratch_folder
 
@@ -74,6 +76,30 @@ def test_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ((lock, folder, kind),) = abandoned(tmp_path, "mlp-export")  # the control
     os.close(lock)
     assert (folder.name, kind) == ("mlp-export.tmp-1-0123abcd", "tmp")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "said"),
+    [
+        (errno.ENOSPC, ResourceError, "no space left for temporary files at"),
+        (errno.EROFS, MissingError, "temporary files cannot be written at"),
+        (errno.ENOENT, MissingError, "temporary files cannot be written at"),
+        (errno.EIO, MissingError, "temporary files cannot be written at"),
+        (errno.EADDRINUSE, OSError, "in use"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_disk_that_fails(number: int, kind: type[Exception], said: str, named: bool, tmp_path: Path) -> None:
+    with pytest.raises(kind, match=said), scratch_folder(tmp_path) as folder:
+        raise OSError(number, os.strerror(number), *([str(folder / "x")] if named else []))
+    with pytest.raises(OSError, match="elsewhere"), scratch_folder(tmp_path):  # of another file: not ours to tell
+        raise OSError(number, os.strerror(number), "/elsewhere/x")
+    assert not names(tmp_path)
+
+
+def test_no_folder_for_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="temporary files cannot be written"), scratch_folder(tmp_path / "gone"):
+        pass
 
 
 def test_an_exception_on_the_way(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def run(place: str, number: int, seconds: float = 0.05, prefix: str = "") -> tup
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("place", ["in_plain_code", "in_del", "in_callback", "in_except"])
 def test_no_place_loses_a_signal(place: str, number: signal.Signals) -> None:
     assert run(place, number) == (128 + number, "")
@@ -76,6 +76,14 @@ def test_without_the_timer_these_places_lose_it(place: str) -> None:
 
 def test_clean_up_is_not_disturbed() -> None:
     assert run("in_clean_up", signal.SIGTERM) == (128 + signal.SIGTERM, "cleaned\n")
+
+
+def test_a_second_signal_does_not_disturb_the_clean_up() -> None:
+    again = PROGRAM.replace("time.sleep(0.5)", "signal.raise_signal({signal}); time.sleep(0.5)")
+    assert again != PROGRAM
+    program = again.format(signal=int(signal.SIGINT), seconds=0.05, place="in_clean_up")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (130, "cleaned\n")
 
 
 def test_nohup_is_respected() -> None:

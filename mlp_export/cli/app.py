@@ -30,6 +30,7 @@ from mlp_export.cli.models import models
 from mlp_export.cli.output import output_error, write_line
 from mlp_export.cli.push import push
 from mlp_export.cli.quantize import quantize
+from mlp_export.cli.report import report
 from mlp_export.cli.reporting import report_error
 from mlp_export.cli.run import run
 from mlp_export.cli.verify import verify
@@ -90,6 +91,7 @@ app.command()(quantize)
 app.command()(doctor)
 app.command()(push)
 app.command()(models)
+app.command()(report)
 
 
 def main() -> None:
@@ -108,7 +110,7 @@ def main() -> None:
         code = app(prog_name="mlp-export", standalone_mode=False)
     except TyperException as error:  # a command line that does not parse
         code = report_error(UsageError(error.format_message(), "see `mlp-export --help`"), "--json" in sys.argv)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         code = 130
     except OSError as error:  # of a help text: commands report their own
         code = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else report_error(output_error(error), False)

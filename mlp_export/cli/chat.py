@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ def chat(
 ) -> None:
     """Talk with a bundle. /reset starts anew, /exit ends, Ctrl-C stops an answer."""
     with reporting(False):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # not the end of the program here
         from mlp_export.runtime.chat_session import chat_repl
 
         opened, runtime = open_to_run(bundle)

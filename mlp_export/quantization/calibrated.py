@@ -11,7 +11,6 @@ last finished layer and the next. A run that was killed goes on there.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -37,6 +36,7 @@ from mlp_export.progress import Progress, Stage
 from mlp_export.quantization.gptq import Objective, quantize_by
 from mlp_export.quantization.scheme import Scheme
 from mlp_export.quantization.store import WeightStore
+from mlp_export.resources import DISK_FULL
 
 _ALGORITHM = 1  # of the codes: another number, and no unfinished folder of the one before is gone on with
 _STAGES = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # linears that take the same rows
@@ -287,7 +287,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in DISK_FULL:
             raise
         raise ResourceError(
             f"no space left while writing quantized weights to {folder}: {error.strerror}",

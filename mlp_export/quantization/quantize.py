@@ -12,7 +12,7 @@ import json
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,8 @@ from filelock import FileLock
 
 from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.resolve import read_resolved, resolve
-from mlp_export.errors import InputError, UsageError
+from mlp_export.checkpoints.storage import make_cache, storage_errors
+from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import FLOAT, DynamicNumerics
@@ -43,6 +44,7 @@ from mlp_export.text.tokenizer import Tokenizer
 CALIBRATION_TOKENS = 12_288
 SEQUENCE_TOKENS = 512
 _CACHE = "quantized"
+_REMOVED = ".removed"
 # Measured: 1.12 GB for the demo (this says 1.26), 2.89 GB for MobileLLM-Pro's shape (2.94). For imports, for a layer,
 # for the largest matrix as stored, as codes, and as it is written and read back.
 _BASE_RAM, _RAM_PER_HEAD_WEIGHT = 1_000_000_000, 7
@@ -111,17 +113,17 @@ class QuantizeReport:
     model: str
     scheme: Scheme
     record: dict[str, str]
+    bytes: int  # of the files in `out`, or of the file
     stages: list[StageRecord]
 
     def to_json(self) -> dict[str, Any]:
         """The object `quantize --json` prints."""
-        files = [self.out] if self.out.is_file() else sorted(self.out.iterdir())
         return {
             "out": str(self.out),
             "model": self.model,
             **self.scheme.manifest(),
             **self.record,
-            "bytes": sum(file.stat().st_size for file in files),
+            "bytes": self.bytes,
             "seconds": sum(stage.seconds for stage in self.stages),
             "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
         }
@@ -152,6 +154,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
         raise _no_gguf()
     costs = quantize_costs(checkpoint.config, options.distill)
+    make_cache(cache_folder() / _CACHE)
     require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
     require(0, costs.file_bytes, options.out)
     progress.note(
@@ -169,8 +172,15 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
                 write_gguf(model, options.out)
             else:
                 write_checkpoint(model, options.out, record, overwrite=options.overwrite)
-        shutil.rmtree(work)
-    return QuantizeReport(options.out, found.id, scheme, record, list(progress.stages))
+        _remove(work)
+    return QuantizeReport(options.out, found.id, scheme, record, _bytes(options.out), list(progress.stages))
+
+
+def _bytes(out: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
+    except OSError as error:  # it was moved away, or its disk is gone
+        raise MissingError(f"cannot read what was written: {error.strerror} ({out})", "see where it is") from error
 
 
 def _no_gguf() -> UsageError:
@@ -185,14 +195,25 @@ def quantized_checkpoint(
     folder = _cached(recipe.key)
     if folder.is_dir():
         progress.note(f"int4 weights by GPTQ, made before: {folder}")
+        if _unfinished(recipe).is_dir():  # a run was killed between putting `folder` there and removing this
+            with suppress(MissingError), _working_folder(recipe) as work:
+                _remove(work)
         return folder
     with _working_folder(recipe) as work:
         if not folder.is_dir():  # made by another process while this one waited
             model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
             with progress.stage("write the quantized checkpoint"):
                 write_checkpoint(model, folder, recipe.record(source))
-        shutil.rmtree(work)
+        _remove(work)
     return folder
+
+
+def require_cache(config: ModelConfig) -> None:
+    """Raises MissingError where the cache of quantized checkpoints cannot be written, ResourceError where it has too
+    little room for one of that shape.
+    """
+    make_cache(cache_folder() / _CACHE)
+    require(0, quantize_costs(config).disk_bytes, cache_folder())
 
 
 def find_quantized(record: Mapping[str, str], checkpoint: Checkpoint) -> Path:
@@ -283,9 +304,23 @@ def _cached(key: str) -> Path:
 def _working_folder(recipe: Recipe) -> Iterator[Path]:
     """A folder for the codes of a run that is not finished, which a killed run leaves to the next one of its recipe."""
     cache = cache_folder() / _CACHE
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{recipe.key}.lock"):
-        yield cache / f".{recipe.key}.unfinished"
+    with storage_errors(cache_folder()), ExitStack() as lock:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock.enter_context(FileLock(cache / f"{recipe.key}.lock"))
+        work = _unfinished(recipe)
+        _remove(work.with_suffix(_REMOVED))
+        yield work
+
+
+def _unfinished(recipe: Recipe) -> Path:
+    return cache_folder() / _CACHE / f".{recipe.key}.unfinished"
+
+
+def _remove(work: Path) -> None:
+    """Remove a working folder, whose name is free in one step: the next run goes on with a whole one, or with none."""
+    if work.is_dir():
+        removed = work.rename(work.with_suffix(_REMOVED))
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def _quantized(

@@ -35,7 +35,7 @@ class Conversation:
     messages: list[Message] = field(default_factory=list)  # the conversation so far, ending with the last answer
     ids: list[int] = field(default_factory=list)  # the last turn's prompt and its answer
     fed: int = 0  # how many of them are in the caches
-    _end: int = 0  # the position up to which the caches may have been written
+    _end: int = field(default=0, init=False)  # the position up to which the caches may have been written
 
     def reset(self) -> None:
         """Forget the conversation. Caches need no clearing: nothing looks past the position that is asked for."""

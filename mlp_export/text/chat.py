@@ -27,7 +27,7 @@ from mlp_export.jsonfile import read_json_object
 from mlp_export.text.special_tokens import read_special_tokens
 
 _FIXED_DATE = datetime.date(2025, 7, 1)  # any: for texts that have to be the same on every day
-_OTHER_DATE = datetime.date(2002, 12, 24)  # differs from it in each part
+_OTHER_DATE = datetime.datetime(2002, 12, 24, 13, 37, 42)  # differs from it in each part
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ChatTemplate:
                 **({} if strftime is None else {"strftime_now": strftime}),
                 **self.tokens,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # a template is a program of somebody's: it, and compiling it, may raise anything
             raise InputError(
                 f"the chat template failed: {error}", "the checkpoint's template does not take this chat"
             ) from error
@@ -103,8 +103,7 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     config = read_json_object(config_file) if config_file.is_file() else {}
     source = config.get("chat_template")
     if isinstance(source, list):
-        named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
-        source = named.get("default")
+        source = _named(source).get("default")
     if jinja_file.is_file():
         try:
             source = jinja_file.read_text(encoding="utf-8")
@@ -117,6 +116,19 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
             f"{config_file}: `chat_template` is a {type(source).__name__}, expected text", "fetch it again"
         )
     return ChatTemplate(source, read_special_tokens(folder).spelled())
+
+
+def unchosen_templates(folder: Path) -> list[str]:
+    """The names of a folder's templates where `read_chat_template` finds none, since no one is the default."""
+    config = folder / "tokenizer_config.json"
+    if read_chat_template(folder) is not None or not config.is_file():
+        return []
+    source = read_json_object(config).get("chat_template")
+    return [str(name) for name in _named(source)] if isinstance(source, list) else []
+
+
+def _named(templates: Sequence[object]) -> dict[object, object]:
+    return {entry.get("name"): entry.get("template") for entry in templates if isinstance(entry, dict)}
 
 
 Trim = Literal["none", "newlines", "whitespace"]  # newlines: line feeds alone; whitespace: what str.strip drops

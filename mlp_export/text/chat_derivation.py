@@ -6,6 +6,7 @@ What is found is checked on what people and models write (`_CHECKS`), and on the
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from mlp_export.errors import InputError
 from mlp_export.text.chat import ChatFormat, ChatTemplate, Message, Trim, environment
 
 _TRIMS: tuple[Trim | None, ...] = (None, "none", "newlines", "whitespace")
+_MARKS = re.compile(r"</?[^<>\s'\"{}]{1,30}>|\[/?[A-Z_]{2,30}\]|(?<![\w<])/[a-z_]{2,20}\b")
 _MAX_WORDS = 40  # of a template that are tried
 _SYSTEM = Message("system", "Sys0")
 _USER, _ANSWER, _SECOND = Message("user", "Usr1"), Message("assistant", "Ans2"), Message("user", "Usr3")
@@ -230,7 +232,13 @@ def _talks() -> list[list[Message]]:
         Message("assistant", "\u201cHello\u201d"),
         Message("user", "bye"),
     ]
-    return [turns[:length] for length in range(1, len(turns) + 1, 2)]
+    long = [*turns[:4] * 3, *turns[4:]]
+    alike = [
+        Message("user", "ok"),
+        Message("assistant", "ok"),
+        Message("user", "ok"),
+    ]  # may be told apart by their text
+    return [turns[:1], turns[:3], turns, long, alike]
 
 
 def _messages(*texts: str) -> list[list[Message]]:
@@ -259,15 +267,19 @@ def _checks(found: ChatFormat) -> dict[str, list[list[Message]]]:
         "<think>\nr",
         f"a<think>r{end}b",
         f"r{end}s{end} x ",
-        f"<think>r{end}",
     ]
+    thoughts = _answers(*reasoned)
+    thoughts.append([*thoughts[0], *thoughts[1][1:]])  # of an answer that is not the last one, too
+    if found.system_prefix is not None:
+        thoughts += [[_SYSTEM, *chat] for chat in thoughts]
     checks = {
         "white space at the ends of a user's message is rendered otherwise": _messages(*spaced),
         "line ends inside a message are rendered otherwise": _messages(*lines) + _answers(*lines),
         "an empty message of a user is rendered otherwise": _messages("", " \n"),
         "white space at the ends of an earlier answer is rendered otherwise": _answers(*spaced),
-        "an empty earlier answer is rendered otherwise": _answers("", " \n"),
-        "reasoning in an earlier answer is rendered otherwise": _answers(*reasoned),
+        "an empty earlier answer is rendered otherwise": _answers("", " \n", f"<think>r{end}"),
+        "reasoning in an earlier answer is rendered otherwise": thoughts,
+        "a long message is rendered otherwise": _messages("abc " * 5000),
     }
     if found.system_prefix is not None:
         checks["white space at the ends of a system message is rendered otherwise"] = _systems(*spaced)
@@ -276,21 +288,26 @@ def _checks(found: ChatFormat) -> dict[str, list[list[Message]]]:
 
 
 def _date_limits(template: ChatTemplate, found: ChatFormat) -> list[str]:
-    date = template.fixed_date([_USER])
-    if date is None and found.system_prefix is not None:
-        date = template.fixed_date([_SYSTEM, _USER])
+    try:
+        date = template.fixed_date([_USER])
+        if date is None and found.system_prefix is not None:
+            date = template.fixed_date([_SYSTEM, _USER])
+    except InputError as error:
+        return [f"the template fails where it may ask for today's date: {_reason(error)}"]
     if date is None:
         return []
     return [f"the template writes today's date: here it is always {repr(date) if date else 'the same'}"]
 
 
 def _words(template: ChatTemplate) -> list[str]:
-    """Texts that the template may treat apart: those it looks for in messages, marks of reasoning, special tokens."""
+    """Texts that the template may treat apart: marks of reasoning, what it looks for in messages, all that is marked up
+    as a tag or a command.
+    """
     found: list[str] = ["</think>", "<think>"]
     tree = environment().parse(template.source)
     for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Filter)):
         found += [text for text in _looked_for(node) if text.strip() and text not in ("user", "assistant", "system")]
-    return list(dict.fromkeys(found))[:_MAX_WORDS]
+    return list(dict.fromkeys([*found, *_MARKS.findall(template.source)]))[:_MAX_WORDS]
 
 
 def _looked_for(node: nodes.Node) -> list[str]:

@@ -254,10 +254,10 @@ def test_each_kind_of_error(broken: Callable[[BaseException], None], kind: type[
 def test_a_bug_shows_no_traceback(
     broken: Callable[[BaseException], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     broken(KeyError("a key\nof two lines"))
     done = run("inspect", "x", *(["--json"] if as_json else []))
-    (log,) = tmp_path.glob("mlp-export-*.log")
+    log = tmp_path / "mlp-export" / "mlp-export-report.json"
     assert done.code == 1 and "Traceback" not in done.out + done.err
     assert done.err.splitlines()[0].startswith("error: this is a bug in mlp-export: KeyError: ")
     assert str(log) in done.err
@@ -349,7 +349,21 @@ def test_usage_errors_of_the_verbs(bundle: Bundle) -> None:
 
 def test_chat_with_a_bundle_that_does_not(tmp_path: Path) -> None:
     done = run("chat", write_bundle(tmp_path / "b", chat=False).path, typed="Hi\n")
-    assert done.code == 2 and "mlp-export run" in done.err
+    assert done.code == 2 and "mlp-export run" in done.err and "has no chat template" in done.err
+
+
+def test_chat_and_run_say_what_of_the_template_is_not_carried(bundle: Bundle) -> None:
+    edit(bundle, chat_limits=["the template takes no system message"])
+    line = "the chat template is carried in part: the template takes no system message"
+    for done in (run("chat", bundle.path, typed="Hi\n"), run("run", bundle.path, "--prompt", "Hi")):
+        assert done.code == 0 and line in done.err.splitlines() and "Hello world" in done.out
+    for silent in ("--raw", "--json"):
+        assert "template" not in run("run", bundle.path, "--prompt", "Hi", silent).err
+    edit(bundle, chat=None, chat_limits=["turns are numbered", "and more"])
+    done = run("chat", bundle.path, typed="Hi\n")
+    assert done.code == 2 and "chat template (turns are numbered; and more)" in done.err and "--raw" in done.err
+    done = run("run", bundle.path, "--prompt", "Hi")
+    assert done.code == 0 and "the chat template is not carried: turns are numbered" in done.err.splitlines()
 
 
 # 3: inputs

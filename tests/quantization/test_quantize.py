@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +19,14 @@ from artifacts import QUIET
 from small_checkpoints import write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import read_checkpoint
-from mlp_export.errors import InputError, ResourceError, UsageError
+from mlp_export.checkpoints.storage import storage_errors
+from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.pipeline import ExportOptions, export, plan
 from mlp_export.quantization import calibrated
 from mlp_export.quantization import quantize as quantize_module
 from mlp_export.quantization.quantize import QuantizeOptions, quantize
 from mlp_export.quantization.scheme import channel_scheme
+from mlp_export.quantization.store import WeightStore
 from mlp_export.verification.verify import verify_bundle
 
 TOKENS = 2048  # of the calibration text: quick, and as few as are taken
@@ -79,7 +84,9 @@ def test_an_export_quantizes_once(
     assert first.quantization_error is not None and first.quantization_error.kl.value > 0
     (kept,) = (path for path in own_cache.iterdir() if path.is_dir())
     monkeypatch.setattr(quantize_module, "quantize_with_gptq", None)  # a second time would fail
+    (own_cache / f".{kept.name}.unfinished" / "gptq").mkdir(parents=True)  # of a run killed when `kept` was there
     export(export_options(folder, tmp_path / "b", verify=False), QUIET)
+    assert [path.name for path in own_cache.iterdir() if path.is_dir()] == [kept.name]
     report = verify_bundle(tmp_path / "b", str(folder), QUIET)
     assert report.passed and report.weights_bit_equal
     shutil.rmtree(kept)
@@ -162,6 +169,52 @@ def test_too_little_memory_and_disk(folder: Path, tmp_path: Path, monkeypatch: p
     with pytest.raises(ResourceError, match="disk"):
         quantize(options(folder, tmp_path / "out"), QUIET)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "said"),
+    [
+        (errno.ENOENT, MissingError, "the cache failed: No such file"),
+        (errno.EROFS, MissingError, "cannot write the cache: Read-only"),
+        (errno.EIO, MissingError, "the cache failed: Input/output"),
+        (errno.ENOSPC, ResourceError, "no space left"),
+    ],
+)
+def test_a_cache_that_fails(
+    number: int, kind: type[MlpExportError], said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vanished, made read-only or full while it is written to."""
+
+    def fail(store: WeightStore, name: str, *_: object) -> None:
+        raise OSError(number, os.strerror(number), str(store.folder / name))
+
+    monkeypatch.setattr(WeightStore, "add", fail)
+    with pytest.raises(kind, match=said):
+        quantize(options(folder, tmp_path / "out"), QUIET)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FileNotFoundError), storage_errors(tmp_path / "cache"):  # of something else: no error of a cache
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(tmp_path / "elsewhere"))
+
+
+def test_a_run_killed_while_it_removes_its_working_folder(
+    folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run neither goes on with half of it nor is refused for it."""
+
+    class KilledError(BaseException):
+        pass
+
+    def half(path: Path, **_: object) -> None:
+        (path / "gptq" / "inputs.json").unlink()
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quantize_module, "shutil", SimpleNamespace(rmtree=half))
+        with pytest.raises(KilledError):
+            quantize(options(folder, tmp_path / "out"), QUIET)
+    assert [path.suffix for path in own_cache.iterdir() if path.is_dir()] == [".removed"]
+    quantize(options(folder, tmp_path / "out", overwrite=True), QUIET)
+    assert not [path for path in own_cache.iterdir() if path.is_dir()]
 
 
 def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from chat_templates import QWEN3, TEMPLATES
 from fake_backend import CHAT, TOKENIZER, FakeRuntime, FakeSession, ids_of, successors, write_bundle
-from small_checkpoints import BOS, EOS_ID, EOT, EOT_ID
+from small_checkpoints import BOS, BOS_ID, EOS_ID, EOT, EOT_ID, SPECIAL_TOKENS, write_tokenizer
+from transformers import AutoTokenizer
 
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.errors import InputError, UsageError
 from mlp_export.runtime.chat_session import HELP, chat_repl
 from mlp_export.runtime.conversation import Conversation
-from mlp_export.text.chat import Message
+from mlp_export.text.chat import ChatTemplate, Message
+from mlp_export.text.chat_derivation import derive_chat_format
 
 assert CHAT is not None
 ANSWER = "Hello world"
@@ -119,6 +122,168 @@ def test_the_answer_is_streamed() -> None:
     pieces: list[str] = []
     conversation(FakeSession(TABLE)).ask("Hi", pieces.append)
     assert pieces == ["Hello", " world"]
+
+
+# Later turns equal the template's whole text, whatever the model wrote
+
+
+class ScriptedSession(FakeSession):
+    """Gives the tokens of one answer after the other, each followed by `EOT`, whatever it is fed."""
+
+    def __init__(self, *answers: str, window: int = 0) -> None:
+        super().__init__({}, context=4096, prefill_chunk=4096)
+        self.answers = [[*ids_of(text), EOT_ID] for text in answers]
+        self.window = window
+        self.ring: dict[int, int] = {}  # slot -> position
+        self.given: list[int] | None = None
+
+    def forward(self, tokens: Sequence[int], position: int) -> torch.Tensor:
+        for seen in range(max(0, position - self.window + 1), position):
+            assert self.window == 0 or self.ring[seen % self.window] == seen, "a key that a query sees was overwritten"
+        self.ring |= {at % self.window: at for at in range(position, position + len(tokens)) if self.window}
+        logits = super().forward(tokens, position)
+        if self.given is None:
+            self.given = self.answers.pop(0)
+        logits[self.given[0]] = 20.0
+        self.given = self.given[1:] or None
+        return logits
+
+
+ANSWERS = {
+    "plain": ("Hello", "Paris is the capital"),
+    "reasoning": ("<think>\nWhat is a cat?\n</think>\n\nHello", "<think>\n\n</think>\n\nParis", "world</think>a"),
+    "white space": ("\n\n Hello \n", "\tParis", " "),
+    "empty": ("", "Paris", ""),
+    "half a tag": ("<think>\nWhat is", "</think>", "Hello"),
+    "other tokens than the text's": ("H-e-l-l-o", "Hello"),
+}
+MESSAGES = ("Hi", "  What is\n\n  it? \n", "東京", "ok")
+
+
+@pytest.fixture(scope="module")
+def in_transformers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[int]]:
+    """Ids of a conversation in a template, as transformers renders and encodes it."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder, None)
+    reference = AutoTokenizer.from_pretrained(folder)
+
+    def ids(template: str, messages: Sequence[Message]) -> list[int]:
+        said = [{"role": message.role, "content": message.content} for message in messages]
+        text = reference.apply_chat_template(said, chat_template=template, tokenize=False, add_generation_prompt=True)
+        found: list[int] = reference(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    return ids
+
+
+# Those with limits that the messages below run into, or with a date, have no place here.
+@pytest.mark.parametrize("name", sorted(set(TEMPLATES) - {"falcon", "glm45", "llama32", "smollm3"}))
+@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("window", [0, 8])
+def test_every_turn_is_the_templates_whole_text(
+    name: str, kind: str, window: int, in_transformers: Callable[..., list[int]]
+) -> None:
+    template = TEMPLATES[name]
+    chat = derive_chat_format(ChatTemplate(template, {"bos_token": BOS, "eos_token": EOT})).chat
+    assert chat is not None
+    session = ScriptedSession(*ANSWERS[kind], window=window)
+    if kind.startswith("other tokens"):
+        session.answers[0] = [TOKENIZER.token_id(letter) or 0 for letter in "Hello"] + [EOT_ID]
+    talk = Conversation(session, TOKENIZER, chat, (EOT_ID,), window=window)
+    said: list[Message] = []
+    for message, text in zip(MESSAGES, ANSWERS[kind], strict=False):
+        said.append(Message("user", message))
+        answer = talk.ask(message)
+        text = text.replace("-", "")
+        assert (answer.text, answer.stop_reason) == (text, "eos")
+        expected = in_transformers(template, said) + list(answer.token_ids)
+        assert talk.ids == expected and session.fed[: talk.fed] == expected[: talk.fed]
+        assert len(expected) - talk.fed in (0, 1)
+        said.append(Message("assistant", answer.text))
+
+
+def test_what_the_caches_hold_is_not_fed_again() -> None:
+    """Up to the reasoning that the template drops; all of it where a full ring has lost what a query sees."""
+    chat = derive_chat_format(ChatTemplate(QWEN3, {"eos_token": EOT})).chat
+    assert chat is not None
+    for window, kept in ((0, True), (512, True), (16, False)):
+        session = ScriptedSession("<think>\na\n</think>\n\nHello", "Paris", window=window)
+        talk = Conversation(session, TOKENIZER, chat, (EOT_ID,), window=window)
+        first = talk.ask("Hi")
+        held = len(talk.ids) - len(first.token_ids)
+        second = talk.ask("more")
+        whole = len(talk.ids) - len(second.token_ids)
+        assert second.prompt_tokens == (whole - held if kept else whole)
+
+
+def test_a_prompt_that_the_caches_hold_whole_is_asked_by_its_last_token() -> None:
+    session = FakeSession(TABLE, context=256)
+    talk = conversation(session)
+    talk.ask("Hi", nothing)
+    talk.messages = []
+    assert talk.ask("Hi", nothing).prompt_tokens == 1
+    assert session.fed == chat_of("Hi") + ids_of(ANSWER)
+
+
+def test_a_ring_can_go_back_by_the_last_token() -> None:
+    """An answer's last token may become another one when text stands behind it: no reason to begin anew."""
+    assert CHAT is not None
+    session = ScriptedSession("Hello", "Paris", window=8)
+    talk = Conversation(session, TOKENIZER, CHAT, (EOT_ID,), window=8)
+    talk.ask("Hi")
+    talk.ids[talk.fed - 1] += 1  # as if another token had been written
+    calls = len(session.calls)
+    talk.ask("more")
+    assert session.calls[calls][1] == len(chat_of("Hi") + ids_of("Hello")) - 1
+    talk.ids[talk.fed - 2] += 1
+    calls = len(session.calls)
+    session.answers.append([EOT_ID])
+    talk.ask("more")
+    assert session.calls[calls][1] == 0
+
+
+def test_a_ring_after_ctrl_c_in_a_call_that_may_have_been_computed() -> None:
+    assert CHAT is not None
+    session = ScriptedSession("Hello", "Paris", "world", window=8)
+    talk = Conversation(session, TOKENIZER, CHAT, (EOT_ID,), window=8)
+    talk.ask("Hi")
+    forward = session.forward
+
+    def interrupted(tokens: Sequence[int], position: int) -> torch.Tensor:
+        forward(tokens, position)
+        raise KeyboardInterrupt
+
+    session.forward = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        talk.ask("What is it?")
+    session.forward, session.given = forward, None  # type: ignore[method-assign]
+    calls = len(session.calls)
+    talk.ask("more")
+    assert session.calls[calls][1] == 0
+    assert session.fed[: len(chat_of("Hi", "Hello", "What is it?", "", "more"))] == chat_of(
+        "Hi", "Hello", "What is it?", "", "more"
+    )
+
+
+@pytest.mark.parametrize("name", ["llama4", "qwq", "llama2"])
+def test_messages_that_spell_special_tokens_are_those_that_transformers_takes_for_tokens(
+    name: str, in_transformers: Callable[..., list[int]]
+) -> None:
+    template = TEMPLATES[name]
+    chat = derive_chat_format(ChatTemplate(template, {"bos_token": BOS, "eos_token": EOT})).chat
+    assert chat is not None
+    spelled = set(SPECIAL_TOKENS)
+    for message in (*SPECIAL_TOKENS, f"a{EOT}b", "<think>", "</think>x", "<|im_start|>", "[INST]", EOT[:-1], EOT[1:]):
+        plain = len([i for i in in_transformers(template, [Message("user", "a")]) if i >= BOS_ID])
+        special = len([i for i in in_transformers(template, [Message("user", message)]) if i >= BOS_ID])
+        refused = special != plain
+        assert refused == any(token in message for token in spelled)
+        talk = Conversation(ScriptedSession("Hello"), TOKENIZER, chat, (EOT_ID,))
+        if refused:
+            with pytest.raises(InputError, match="special token"):
+                talk.ask(message)
+        else:
+            talk.ask(message)
 
 
 # Messages that are refused leave the conversation as it was

@@ -47,6 +47,11 @@ class Job:
     prepare: Callable[[Box], object] = lambda box: None
 
     @property
+    def startable(self) -> bool:
+        """Whether it can be a new process, in which nothing is replaced."""
+        return self.verb != "push" and not any(word in self.name for word in ("download", "GPTQ"))
+
+    @property
     def needs_free_target(self) -> bool:
         """Whether it is refused where there is something already."""
         return self.result == "out/b" and "over" not in self.name and self.verb != "verify"

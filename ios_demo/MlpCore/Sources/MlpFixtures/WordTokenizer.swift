@@ -10,6 +10,12 @@ public struct WordTokenizer: Tokenizer {
 
   public func count(_ text: String) -> TokenCount { TokenCount(FakeEngine.words(text).count, isExact: true) }
 
+  public func tokens(before rest: String, in whole: String) -> TokenCount? {
+    let (all, own) = (FakeEngine.words(whole), FakeEngine.words(rest))
+    guard all.suffix(own.count).map({ Array($0.utf8) }) == own.map({ Array($0.utf8) }) else { return nil }
+    return TokenCount(all.count - own.count, isExact: true)
+  }
+
   public func special(in message: String) -> String? { special.first { message.contains($0) } }
 
   public func spelling(_ id: Int) -> String? { special.indices.contains(id - 1) ? special[id - 1] : nil }

@@ -47,7 +47,7 @@ final class AnswerRun {
   private func plan(_ turns: [Turn]) throws -> [Slice] {
     let (prompts, tokenizer) = (session.prompts, session.tokenizer)
     let whole = try prompts.compose(turns, generate: true)
-    let rest = session.cache.rest(of: whole).flatMap { hasTokens(of: whole, $0) ? $0 : nil }
+    let rest = session.cache.rest(of: whole).flatMap { continues(whole, with: $0) ? $0 : nil }
     let slices = tokenizer.slices(rest ?? whole, size: session.manifest.prefillChunk).map {
       Slice(text: $0, tokens: tokenizer.count($0))
     }
@@ -63,11 +63,11 @@ final class AnswerRun {
     return slices
   }
 
-  /// Whether the cache with `rest` behind it has as many tokens as `whole`. It has not where the model spelled its answer
-  /// otherwise than the tokenizer does, or where `rest` alone is split otherwise than in its place.
-  private func hasTokens(of whole: String, _ rest: String) -> Bool {
-    let (expected, added) = (session.tokenizer.count(whole), session.tokenizer.count(rest))
-    return !expected.isExact || expected.tokens == session.cache.tokens + added.tokens
+  /// Whether the cache with `rest` behind it has the tokens of `whole`. Of what is cached their number is compared: it is
+  /// another one where the model spelled its answer otherwise than the tokenizer does.
+  private func continues(_ whole: String, with rest: String) -> Bool {
+    guard let before = session.tokenizer.tokens(before: rest, in: whole) else { return false }
+    return !before.isExact || before.tokens == session.cache.tokens
   }
 
   private func cut(before slice: Slice) -> Answer {

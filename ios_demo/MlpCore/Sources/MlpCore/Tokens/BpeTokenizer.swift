@@ -29,6 +29,11 @@ struct BpeTokenizer: Tokenizer {
 
   func count(_ text: String) -> TokenCount { TokenCount(encode(text).count, isExact: true) }
 
+  func tokens(before rest: String, in whole: String) -> TokenCount? {
+    let (ids, own) = (encode(whole), encode(rest))
+    return ids.suffix(own.count) == own[...] ? TokenCount(ids.count - own.count, isExact: true) : nil
+  }
+
   func special(in message: String) -> String? { all.special(Array(message.utf8)) }
 
   func spelling(_ id: Int) -> String? { all.spelling(id) }

@@ -20,6 +20,10 @@ struct EstimatingTokenizer: Tokenizer {
     return TokenCount(tokens, isExact: false)
   }
 
+  func tokens(before rest: String, in whole: String) -> TokenCount? {
+    count(String(decoding: whole.utf8.dropLast(rest.utf8.count), as: UTF8.self))
+  }
+
   func special(in message: String) -> String? { added.special(Array(message.utf8)) }
 
   func spelling(_ id: Int) -> String? { added.spelling(id) }

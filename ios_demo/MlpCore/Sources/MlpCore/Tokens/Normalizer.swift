@@ -6,6 +6,7 @@ struct Normalizer: Sendable {
     case nfc, nfd, nfkc, nfkd
     case prepend([UInt8])
     case replace([UInt8], by: [UInt8])
+    case replaceMatches(Pattern, by: [UInt8])
   }
 
   private var steps: [Step] = []
@@ -29,10 +30,17 @@ struct Normalizer: Sendable {
 
   private static func replace(_ fields: JsonFields) throws -> Step {
     let pattern = try fields.fields("pattern")
-    guard pattern.has("String") else { throw UnknownTokenizer("a Replace by a pattern is not known") }
+    let new = Array(try fields.string("content").utf8)
+    let nothing = UnknownTokenizer("a Replace of nothing is not known")
+    if pattern.has("Regex") {
+      let regex = try Pattern(try pattern.string("Regex"))
+      // Engines differ in what lies between two matches of nothing.
+      if !regex.matches(UnsafeBufferPointer(start: nil, count: 0)).isEmpty { throw nothing }
+      return .replaceMatches(regex, by: new)
+    }
     let old = try pattern.string("String")
-    if old.isEmpty { throw UnknownTokenizer("a Replace of nothing is not known") }
-    return .replace(Array(old.utf8), by: Array(try fields.string("content").utf8))
+    if old.isEmpty { throw nothing }
+    return .replace(Array(old.utf8), by: new)
   }
 
   func callAsFunction(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
@@ -44,6 +52,7 @@ struct Normalizer: Sendable {
       case .nfkd: Self.form(text) { $0.decomposedStringWithCompatibilityMapping }
       case .prepend(let prefix): text.isEmpty ? text : prefix + text
       case .replace(let old, let new): text.replacing(old, new)
+      case .replaceMatches(let pattern, let new): text.replacing(pattern, new)
       }
     }
   }
@@ -55,6 +64,17 @@ struct Normalizer: Sendable {
 }
 
 extension ArraySlice<UInt8> {
+  /// This with `new` in place of each match of `pattern`.
+  func replacing(_ pattern: Pattern, _ new: [UInt8]) -> ArraySlice<UInt8> {
+    var result: [UInt8] = []
+    var at = startIndex
+    for match in withUnsafeBufferPointer(pattern.matches) {
+      result += self[at..<startIndex + match.lowerBound] + new
+      at = startIndex + match.upperBound
+    }
+    return (result + self[at...])[...]
+  }
+
   /// This with `new` in all places of `old`, which is not empty.
   func replacing(_ old: [UInt8], _ new: [UInt8]) -> ArraySlice<UInt8> {
     var result: [UInt8] = []

@@ -7,6 +7,7 @@ struct Pattern: Sendable {
     case either(Int, Int)  // steps to go on with; the first one first
     case jump(Int)
     case look(end: Int, isNegated: Bool)  // at what follows
+    case start  // of the text
     case atomic(end: Int)
     case done
   }
@@ -53,6 +54,7 @@ extension Pattern {
     case .one(let set): steps.append(.one(set))
     case .sequence(let parts): for part in parts { try add(part) }
     case .alternatives(let all): try addAlternatives(all[...])
+    case .start: steps.append(.start)
     case .look(let inner, let isNegated): try addInner(inner) { .look(end: $0, isNegated: isNegated) }
     case .repeated(.one(let set), let times) where times.manner != .reluctant:
       steps.append(
@@ -143,6 +145,9 @@ extension Pattern {
         run.ways.append(Way(step: second, at: at, least: at))
         step = first
       case .jump(let target): step = target
+      case .start:
+        fits = at == 0
+        step += 1
       case .look(let end, let isNegated):
         fits = (match(&run, step + 1, at) != nil) != isNegated
         step = end

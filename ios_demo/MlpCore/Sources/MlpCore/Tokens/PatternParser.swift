@@ -7,6 +7,7 @@ struct PatternParser {
     case alternatives([Node])
     case repeated(Node, Repeat)
     case look(Node, isNegated: Bool)  // ahead
+    case start  // of the text
 
     var canBeEmpty: Bool {
       switch self {
@@ -14,7 +15,7 @@ struct PatternParser {
       case .sequence(let parts): parts.allSatisfy(\.canBeEmpty)
       case .alternatives(let all): all.contains(where: \.canBeEmpty)
       case .repeated(let inner, let times): times.least == 0 || inner.canBeEmpty
-      case .look: true
+      case .look, .start: true
       }
     }
   }
@@ -81,6 +82,7 @@ struct PatternParser {
     switch first {
     case "(": return try group()
     case "[": return .one(try characterClass())
+    case "\\" where take("A"): return .start
     case "\\": return .one(ScalarSet([try escape()], ignoresCase: ignoresCase))
     case ".": return .one(ScalarSet([.range(0x0A...0x0A)], isNegated: true))
     case "^", "$", "*", "+", "?", "{": throw unknown()
@@ -125,7 +127,10 @@ struct PatternParser {
     // After {n} both signs mean something else to Oniguruma.
     if isCounted, next == "+" || next == "?" { throw unknown() }
     if take("+") { times.manner = .possessive } else if take("?") { times.manner = .reluctant }
-    if case .look = node { throw unknown() }
+    switch node {
+    case .look, .start: throw unknown()
+    default: break
+    }
     guard next.map({ !"*+?{".unicodeScalars.contains($0) }) ?? true else { throw unknown() }
     return .repeated(node, times)
   }

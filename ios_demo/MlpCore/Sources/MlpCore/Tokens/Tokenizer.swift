@@ -23,6 +23,10 @@ public protocol Tokenizer: Sendable {
   /// Tokens of `text`, in which special tokens are recognised.
   func count(_ text: String) -> TokenCount
 
+  /// Tokens of `whole` before `rest`, with which it ends; nil where `rest` alone has other tokens than in its place, as
+  /// behind a tokenizer that puts a space before each text.
+  func tokens(before rest: String, in whole: String) -> TokenCount?
+
   /// The spelling of a special token in `message`, which a message must not have; nil where there is none.
   func special(in message: String) -> String?
 

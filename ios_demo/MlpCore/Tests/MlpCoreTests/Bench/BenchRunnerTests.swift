@@ -298,6 +298,7 @@ private struct EstimatesOnly: Tokenizer {
 
   var inexactBecause: String? { "a test" }
   func count(_ text: String) -> TokenCount { TokenCount(words.count(text).tokens, isExact: false) }
+  func tokens(before rest: String, in whole: String) -> TokenCount? { words.tokens(before: rest, in: whole) }
   func special(in message: String) -> String? { words.special(in: message) }
   func spelling(_ id: Int) -> String? { words.spelling(id) }
   func slices(_ text: String, size: Int) -> [String] { words.slices(text, size: size) }

@@ -63,6 +63,10 @@ struct CountingTokenizer: Tokenizer {
   var counts: @Sendable (String) -> TokenCount
 
   func count(_ text: String) -> TokenCount { counts(text) }
+  func tokens(before rest: String, in whole: String) -> TokenCount? {
+    let (all, own) = (counts(whole), counts(rest))
+    return TokenCount(all.tokens - own.tokens, isExact: all.isExact)
+  }
   func special(in message: String) -> String? { WordTokenizer().special(in: message) }
   func spelling(_ id: Int) -> String? { WordTokenizer().spelling(id) }
   func slices(_ text: String, size: Int) -> [String] { WordTokenizer().slices(text, size: size) }

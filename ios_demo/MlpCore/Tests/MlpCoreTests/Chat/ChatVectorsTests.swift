@@ -31,7 +31,8 @@ final class ChatVectorsTests: XCTestCase {
     format.reasoningTrim = .newlines
     let said = ["a|>\n\nb": "b", "a|>\r\nb": "\r\nb", "a|>b|>": "", "a|>\u{301}b": "\u{301}b", "a|": "a|", "": ""]
     for (answer, kept) in said {
-      assertBytes(try format.compose([assistant(answer)], generate: false), "<|im_start|>assistant\n\(kept)<|im_end|>\n")
+      let composed = try format.compose([assistant(answer)], generate: false)
+      assertBytes(composed, "<|im_start|>assistant\n\(kept)<|im_end|>\n")
     }
     format.reasoningEnd = "\u{E9}"
     let composed = try format.compose([assistant("e\u{301}")], generate: false)

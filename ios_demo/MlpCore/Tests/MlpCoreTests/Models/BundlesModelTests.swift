@@ -78,13 +78,28 @@ final class BundlesModelTests: XCTestCase {
     let cases: [(manifest: Manifest, said: String)] = [
       (manifest(), "Carried as a whole"),
       (manifest(chatLimits: [limit, "b"]), "Carried in part:\n\(limit)\nb"),
-      (manifest(chat: nil, chatLimits: [limit]), "Not carried, so the model continues plain text:\n\(limit)"),
-      (manifest(chat: nil), "The model has none, and continues plain text"),
+      (manifest(chat: nil, chatLimits: [limit]), "The chat template is not carried, so the model continues plain text:\n\(limit)"),
+      (manifest(chat: nil), "The model has no chat template, and continues plain text."),
     ]
     for (index, (manifest, said)) in cases.enumerated() {
       let bundle = try writeBundle(manifest, in: folders.documents, name: "chat\(index)")
       XCTAssertEqual(BundleDetails(bundle).rows.filter { $0.name == "Chat template" }.map(\.value), [said])
     }
+  }
+
+  func testABundleWithoutAChatTemplateSaysSoInTheList() async throws {
+    try writeBundle(in: folders.documents, name: "chats")
+    try writeBundle(manifest(chatLimits: ["no system message"]), in: folders.documents, name: "part")
+    try writeBundle(manifest(chat: nil, chatLimits: ["a loop"]), in: folders.documents, name: "plain")
+    let model = try start()
+    await settle(model)
+    let (runs, warning) = ("Runs on this device", "exclamationmark.triangle")
+    XCTAssertEqual(model.summary(try item(model, "chats")).lines.map(\.text), [runs])
+    XCTAssertEqual(model.summary(try item(model, "part")).lines.map(\.text), [runs])
+    let template = "The chat template is not carried, so the model continues plain text:\na loop"
+    let summary = model.summary(try item(model, "plain"))
+    XCTAssertEqual(summary.lines.last, .init(symbol: warning, text: template, isHeadline: false))
+    XCTAssertTrue(summary.canOpen)
   }
 
   func testWhatDoesNotRunSaysWhyAndOpensNothing() async throws {

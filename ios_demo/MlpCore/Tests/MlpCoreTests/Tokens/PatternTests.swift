@@ -43,6 +43,8 @@ final class PatternTests: XCTestCase {
       ("\\P{L}+", "a1b", ["1"]),
       ("世+", "x世世y", ["世世"]),
       ("a*", "baa", ["", "aa", ""]),
+      ("\\Aa(?=a)", "aaa", ["a"]),
+      ("\\Aa|b", "aba", ["a", "b"]),
       ("", "ü", ["", ""]),
     ]
     for (source, text, expected) in cases {
@@ -53,7 +55,7 @@ final class PatternTests: XCTestCase {
   func testWhatIsNotKnownIsRefused() {
     let unknown = [
       "(", ")", "a)", "a\\", "[", "[]", "[]a]", "[a", "[b-a]", "[a-\\d]", "[a[b]]", "[a&&b]", "[\\d-a]",
-      "(?<=a)", "(?<a>b)", "(?>a)", "(?i)a", "^a", "a$", "\\b", "\\A", "\\1", "\\h", "\\x41",
+      "(?<=a)", "(?<a>b)", "(?>a)", "(?i)a", "^a", "a$", "\\b", "\\A*", "[\\A]", "\\z", "\\1", "\\h", "\\x41",
       "\\p{Han}", "\\p{^L}", "\\pL", "\\p{L", "*a", "a**", "a{", "a{,}", "a{3,2}", "a{2000}", "a{2}+", "a{2}?", "a+*",
       "(?:a?)*", "(?:a*|b)+", "(?=a)*", "(?:(?:(?:a{1000}b){1000}c){1000}d){1000}",
       String(repeating: "(", count: 100_000),

@@ -31,7 +31,7 @@ public struct BundleDetails: Equatable, Sendable {
       ("bundle.cache", formattedSize(manifest.kvCacheBytes + manifest.kvScaleBytes)),
       ("bundle.size", formattedSize(manifest.files.values.reduce(0) { $0 + $1.bytes })),
       ("bundle.exporter", manifest.exporter.map { "\($0.name) \($0.version)" } ?? ""),
-      ("bundle.chatTemplate", Self.chat(manifest)),
+      ("bundle.chatTemplate", Self.chatTemplate(manifest)),
       ("bundle.folder", bundle.name),
     ]
     rows = values.filter { !$0.1.isEmpty }.map { Row(name: text($0.0), value: $0.1) }
@@ -42,7 +42,7 @@ public struct BundleDetails: Equatable, Sendable {
   }
 
   /// How much of the checkpoint's chat template the bundle carries, and what it does not: the export's sentences.
-  private static func chat(_ manifest: Manifest) -> String {
+  static func chatTemplate(_ manifest: Manifest) -> String {
     let limits = manifest.chatLimits
     let carried =
       if manifest.chat == nil {

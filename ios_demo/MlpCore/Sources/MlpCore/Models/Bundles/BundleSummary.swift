@@ -37,6 +37,10 @@ public struct BundleSummary: Equatable, Sendable {
     lines += (item.fit?.warnings ?? []).map {
       Line(symbol: "exclamationmark.triangle", text: sentence($0), isHeadline: false)
     }
+    if manifest.chat == nil {
+      let template = BundleDetails.chatTemplate(manifest)
+      lines.append(Line(symbol: "exclamationmark.triangle", text: template, isHeadline: false))
+    }
     if item.canOpen, compiles {
       lines.append(Line(symbol: "hourglass", text: text("bundles.willCompile"), isHeadline: false))
     }

@@ -73,6 +73,7 @@ class BundleCard(parent: ViewGroup, private val item: BundleLibrary.Item) {
             else -> sentence(R.drawable.ic_check_circle, context.getString(R.string.bundles_runs))
         }
         fit?.warnings?.forEach { sentence(R.drawable.ic_warning, context.sentence(it)) }
+        if (manifest.chat == null) sentence(R.drawable.ic_warning, BundleDetails.chatTemplate(context, manifest))
         view.requireViewById<View>(R.id.card_actions).visibility = if (item.canOpen) View.VISIBLE else View.GONE
     }
 

@@ -22,21 +22,11 @@ class BundleDetails(private val context: Context) {
             R.string.bundle_details_size to context.size(manifest.files.values.sumOf { it.bytes }),
             R.string.bundle_details_packed to if (packedBytes > 0) context.size(packedBytes) else "",
             R.string.bundle_details_exporter to manifest.exporter?.let { "${it.name} ${it.version}" }.orEmpty(),
-            R.string.bundle_details_chat to chat(manifest),
+            R.string.bundle_details_chat to chatTemplate(context, manifest),
             R.string.bundle_details_source to context.getString(source(entry.source)),
             R.string.bundle_details_folder to entry.folder.path,
             R.string.bundle_details_verification to checks(entry),
         ).filter { it.second.isNotEmpty() }.joinToString("\n\n") { "${context.getString(it.first)}\n${it.second}" }
-    }
-
-    /** How much of the checkpoint's chat template the bundle carries, and what it does not: the export's sentences. */
-    private fun chat(manifest: Manifest): String {
-        val limits = manifest.chatLimits
-        val carried = when {
-            manifest.chat == null -> if (limits.isEmpty()) R.string.bundle_chat_no_template else R.string.bundle_chat_none
-            else -> if (limits.isEmpty()) R.string.bundle_chat_whole else R.string.bundle_chat_in_part
-        }
-        return (listOf(context.getString(carried)) + limits).joinToString("\n")
     }
 
     private fun versions(versions: Map<String, String>) = versions.entries.joinToString { "${it.key} ${it.value}" }
@@ -57,6 +47,17 @@ class BundleDetails(private val context: Context) {
 
     companion object {
         private const val BILLION = 1_000_000_000L
+
+        /** How much of the checkpoint's chat template the bundle carries, and what it does not: the export's sentences. */
+        fun chatTemplate(context: Context, manifest: Manifest): String {
+            val limits = manifest.chatLimits
+            val carried = if (manifest.chat == null) {
+                if (limits.isEmpty()) R.string.bundle_chat_no_template else R.string.bundle_chat_none
+            } else {
+                if (limits.isEmpty()) R.string.bundle_chat_whole else R.string.bundle_chat_in_part
+            }
+            return (listOf(context.getString(carried)) + limits).joinToString("\n")
+        }
 
         /** How the bundle came onto this phone. */
         fun source(source: BundleSource): Int = when (source) {

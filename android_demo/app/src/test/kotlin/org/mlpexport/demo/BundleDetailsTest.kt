@@ -26,9 +26,9 @@ class BundleDetailsTest : ScreenTest() {
     fun theDetailsSayHowMuchOfTheChatTemplateIsCarried() {
         assertEquals(listOf("Carried as a whole"), chat("whole") {})
         assertEquals(listOf("Carried in part:", limit, "b"), chat("part") { it.limit(limit, "b") })
-        val none = listOf("Not carried, so the model continues plain text:", limit)
+        val none = listOf("The chat template is not carried, so the model continues plain text:", limit)
         assertEquals(none, chat("none") { json -> json.add("chat", JsonNull.INSTANCE).also { json.limit(limit) } })
-        val noTemplate = listOf("The model has none, and continues plain text")
+        val noTemplate = listOf("The model has no chat template, and continues plain text.")
         assertEquals(noTemplate, chat("plain") { it.add("chat", JsonNull.INSTANCE) })
         RuntimeEnvironment.setQualifiers("+de")
         assertEquals(listOf("Zum Teil übernommen:", limit), chat("teil", "Chat-Vorlage") { it.limit(limit) })

@@ -92,6 +92,14 @@ class BundlesActivityTest : ScreenTest() {
     }
 
     @Test
+    fun aCardSaysThatAModelDoesNotChat() {
+        val none = "The model has no chat template, and continues plain text."
+        assertFalse(none in shownFor { TestBundles.write(it, "smol") })
+        val texts = shownFor { root -> TestBundles.write(root, "smol") { it.add("chat", JsonNull.INSTANCE) } }
+        assertTrue("$texts", none in texts && "Chat" in texts)
+    }
+
+    @Test
     fun aHalfCopiedBundleIsNotListed() {
         TestBundles.write(app.pushed, "smol.partial")
         assertShows(start(), "No model yet")

@@ -21,6 +21,12 @@ internal class BpeTokenizer(file: TokenizerFile) : Tokenizer {
 
     override fun count(text: String) = TokenCount(encode(text).size, true)
 
+    override fun tokensBefore(rest: String, whole: String): TokenCount? {
+        val ids = encode(whole)
+        val before = ids.size - encode(rest).size
+        return if (before >= 0 && isExact(rest, ids, before, ids.size)) TokenCount(before, true) else null
+    }
+
     override fun specialIn(message: String): String? = all.special(message)
 
     override fun spelling(id: Int): String? = all.spelling(id)

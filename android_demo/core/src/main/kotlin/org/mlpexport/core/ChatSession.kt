@@ -100,7 +100,7 @@ class ChatSession(
         /** What is to be fed: only the rest, where the prompt begins with what the cache holds. */
         private fun plan(turns: List<Turn>): List<Slice> {
             val whole = prompts.compose(turns, generate = true)
-            val rest = cache.restOf(whole)?.takeIf { hasTokensOf(whole, it) }
+            val rest = cache.restOf(whole)?.takeIf { continues(whole, it) }
             val continues = rest != null
             val slices = tokenizer.slices(rest ?: whole, manifest.prefillChunk).map { Slice(it, tokenizer.count(it)) }
             if (continues) cachedTokens = cache.tokens
@@ -116,12 +116,12 @@ class ChatSession(
         }
 
         /**
-         * Whether the cache with [rest] behind it has as many tokens as [whole]. It has not where the model spelled its
-         * answer otherwise than the tokenizer does, or where [rest] alone is split otherwise than in its place.
+         * Whether the cache with [rest] behind it has the tokens of [whole]. Of what is cached their number is compared:
+         * it is another one where the model spelled its answer otherwise than the tokenizer does.
          */
-        private fun hasTokensOf(whole: String, rest: String): Boolean {
-            val (expected, added) = tokenizer.count(whole) to tokenizer.count(rest)
-            return !expected.exact || expected.tokens == cache.tokens + added.tokens
+        private fun continues(whole: String, rest: String): Boolean {
+            val before = tokenizer.tokensBefore(rest, whole) ?: return false
+            return !before.exact || before.tokens == cache.tokens
         }
 
         private fun prefill(slice: Slice) {

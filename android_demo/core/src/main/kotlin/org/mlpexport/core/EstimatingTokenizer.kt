@@ -10,6 +10,8 @@ internal class EstimatingTokenizer(private val added: AddedTokens, override val 
         return TokenCount(tokens, exact = false)
     }
 
+    override fun tokensBefore(rest: String, whole: String) = count(whole.dropLast(rest.length))
+
     override fun specialIn(message: String): String? = added.special(message)
 
     override fun spelling(id: Int): String? = added.spelling(id)

@@ -3,6 +3,7 @@ package org.mlpexport.core
 import com.google.gson.JsonElement
 import com.google.gson.JsonObject
 import java.text.Normalizer
+import java.util.regex.Matcher
 
 /** What a tokenizer.json's `normalizer` makes of a text. Throws [UnknownTokenizerException]. */
 internal fun normalizer(json: JsonElement): (String) -> String {
@@ -27,8 +28,15 @@ internal fun normalizer(json: JsonElement): (String) -> String {
 }
 
 private fun replace(values: JsonObject): (String) -> String {
-    val pattern = values.getAsJsonObject("pattern")
-    if (!pattern.has("String")) throw UnknownTokenizerException("a Replace by a pattern is not known")
-    val (old, new) = pattern.text("String") to values.text("content")
+    val new = values.text("content")
+    val source = values.getAsJsonObject("pattern")
+    if (source.has("Regex")) {
+        val pattern = tokenizerPattern(source.text("Regex"))
+        // Engines differ in what lies between two matches of nothing.
+        if (pattern.matcher("").find()) throw UnknownTokenizerException("a Replace of nothing is not known")
+        val quoted = Matcher.quoteReplacement(new)
+        return { pattern.matcher(it).replaceAll(quoted) }
+    }
+    val old = source.text("String")
     return { it.replace(old, new) }
 }

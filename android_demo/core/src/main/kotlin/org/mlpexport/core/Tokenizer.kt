@@ -16,6 +16,12 @@ interface Tokenizer {
     /** Tokens of [text], in which special tokens are recognised. */
     fun count(text: String): TokenCount
 
+    /**
+     * Tokens of [whole] before [rest], with which it ends; null where [rest] alone has other tokens than in its place,
+     * as behind a tokenizer that puts a space before each text.
+     */
+    fun tokensBefore(rest: String, whole: String): TokenCount?
+
     /** The spelling of a special token in [message], which a message must not have; null where there is none. */
     fun specialIn(message: String): String?
 

@@ -58,6 +58,7 @@ private fun escape(character: Char, isInClass: Boolean): String? =
         's' -> if (isInClass) SPACES else "[$SPACES]"
         'd' -> "\\p{Nd}"
         'w' -> if (isInClass) WORD else "[$WORD]"
+        'A' -> if (isInClass) null else "\\A" // the beginning of the text
         'S' -> if (isInClass) null else "[^$SPACES]"
         'D' -> "\\P{Nd}"
         'W' -> if (isInClass) null else "[^$WORD]"

@@ -45,11 +45,14 @@ class TokenizerTest {
         val pattern = { source: String ->
             json("""{"type": "Split", "pattern": {"Regex": "$source"}, "behavior": "Isolated"}""")
         }
+        val replace = json("""{"type": "Replace", "pattern": {"Regex": "a*"}, "content": "b"}""")
         val cases =
             mapOf<String, (JsonObject) -> Unit>(
                 "Unigram" to { it.getAsJsonObject("model").addProperty("type", "Unigram") },
                 "BertPreTokenizer" to { it.add("pre_tokenizer", json("""{"type": "BertPreTokenizer"}""")) },
                 "Lowercase" to { it.add("normalizer", json("""{"type": "Lowercase"}""")) },
+                "a Replace of nothing" to { it.add("normalizer", replace) },
+                "[\\A]" to { it.add("pre_tokenizer", pattern("[\\\\A]")) },
                 "(?<=a)" to { it.add("pre_tokenizer", pattern("(?<=a)b")) },
                 "\\h" to { it.add("pre_tokenizer", pattern("\\\\h+")) },
                 "[[:alpha:]]" to { it.add("pre_tokenizer", pattern("[[:alpha:]]+")) },

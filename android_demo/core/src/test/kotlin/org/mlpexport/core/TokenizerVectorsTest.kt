@@ -55,4 +55,27 @@ class TokenizerVectorsTest {
             }
         }
     }
+
+    @Test
+    fun `what ends a text has its own tokens there, or is told`() {
+        // Where a space is put before each text, and before one that begins with a space.
+        val spaced = setOf("Llama 2", "Metaspace", "Metaspace, words", "Metaspace, words, spelled out")
+        val splitOtherwise = mapOf(" " to setOf("Llama 2"), "!" to spaced)
+        for (vector in vectors()) {
+            fun before(rest: String, start: String) = vector.tokenizer.tokensBefore(rest, start + rest)
+            val text = vector.cases.joinToString("") { it.first }
+            val slices = vector.tokenizer.slices(text, 7)
+            for (count in slices.indices) {
+                val (start, rest) = slices.take(count).joinToString("") to slices.drop(count).joinToString("")
+                val tokens = TokenCount(slices.take(count).sumOf { vector.tokenizer.encode(it).size }, true)
+                assertEquals("${vector.name}, $count", tokens, before(rest, start))
+            }
+            val one = vector.tokenizer.count("a")
+            assertEquals(vector.name, one, before("<|end|>", "a"))
+            for ((mark, names) in splitOtherwise) {
+                val expected = if (vector.name in names) null else one
+                assertEquals("${vector.name}, '$mark'", expected, before("$mark<|end|>", "a"))
+            }
+        }
+    }
 }

@@ -55,6 +55,11 @@ class WordTokenizer(private val special: List<String> = listOf("<|im_start|>", "
 
     override fun count(text: String) = TokenCount(FakeEngine.words(text).size, true)
 
+    override fun tokensBefore(rest: String, whole: String): TokenCount? {
+        val (words, own) = FakeEngine.words(whole) to FakeEngine.words(rest)
+        return if (words.takeLast(own.size) == own) TokenCount(words.size - own.size, true) else null
+    }
+
     override fun specialIn(message: String): String? = special.firstOrNull { it in message }
 
     override fun spelling(id: Int): String? = special.getOrNull(id - 1)
