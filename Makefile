@@ -61,10 +61,10 @@ check-fuzz: SECONDS = 60
 check-fuzz: fuzz
 
 # Signals, full disks and folders that vanish at random moments of exports, quantize, push and verify: docs/reliability.md.
-# As root, also on file systems of its own. SEED=N draws the same again.
+# As root, also on file systems of its own.
 torture: venv
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture --processes $(JOBS) \
-		--kills $(or $(KILLS),200) --faults $(or $(FAULTS),60) $(if $(SEED),--seed $(SEED))
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m torture --processes $(JOBS) --seed $(SEED) \
+		--kills $(or $(KILLS),200) --faults $(or $(FAULTS),60)
 
 # Exported programs on Arm code under an emulator, and on the library of an Android app. Fetches 60 MB, and as root installs
 # Debian packages; what is missing then is a failure where CI is set, else a skip that is shown.

@@ -66,7 +66,7 @@ from mlp_export.text.chat import (
     unchosen_templates,
 )
 from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
-from mlp_export.text.runner_tokenizer import tokenizer_for_runner
+from mlp_export.text.runner_tokenizer import RunnerTokenizer, tokenizer_for_runner
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import VerificationReport
@@ -200,6 +200,8 @@ def plan(options: ExportOptions) -> ExportPlan:
     found = _read(located, options, Progress()) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
     derived = DerivedChat(None) if found is None else _chat(found[0].folder)[1]
+    if found is not None:
+        _tokenizer(found[0].folder, found[1].config)
     return ExportPlan(
         model=resolved.id,
         backend=options.backend,
@@ -247,9 +249,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     model, checkpoint = found
     scheme, quantizer, costs = resolved.scheme, resolved.quantizer, resolved.costs
     with progress.stage("read the checkpoint"):
-        vocabulary = checkpoint.config.vocab_size
-        tokenizer = Tokenizer.from_folder(model.folder, vocabulary).with_all_ids(vocabulary)
-        carried = tokenizer_for_runner(tokenizer)
+        tokenizer, carried = _tokenizer(model.folder, checkpoint.config)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
         template, derived = _chat(model.folder, stop)
         chat = derived.chat
@@ -353,6 +353,12 @@ def _chat(folder: Path, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, 
         return template, derive_chat_format(template, stop)
     names = unchosen_templates(folder)
     return None, DerivedChat(None, (f"of the templates {', '.join(names)} none is named default",) if names else ())
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> tuple[Tokenizer, RunnerTokenizer]:
+    """A checkpoint's tokenizer, and the same as a bundle carries it."""
+    tokenizer = Tokenizer.from_folder(folder, config.vocab_size).with_all_ids(config.vocab_size)
+    return tokenizer, tokenizer_for_runner(tokenizer)
 
 
 def _check_options(options: ExportOptions) -> Backend:

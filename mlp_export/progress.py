@@ -75,7 +75,7 @@ class Progress:
             yield stage
             record = StageRecord(name, stage.seconds, peak_rss_bytes())
             self.stages.append(record)
-            _log.info(record.line())
+            _log.info(record.line(), extra={"stage": record})
         finally:
             stage.tell("end", record)
 

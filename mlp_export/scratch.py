@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError
 from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, temporary_folder
@@ -39,6 +40,15 @@ def scratch_folder(parent: Path | None = None, stem: str = _TEMPORARY) -> Iterat
         # A write that fails on a full disk does not name its file.
         if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(parent):
             raise
+        raise _storage_error(error, parent) or error from error
+
+
+def temporary_file() -> BinaryIO:
+    """An open file without a name in TMPDIR. Raises MissingError or ResourceError where there can be none."""
+    parent = temporary_folder()
+    try:
+        return tempfile.TemporaryFile(dir=parent)
+    except OSError as error:
         raise _storage_error(error, parent) or error from error
 
 

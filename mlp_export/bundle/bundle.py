@@ -7,6 +7,9 @@ into place when it is complete, so that a killed process or a full disk leaves n
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from mlp_export.folder_writer import FolderKind, FolderWriter, check_folder_targ
 from mlp_export.hashing import file_sha256
 from mlp_export.jsonfile import read_json_object
 from mlp_export.paths import check_utf8
+from mlp_export.resources import DISK_FAILED
 from mlp_export.text.tokenizer import Tokenizer
 
 BUNDLE = FolderKind("bundle", lambda folder: (folder / MANIFEST).is_file())
@@ -36,12 +40,8 @@ class Bundle:
         Raises BundleError where the folder is no bundle or a file is missing or is not the one the manifest names.
         """
         check_utf8(path)
-        try:
+        with bundle_errors(path):  # a folder that may not be entered, a name that is too long
             return _open(path, hashes)
-        except OSError as error:  # a folder that may not be entered, a name that is too long
-            raise BundleError(
-                BundleProblem.UNREADABLE, f"cannot read {path}: {error.strerror}", "check the path and its permissions"
-            ) from error
 
     @property
     def pte(self) -> Path:
@@ -55,6 +55,24 @@ class Bundle:
         if told.normalization is None and told.answer_strip is None:
             return tokenizer
         return Tokenizer.from_json(tokenizer.to_json(), tokenizer.source, told.normalization, told.answer_strip)
+
+
+@contextmanager
+def bundle_errors(path: Path) -> Iterator[None]:
+    """Raises BundleError for an OSError of the body that is about the bundle in folder `path` and what is in it: one
+    that is moved away, or whose disk fails, while it is read.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        if error.errno not in DISK_FAILED if name is None else not Path(os.fsdecode(name)).is_relative_to(path):
+            raise
+        raise BundleError(
+            BundleProblem.UNREADABLE,
+            f"cannot read {error.filename or path}: {error.strerror}",
+            "check the path and its permissions",
+        ) from error
 
 
 def _open(path: Path, hashes: bool) -> Bundle:

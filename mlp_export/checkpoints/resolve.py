@@ -63,6 +63,7 @@ def locate(name: str, *, cache: Path | None = None) -> LocatedModel:
 
 def read_resolved(model: ResolvedModel, announce: Announce = _silent) -> Checkpoint:
     """The checkpoint of `model`, its files checked. A folder's name decides nothing: what it hints at is announced."""
+    _log.info("reads %s", model.id, extra={"checkpoint": str(model.folder)})
     checkpoint = read_checkpoint(model.folder, model.trained_for)
     config = checkpoint.config
     _log.info(

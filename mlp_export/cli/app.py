@@ -30,6 +30,7 @@ from mlp_export.cli.models import models
 from mlp_export.cli.output import output_error, write_line
 from mlp_export.cli.push import push
 from mlp_export.cli.quantize import quantize
+from mlp_export.cli.report import report
 from mlp_export.cli.reporting import report_error
 from mlp_export.cli.run import run
 from mlp_export.cli.verify import verify
@@ -90,6 +91,7 @@ app.command()(quantize)
 app.command()(doctor)
 app.command()(push)
 app.command()(models)
+app.command()(report)
 
 
 def main() -> None:

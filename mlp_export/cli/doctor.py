@@ -23,7 +23,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Say what this machine, or a phone, has and lacks, and the command that installs it."""
-    with reporting(as_json):
+    with reporting(as_json, keep=False):
         if backend is not None:
             get_delegate(backend)
         if device or serial is not None:

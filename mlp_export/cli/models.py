@@ -10,7 +10,7 @@ from mlp_export.cli.reporting import reporting
 
 def models(as_json: JsonOption = False) -> None:
     """List the architectures that can be exported, and the names that --model knows."""
-    with reporting(as_json):
+    with reporting(as_json, keep=False):
         from mlp_export.checkpoints.catalog import list_models
         from mlp_export.models.families import list_families
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -16,32 +18,50 @@ from mlp_export.cli.environment import check_environment
 from mlp_export.cli.logs import logs_on_stderr
 from mlp_export.cli.output import show, tell
 from mlp_export.errors import MlpExportError, ResourceError
+from mlp_export.run_record import RunRecord, recording, state_folder, write_private
 from mlp_export.streams import discard
+
+_OWN_WORDS = ("--prompt", "--serial", "--device")  # options whose values no report holds
 
 
 @contextmanager
-def reporting(as_json: bool, verbose: bool = False) -> Iterator[None]:
-    """Turns exceptions of the body into a line and a hint for the person, and an exit code; `verbose` shows the log."""
+def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterator[None]:
+    """Turns exceptions of the body into a line and a hint for the person, and an exit code; `verbose` shows the log.
+
+    What is done is kept for `mlp-export report`, unless `keep` is off.
+    """
+    record = _record(keep)
     try:
         check_environment()
-        with logs_on_stderr() if verbose else nullcontext():
+        with logs_on_stderr() if verbose else nullcontext(), recording(record):
             yield
         sys.stdout.flush()
+        record.end(0)
     except MlpExportError as error:
+        record.end(error.exit_code, error)
         _fail(error, as_json)
-    except MemoryError:
+    except MemoryError as error:
+        record.end(ResourceError.exit_code, error)
         _fail(ResourceError("out of memory", "close other programs, or choose a smaller --context"), as_json)
     except KeyboardInterrupt:
+        record.end(130)
         tell("interrupted")
         raise typer.Exit(130) from None
+    except typer.Exit as error:  # a command that has told already, such as a verification that failed
+        record.end(error.exit_code)
+        raise
+    except SystemExit as error:  # of a signal
+        record.end(error.code if isinstance(error.code, int) else 1)
+        raise
     except BrokenPipeError:
         discard(sys.stdout)  # whoever read it has enough
         raise typer.Exit(128 + signal.SIGPIPE) from None
     except Exception as error:
-        if isinstance(error, (typer.Exit, typer.Abort)):
+        if isinstance(error, typer.Abort):
             raise
+        record.end(MlpExportError.exit_code, error)
         summary = f"{type(error).__name__}: {error}".splitlines()[0]
-        _fail(MlpExportError(f"this is a bug in mlp-export: {summary}", _keep_traceback()), as_json)
+        _fail(MlpExportError(f"this is a bug in mlp-export: {summary}", _write_report(record)), as_json)
 
 
 def _fail(error: MlpExportError, as_json: bool) -> NoReturn:
@@ -59,14 +79,40 @@ def report_error(error: MlpExportError, as_json: bool) -> int:
     return error.exit_code
 
 
-def _keep_traceback() -> str:
-    """Where the traceback of the exception at hand is, as a hint; on stderr where no file can hold it."""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="mlp-export-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
-        ) as log:
-            traceback.print_exc(file=log)
-    except OSError:
-        traceback.print_exc()
-        return "please report it with the traceback above"
-    return f"the traceback is in {log.name}: please report it"
+def _record(keep: bool) -> RunRecord:
+    """The record of this process's command line, without the person's own words."""
+    shown: list[str] = []
+    typed: list[str] = []
+    hidden = False
+    for word in sys.argv[1:]:
+        option, equals, value = word.partition("=")
+        if option in _OWN_WORDS:
+            hidden = not equals
+            typed += [value] if equals else []
+            shown.append(f"{option}=[text]" if equals else option)
+        elif hidden and not (word.startswith("-") and len(word) > 1):
+            hidden = False
+            typed.append(word)
+            shown.append("[text]")
+        else:
+            hidden = False
+            shown.append(word)
+    return RunRecord(shown, tuple(typed), keep)
+
+
+def _write_report(record: RunRecord) -> str:
+    """Write a report of an internal error. Returns a hint with its place; without one the traceback is told."""
+    for place in (
+        lambda: state_folder() / "mlp-export-report.json",
+        lambda: Path(tempfile.gettempdir(), f"mlp-export-report-{os.getpid()}.json"),
+    ):
+        try:
+            from mlp_export.devices.bug_report import bug_report
+
+            path = place()
+            write_private(path, bug_report([record.to_json()]))
+        except Exception:  # the next place: what is told must be the error at hand
+            continue
+        return f"please report it with {path}, which holds no prompts, weights or passwords: look it through first"
+    traceback.print_exc()
+    return "please report it with the traceback above"

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlp_export.backends.base import backends_for_any_chip, get_backend
-from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.bundle import Bundle, bundle_errors
 from mlp_export.bundle.manifest import MANIFEST, Manifest
 from mlp_export.devices.adb import DEVICE_FOLDER, Phone, PhoneFacts
 from mlp_export.devices.device_command import transfer_seconds
@@ -81,8 +81,9 @@ def push(
         with progress.stage("install the app"):
             phone.install(install)
     target = str(PurePosixPath(device_folder) / bundle.path.resolve().name)
-    transfer = _Transfer(bundle, phone, target, piece_bytes)
-    copied = transfer.run(progress)
+    with bundle_errors(bundle.path):
+        transfer = _Transfer(bundle, phone, target, piece_bytes)
+        copied = transfer.run(progress)
     if start:
         phone.start(".BundlesActivity", {"bundle": PurePosixPath(target).name})
     return PushReport(phone.serial, target, transfer.bytes, copied, warnings, install is not None, start)

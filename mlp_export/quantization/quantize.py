@@ -113,17 +113,17 @@ class QuantizeReport:
     model: str
     scheme: Scheme
     record: dict[str, str]
+    bytes: int  # of the files in `out`, or of the file
     stages: list[StageRecord]
 
     def to_json(self) -> dict[str, Any]:
         """The object `quantize --json` prints."""
-        files = [self.out] if self.out.is_file() else sorted(self.out.iterdir())
         return {
             "out": str(self.out),
             "model": self.model,
             **self.scheme.manifest(),
             **self.record,
-            "bytes": sum(file.stat().st_size for file in files),
+            "bytes": self.bytes,
             "seconds": sum(stage.seconds for stage in self.stages),
             "peak_rss_bytes": max(stage.peak_rss_bytes for stage in self.stages),
         }
@@ -173,7 +173,14 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
             else:
                 write_checkpoint(model, options.out, record, overwrite=options.overwrite)
         _remove(work)
-    return QuantizeReport(options.out, found.id, scheme, record, list(progress.stages))
+    return QuantizeReport(options.out, found.id, scheme, record, _bytes(options.out), list(progress.stages))
+
+
+def _bytes(out: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
+    except OSError as error:  # it was moved away, or its disk is gone
+        raise MissingError(f"cannot read what was written: {error.strerror} ({out})", "see where it is") from error
 
 
 def _no_gguf() -> UsageError:

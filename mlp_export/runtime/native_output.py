@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
+
+from mlp_export.scratch import temporary_file
 
 
 class NativeOutput:
@@ -42,7 +43,7 @@ class NativeOutput:
 @contextmanager
 def capture_native_output() -> Iterator[NativeOutput]:
     """Send what the process writes to stdout and stderr into a file, for the body; Python's streams as well."""
-    log = tempfile.TemporaryFile()  # noqa: SIM115  read after the block, and closed with the result
+    log = temporary_file()  # read after the block, and closed with the result
     saved = os.dup(1), os.dup(2)
     _redirect(log.fileno(), log.fileno())
     try:

@@ -331,19 +331,21 @@ class TokenStream:
 
     def push(self, token_id: int) -> str:
         """The characters that this id completes, maybe none."""
-        if not self._special and self._tokenizer.is_special(token_id):
-            return ""
+        token = self._tokenizer.token(token_id)
+        if token is None or (not self._special and self._tokenizer.is_special(token_id)):
+            return ""  # of an id without a token `decode` says nothing, and what follows is not a text's first
         self._ids.append(token_id)
         # A ByteFallback decoder takes a run of byte tokens together: all of them are U+FFFD where the run is not UTF-8.
-        if _BYTE_TOKEN.fullmatch(self._tokenizer.token(token_id) or ""):
+        if _BYTE_TOKEN.fullmatch(token):
             return ""
         text = self._tokenizer.decode(self._ids, special=self._special)
         whole = text.rstrip("\N{REPLACEMENT CHARACTER}")  # what may be the first bytes of a character is held back
         piece = whole[self._out :]
         self._out += len(piece)
         if piece and whole == text:
-            self._ids = [token_id]
-            self._out = len(self._tokenizer.decode(self._ids, special=self._special))
+            alone = self._tokenizer.decode([token_id], special=self._special)
+            if alone:  # else decoders that strip a text's beginning would strip what comes next
+                self._ids, self._out = [token_id], len(alone)
         return piece
 
     def flush(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mlp_export.backends.base import Backend, get_backend, open_session
-from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.bundle import Bundle, bundle_errors
 from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.resolve import read_resolved, resolve
@@ -50,7 +50,7 @@ def verify_bundle(
     progress = progress or Progress()
     with progress.stage("hashes"):
         bundle, files = check_files(path)
-    with scratch_folder() as scratch:
+    with bundle_errors(bundle.path), scratch_folder() as scratch:
         quantized = None if model is None else _model_of(bundle, model, scratch, progress, accept_license)
         report = verify(bundle, quantized, progress)
     return replace(report, checks=[files, *report.checks])

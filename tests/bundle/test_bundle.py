@@ -17,7 +17,7 @@ import pytest
 from fake_backend import PROGRAM, manifest, write_bundle
 
 import mlp_export.folder_writer as folder_writer_module
-from mlp_export.bundle.bundle import Bundle, BundleWriter, check_target
+from mlp_export.bundle.bundle import Bundle, BundleWriter, bundle_errors, check_target
 from mlp_export.bundle.manifest import BundleError, BundleProblem, Manifest
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 
@@ -292,6 +292,23 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError), BundleWriter(tmp_path / "file" / "b"):
         pass
+
+
+def test_a_bundle_that_goes_away_while_it_is_read(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    bundle.pte.unlink()
+    with (
+        pytest.raises(BundleError, match=r"cannot read .*model\.pte: No such file") as caught,
+        bundle_errors(bundle.path),
+    ):
+        bundle.pte.stat()
+    assert caught.value.problem == BundleProblem.UNREADABLE
+    with pytest.raises(BundleError, match="Input/output error"), bundle_errors(bundle.path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(FileNotFoundError), bundle_errors(bundle.path):  # not the bundle's
+        (tmp_path / "elsewhere").stat()
+    with pytest.raises(OSError, match="No space"), bundle_errors(bundle.path):  # of a write, which names no file
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # Killed runs

@@ -254,10 +254,10 @@ def test_each_kind_of_error(broken: Callable[[BaseException], None], kind: type[
 def test_a_bug_shows_no_traceback(
     broken: Callable[[BaseException], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     broken(KeyError("a key\nof two lines"))
     done = run("inspect", "x", *(["--json"] if as_json else []))
-    (log,) = tmp_path.glob("mlp-export-*.log")
+    log = tmp_path / "mlp-export" / "mlp-export-report.json"
     assert done.code == 1 and "Traceback" not in done.out + done.err
     assert done.err.splitlines()[0].startswith("error: this is a bug in mlp-export: KeyError: ")
     assert str(log) in done.err

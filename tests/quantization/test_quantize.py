@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,7 +209,7 @@ def test_a_run_killed_while_it_removes_its_working_folder(
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(quantize_module.shutil, "rmtree", half)
+        patch.setattr(quantize_module, "shutil", SimpleNamespace(rmtree=half))
         with pytest.raises(KilledError):
             quantize(options(folder, tmp_path / "out"), QUIET)
     assert [path.suffix for path in own_cache.iterdir() if path.is_dir()] == [".removed"]

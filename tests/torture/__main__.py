@@ -1,6 +1,6 @@
 """Signals, full disks and folders that vanish, at random moments of exports, `quantize`, `push` and `verify`.
 
-    PYTHONPATH=tests python -m torture --kills 200 --faults 60 --seed 1
+    cd tests && python -m torture --kills 200 --faults 60 --seed 1
 
 After each: nothing at the target, what was there before, or the whole new result; after the next undisturbed run: byte
 for byte what there is after an undisturbed run alone. The last line has the figures; the exit code is 1 where something
@@ -80,6 +80,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="to work in, on a disk; a temporary one if not given")
     given = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and their children
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # so does nohup
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     root = Path(tempfile.mkdtemp(prefix="torture-", dir=given.folder))
     begun = time.monotonic()

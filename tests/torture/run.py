@@ -183,6 +183,7 @@ def _become(
     """The command line in this process, which is a copy of one that has imported everything. Does not return."""
     code = 70
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS.values())
         os.setsid()
         output = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -190,11 +191,12 @@ def _become(
         os.dup2(output, 2)
         for number in SIGNALS.values():
             if number != signal.SIGKILL:
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+                signal.signal(number, signal.SIG_DFL)
         enter(material, box, index, pytest.MonkeyPatch())
         tempfile.tempdir = None
         sys.argv = ["mlp-export", *job.arguments(box)]
         _count_events(box.root, moment, shared, _disturbance(fault, box))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS.values())
         main()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

@@ -77,6 +77,8 @@ def run_series(series: Series, job: Job, box: Box, material: Material, index: st
                 ended = run(job, box, material, index, fault, expected.measure)
                 result.runs += 1
                 _repair(fault, box)
+                if fault.kind.startswith("vanished") and not (box.root / job.result).exists():
+                    job.prepare(box)  # an input may be gone with it
                 found = judge(job, box, fault, ended, before, expected.contents)
                 result.problems += [f"{fault}: {problem}" for problem in found]
                 if ended.reached or found:
@@ -106,9 +108,7 @@ def judge(job: Job, box: Box, fault: Fault, ended: Ended, before: Contents, expe
     """
     problems = []
     allowed = {0} | ({128 + number for number in fault.signals} or _CODES[fault.kind.partition(" ")[0]])
-    allowed = {-code + 128 if code - 128 == 9 else code for code in allowed}
-    if fault.fresh:  # Python had not come to our handlers yet, or was done with them
-        allowed |= {-number for number in fault.signals}
+    allowed |= {-number for number in fault.signals}  # before the command line took its signals
     if ended.code not in allowed:
         problems.append(f"ended with {ended.code}, expected {sorted(allowed)}: {_last(ended.output)}")
     if fault.signals and ended.code == 0 and (ended.seconds_after > 2 or (fault.by == "event" and ended.reached)):

@@ -1,0 +1,132 @@
+"""One file for a bug report: versions, this machine, the last run and its error, the model's config. No weights, no
+prompts, no secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlp_export.errors import MlpExportError
+from mlp_export.hashing import file_sha256
+from mlp_export.paths import cache_folder
+from mlp_export.redaction import redact
+from mlp_export.resources import available_memory, free_disk_bytes, temporary_folder
+from mlp_export.run_record import read_records, was_killed
+from mlp_export.runtime.native_runner import find_compiler
+from mlp_export.versions import dependencies, installed_version
+
+_VARIABLES = (
+    "LANG LC_ALL LC_CTYPE PYTHONUTF8 TMPDIR HF_HOME HF_ENDPOINT HF_HUB_OFFLINE XDG_CACHE_HOME XDG_STATE_HOME "
+    "OMP_NUM_THREADS PIP_INDEX_URL HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY QNN_SDK_ROOT"
+).split()
+_TEXT_KEYS = ("chat_template",)  # of a tokenizer's files: long, and the model's own words
+_CONFIG_BYTES = 200_000
+
+
+def bug_report(runs: list[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """What a person may attach to a bug report. `runs` are records as `RunRecord.to_json` gives them; those that were
+    kept where it is None.
+    """
+    return {
+        "report": 1,
+        "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+        "versions": _versions(),
+        "system": _system(),
+        "environment": _environment(),
+        "runs": [_shown(run) for run in (read_records() if runs is None else runs)],
+    }
+
+
+def _versions() -> dict[str, Any]:
+    needed = dependencies()
+    return {
+        "python": platform.python_version(),
+        "packages": {
+            "mlp-export": installed_version("mlp-export"),
+            **{package.name: package.installed for package in needed},
+        },
+        "untested": [package.issue for package in needed if package.issue],
+        "tools": {"adb": bool(shutil.which("adb")), "compiler": redact(find_compiler())},
+    }
+
+
+def _system() -> dict[str, Any]:
+    memory = available_memory()
+    folders = {"here": Path.cwd, "temporary files": temporary_folder, "cache": cache_folder}
+    free: dict[str, int | str] = {}
+    for name, folder in folders.items():
+        try:
+            free[name] = free_disk_bytes(folder())
+        except (OSError, MlpExportError) as error:
+            free[name] = redact(str(error))
+    return {
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "available_ram_bytes": memory.bytes,
+        "memory_limit": memory.bound,
+        "free_disk_bytes": free,
+        "filesystem_encoding": sys.getfilesystemencoding(),
+    }
+
+
+def _environment() -> dict[str, str]:
+    names = (spelled for name in _VARIABLES for spelled in (name, name.lower()))
+    return {name: redact(os.environ[name]) for name in names if name in os.environ}
+
+
+def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: value for key, value in run.items() if key not in ("checkpoint", "pid", "process_began")}
+    if was_killed(run):
+        values["ended"] = "it was killed, or crashed in native code: by the system, mostly for lack of memory"
+    checkpoint = run.get("checkpoint")
+    return values if checkpoint is None else {**values, "model": _model(Path(checkpoint))}
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's folder says of the model: names and sizes of files, its config, its tokenizer's kinds."""
+    found: dict[str, Any] = {}
+    try:
+        files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        found["files"] = {redact(path.name): path.stat().st_size for path in files}
+        found["config"] = _read(folder / "config.json")
+        tokenizer = folder / "tokenizer.json"
+        if tokenizer.is_file():
+            found["tokenizer"] = {"sha256": file_sha256(tokenizer), **_tokenizer_kinds(_read(tokenizer))}
+        for name in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
+            if (folder / name).is_file():
+                values = _read(folder / name)
+                kept = {key: value for key, value in values.items() if key not in _TEXT_KEYS}
+                found[name] = kept if len(json.dumps(kept)) < _CONFIG_BYTES else "too long"
+    except (OSError, ValueError, RecursionError, AttributeError) as error:  # damaged: that may be why it failed
+        found["unreadable"] = redact(f"{type(error).__name__}: {error}")
+    return found
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _tokenizer_kinds(values: Mapping[str, Any]) -> dict[str, Any]:
+    parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+    return {
+        "model": (values.get("model") or {}).get("type"),
+        "added_tokens": len(values.get("added_tokens") or ()),
+        **{part: _kinds(values.get(part)) for part in parts},
+    }
+
+
+def _kinds(part: Any) -> Any:
+    """The type of a part of a tokenizer, of a sequence those of its steps."""
+    if not isinstance(part, dict):
+        return None
+    steps = next((entry for entry in part.values() if isinstance(entry, list) and part.get("type") == "Sequence"), None)
+    return part.get("type") if steps is None else [_kinds(step) for step in steps]

@@ -1,0 +1,259 @@
+"""`report`, and the records of runs that it is made of: what is in it, and what must not be."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_checkpoints import write_checkpoint
+from typer.testing import CliRunner
+
+import mlp_export.run_record as run_record_module
+from mlp_export.cli.app import app
+from mlp_export.devices.bug_report import bug_report
+from mlp_export.redaction import redact
+from mlp_export.run_record import LAST_FAILURE, LAST_RUN, RunRecord, read_records, state_folder
+
+ROOT = Path(__file__).parents[2]
+SECRET = "s3cr3t-value"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "mlp-export"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> tuple[int, str, str]:
+    """A command in this process, whose command line it is."""
+    line = [str(word) for word in words]
+    monkeypatch.setattr(sys, "argv", ["mlp-export", *line])
+    done = CliRunner().invoke(app, line, prog_name="mlp-export")
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes `inspect` raise."""
+
+    def set_error(error: BaseException) -> None:
+        def fail(path: Path) -> None:
+            raise error
+
+        monkeypatch.setattr("mlp_export.evaluation.inspect_artifact.inspect_artifact", fail)
+
+    return set_error
+
+
+def written(path: Path) -> dict[str, Any]:
+    values = json.loads(path.read_text())
+    assert isinstance(values, dict)
+    return values
+
+
+def test_a_refused_export(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is needed to see why: the command, the error with its traceback, the config, the tokenizer's kinds."""
+    model = write_checkpoint(tmp_path / "model")
+    code, _, err = run(monkeypatch, "--backend", "xnnpack", "--model", model, "--context", "999999", "--quiet")
+    assert code == 2 and "report" not in err  # no noise where the error says what to do
+    code, out, _ = run(monkeypatch, "report", "--out", tmp_path / "r.json", "--json")
+    assert code == 0
+    told, values = json.loads(out), written(tmp_path / "r.json")
+    assert told["report"] == str(tmp_path / "r.json") and told["bytes"] == (tmp_path / "r.json").stat().st_size
+    (found,) = values["runs"]
+    assert found["command"][:2] == ["--backend", "xnnpack"] and found["exit_code"] == 2
+    assert found["error"]["kind"] == "UsageError" and "999,999" in found["error"]["message"]
+    assert any("_resolve_export" in line for line in found["error"]["traceback"])
+    assert found["model"]["config"] == json.loads((model / "config.json").read_text())
+    assert found["model"]["tokenizer"]["model"] == "BPE" and found["model"]["tokenizer"]["decoder"] == "ByteLevel"
+    assert found["model"]["files"]["model.safetensors"] == (model / "model.safetensors").stat().st_size
+    assert "chat_template" not in found["model"]["tokenizer_config.json"]
+    assert values["versions"]["packages"]["torch"] and values["system"]["available_ram_bytes"] > 0
+    assert "exit code 2" in told["last_run"]
+    assert stat.S_IMODE((state / LAST_RUN).stat().st_mode) == 0o600
+
+
+def test_stages_and_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_checkpoint(tmp_path / "model", num_hidden_layers=2)
+    monkeypatch.setattr("mlp_export.pipeline.measure_quantization_error", None)  # fails behind the program
+    line = ["--backend", "xnnpack", "--model", model, "--context", "64", "--quantizer", "nearest", "--out", "b"]
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *line, "--quiet")[0] == 1
+    (found,) = bug_report()["runs"]
+    assert [stage["name"] for stage in found["stages"]][:2] == ["read the checkpoint", "quantize"]
+    assert all(stage["seconds"] >= 0 and stage["peak_rss_bytes"] > 0 for stage in found["stages"])
+    assert any("needs" in line and "of memory" in line for line in found["log"])  # the plan
+    assert any("BuildOptions(context=64" in line for line in found["log"])
+
+
+def test_an_internal_error_names_a_report(
+    broken: Callable[[BaseException], None], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(KeyError("a key"))
+    code, _, err = run(monkeypatch, "inspect", "x")
+    report = state / "mlp-export-report.json"
+    assert code == 1 and str(report) in err and "Traceback" not in err
+    (found,) = written(report)["runs"]
+    assert found["command"] == ["inspect", "x"] and found["error"]["traceback"][-1] == "KeyError: 'a key'"
+
+
+def test_what_no_report_holds(
+    broken: Callable[[BaseException], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret of the environment, passwords in URLs, tokens, the home folder, prompts and serials."""
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter22@proxy:8080")
+    monkeypatch.setenv("HOME", str(tmp_path / "home-of-alice"))
+    (tmp_path / "home-of-alice").mkdir()
+    words = f"{SECRET} https://u:pass99@host/x?sig=abc12345 hf_abcdefgh12345 Bearer abcdefgh1234 /Users/bob/x "
+    words += "my secret prompt"
+    broken(RuntimeError(f"{words} {tmp_path}/home-of-alice/x"))
+    monkeypatch.setattr("mlp_export.cli.inspect.reporting", run_record_reporting("my secret prompt", "R58N"))
+    assert run(monkeypatch, "inspect", f"https://u:pass99@host/{SECRET}")[0] == 1
+    text = json.dumps(bug_report()) + (state_folder() / "mlp-export-report.json").read_text()
+    text += (state_folder() / LAST_FAILURE).read_text()
+    for private in (
+        SECRET,
+        "hunter22",
+        "pass99",
+        "abc12345",
+        "hf_abcdefgh",
+        "abcdefgh1234",
+        "alice",
+        "bob",
+        "my secret",
+    ):
+        assert private not in text, private
+    assert "[removed]@proxy:8080" in text and "~/x" in text and "RuntimeError" in text  # the rest is there
+
+
+def run_record_reporting(*typed: str) -> Callable[..., Any]:
+    """`reporting` of a command line with a prompt and a serial."""
+    from mlp_export.cli import reporting as module
+
+    def reporting(*given: Any, **named: Any) -> Any:
+        sys.argv[1:] = ["run", "b", "--prompt", typed[0], f"--serial={typed[1]}", "--json"]
+        return module.reporting(*given, **named)
+
+    return reporting
+
+
+def test_the_command_line_without_ones_own_words(
+    broken: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(ValueError("it fails"))
+    monkeypatch.setattr("mlp_export.cli.inspect.reporting", run_record_reporting("Dear diary", "R58N"))
+    run(monkeypatch, "inspect", "x")
+    assert read_records()[0]["command"] == ["run", "b", "--prompt", "[text]", "--serial=[text]", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://host:80/path", "http://host:80/path"),
+        ("ssh://git@host/x", "ssh://[removed]@host/x"),
+        ("socks5://a:b@h:1", "socks5://[removed]@h:1"),
+        ("https://h/f?X-Amz-Signature=1 next", "https://h/f?[removed] next"),
+        ("/home/alice/models/x", "~/models/x"),
+        ("password=abc, api_key: 'k'", "password=[removed], api_key: '[removed]'"),
+        ("a mail to me@host", "a mail to me@host"),
+    ],
+)
+def test_redaction(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+def test_what_a_person_typed_is_removed_however_it_is_spelled() -> None:
+    assert redact("'a\\nb' and a\nb", ("a\nb",)) == "'[text]' and [text]"
+    assert redact("a b", (" ", "")) == "a b"
+
+
+@pytest.mark.parametrize("change", ["no home", "a file", "read-only"])
+def test_a_state_folder_that_cannot_be(
+    change: str, broken: Callable[[BaseException], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command says and does what it did before, and an internal error has its report elsewhere."""
+    if change == "no home":
+
+        def none(*_: object, **__: object) -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(run_record_module, "user_state_path", none)
+    elif change == "a file":
+        (tmp_path / "state").write_text("")
+    else:
+        right = os.open
+
+        def read_only(path: Any, *rest: Any, **named: Any) -> int:
+            if str(path).startswith(str(tmp_path / "state")):
+                raise OSError(errno.EROFS, "Read-only file system")
+            return right(path, *rest, **named)
+
+        monkeypatch.setattr(run_record_module.os, "open", read_only)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    broken(KeyError("a key"))
+    code, out, err = run(monkeypatch, "inspect", "x")
+    assert (code, out) == (1, "") and err.startswith("error: this is a bug in mlp-export: KeyError: 'a key'\nhint: ")
+    (report,) = (tmp_path / "temporary").iterdir()
+    assert str(report) in err and written(report)["runs"][0]["error"]["kind"] == "KeyError"
+    assert not read_records()
+    assert run(monkeypatch, "report", "--out", tmp_path / "r.json")[0] == 0
+    assert written(tmp_path / "r.json")["runs"] == []
+
+
+def test_a_success_is_kept_beside_the_failure(
+    broken: Callable[[BaseException], None], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(ValueError("it fails"))
+    run(monkeypatch, "inspect", "x")
+    assert len(read_records()) == 1  # one run in both files
+    record = RunRecord(["run", "b"])
+    record.end(0)
+    assert [entry["exit_code"] for entry in read_records()] == [0, 1]
+    (state / LAST_FAILURE).write_text('{"command": 1')  # damaged: the other is there
+    assert [entry["exit_code"] for entry in read_records()] == [0]
+
+
+def test_a_killed_run(tmp_path: Path, state: Path) -> None:
+    """As the system does for lack of memory: the next report says so, also after another command."""
+    script = "import time; from mlp_export.run_record import *; r = RunRecord(['export']); r.save(); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while not (state / LAST_RUN).exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    assert "ended" not in bug_report()["runs"][0]  # it runs
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "killed" in bug_report()["runs"][0]["ended"]
+    RunRecord(["run"]).end(0)
+    last, failed = bug_report()["runs"]
+    assert last["command"] == ["run"] and failed["command"] == ["export"] and "killed" in failed["ended"]
+
+
+def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    import logging
+
+    record = RunRecord(["export"])
+    with run_record_module.recording(record):
+        for number in range(2000):
+            logging.getLogger("mlp_export.x").info("%d %s", number, "x" * 10_000)
+    record.end(1, ValueError("y" * 1_000_000))
+    assert (state / LAST_RUN).stat().st_size < 300_000
+    assert "1999" in record.to_json()["log"][-1]
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.json").write_text("mine")
+    code, _, err = run(monkeypatch, "report", "--out", tmp_path / "r.json")
+    assert code == 2 and "exists already" in err and (tmp_path / "r.json").read_text() == "mine"
