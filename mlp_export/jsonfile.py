@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mlp_export.errors import InputError
+from mlp_export.paths import check_fetched
 
 
 def read_json_object(path: Path, *, strict: bool = False) -> dict[str, Any]:
@@ -22,15 +24,27 @@ def read_json_object(path: Path, *, strict: bool = False) -> dict[str, Any]:
             value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
         else:
             value = json.loads(text)
+        _check_text(text, value)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "check the file and its permissions") from error
     except (ValueError, RecursionError) as error:
+        check_fetched(path)
         raise InputError(
             f"{path} is not valid JSON: {error}", "the file is damaged or cut off: fetch it again"
         ) from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a JSON {type(value).__name__}, expected an object", "fetch the file again")
     return value
+
+
+def _check_text(text: str, value: object) -> None:
+    """Raises ValueError for half of a surrogate pair, which JSON can spell and no text in UTF-8 can hold."""
+    if re.search(r"\\u[dD][89a-fA-F]", text) is None:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a surrogate pair, {error.object[error.start]!a}, in a text") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from mlp_export.errors import InputError, MissingError, MlpExportError
+
+_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def cache_folder() -> Path:
@@ -53,6 +56,19 @@ def check_utf8(path: Path, error: type[MlpExportError] = InputError) -> None:
         f"the path {shown} is not valid UTF-8, and the libraries that read and write there take no other",
         "rename that folder, or use another",
     )
+
+
+def check_fetched(path: Path) -> None:
+    """Raises InputError where the file at `path` is what Git LFS leaves in place of one that it did not fetch.
+
+    For those who cannot read a file, to say why (github.com/git-lfs/git-lfs, docs/spec.md).
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise InputError(
+                f"{path} is a pointer of Git LFS: the file itself was not fetched",
+                "run `git lfs install` and `git lfs pull` in that repository, or download the file",
+            )
 
 
 def _is_utf8(name: bytes) -> bool:

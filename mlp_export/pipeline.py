@@ -44,11 +44,16 @@ from mlp_export.evaluation.token_scores import entries
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import WeightFormat
-from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.compressed_tensors import read_record
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
-from mlp_export.quantization.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint
+from mlp_export.quantization.quantize import (
+    CALIBRATION_TOKENS,
+    calibration,
+    quantize_costs,
+    quantized_checkpoint,
+    require_cache,
+)
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require
@@ -61,7 +66,7 @@ from mlp_export.text.chat import (
     unchosen_templates,
 )
 from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
-from mlp_export.text.runner_tokenizer import tokenizer_for_runner
+from mlp_export.text.runner_tokenizer import RunnerTokenizer, tokenizer_for_runner
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import VerificationReport
@@ -195,6 +200,8 @@ def plan(options: ExportOptions) -> ExportPlan:
     found = _read(located, options, Progress()) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
     derived = DerivedChat(None) if found is None else _chat(found[0].folder)[1]
+    if found is not None:
+        _tokenizer(found[0].folder, found[1].config)
     return ExportPlan(
         model=resolved.id,
         backend=options.backend,
@@ -230,7 +237,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     check_target(resolved.out, options.overwrite)
     require(resolved.peak_ram_bytes, resolved.disk_bytes, resolved.out)
     if resolved.quantizer == "gptq":
-        require(0, quantize_costs(resolved.config).disk_bytes, cache_folder())
+        require_cache(resolved.config)
     progress.note(
         f"needs {human_bytes(resolved.peak_ram_bytes)} of memory and {human_bytes(resolved.disk_bytes)} of disk; "
         f"makes a file of {human_bytes(resolved.costs.file_bytes)}"
@@ -242,9 +249,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     model, checkpoint = found
     scheme, quantizer, costs = resolved.scheme, resolved.quantizer, resolved.costs
     with progress.stage("read the checkpoint"):
-        vocabulary = checkpoint.config.vocab_size
-        tokenizer = Tokenizer.from_folder(model.folder, vocabulary).with_all_ids(vocabulary)
-        carried = tokenizer_for_runner(tokenizer)
+        tokenizer, carried = _tokenizer(model.folder, checkpoint.config)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
         template, derived = _chat(model.folder, stop)
         chat = derived.chat
@@ -348,6 +353,12 @@ def _chat(folder: Path, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, 
         return template, derive_chat_format(template, stop)
     names = unchosen_templates(folder)
     return None, DerivedChat(None, (f"of the templates {', '.join(names)} none is named default",) if names else ())
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> tuple[Tokenizer, RunnerTokenizer]:
+    """A checkpoint's tokenizer, and the same as a bundle carries it."""
+    tokenizer = Tokenizer.from_folder(folder, config.vocab_size).with_all_ids(config.vocab_size)
+    return tokenizer, tokenizer_for_runner(tokenizer)
 
 
 def _check_options(options: ExportOptions) -> Backend:

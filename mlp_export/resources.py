@@ -51,12 +51,23 @@ def available_memory(system: Path = Path("/")) -> AvailableMemory:
 
     `system` is the folder that holds /proc and /sys.
     """
-    found = [AvailableMemory(psutil.virtual_memory().available, "")]
+    found = [AvailableMemory(_machine_memory(), "")]
     found += [AvailableMemory(max(0, limit - used), str(file)) for file, limit, used in _group_limits(system)]
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
         found.append(AvailableMemory(max(0, limit - psutil.Process().memory_info().vms), "ulimit -v"))
     return min(found, key=lambda memory: memory.bytes)
+
+
+def _machine_memory() -> int:
+    """Raises MissingError where the system does not tell it: a chroot, or a sandbox without /proc."""
+    try:
+        return psutil.virtual_memory().available
+    except OSError as error:
+        raise MissingError(
+            f"the memory of this machine cannot be told: {error.strerror} ({error.filename})",
+            "mount /proc there (mount -t proc proc /proc)",
+        ) from error
 
 
 def _group_limits(system: Path) -> Iterator[tuple[Path, int, int]]:
@@ -112,7 +123,8 @@ def free_disk_bytes(folder: Path) -> int:
 
 def existing_parent(path: Path) -> Path:
     """`path` itself where it exists, else the nearest folder above it that does."""
-    return next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    # Path.exists raises for a name that is too long, or a folder that may not be entered.
+    return next(parent for parent in (path.absolute(), *path.absolute().parents) if os.path.exists(parent))
 
 
 def temporary_folder() -> Path:

@@ -15,6 +15,7 @@ from mlp_export.errors import InputError
 from mlp_export.paths import check_utf8
 
 _SNAPSHOTS = "snapshots/*/config.json"
+_READ = (".json", ".safetensors", ".model", ".jinja")
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ def check_folder(given: Path) -> Path:
     check_utf8(folder)
     try:
         files = [entry.name for entry in os.scandir(folder)]
+        os.stat(folder / ".")  # a folder may be listed and yet not be entered
     except OSError as error:
         raise unreadable(folder, error) from error
     check_no_adapter(files, str(given))
+    _check_links(folder, files)
     if not (folder / "config.json").is_file():
         inside = sorted(str(path.parent) for path in (*folder.glob("*/config.json"), *folder.glob(_SNAPSHOTS)))
         hint = (
@@ -80,6 +83,19 @@ def check_folder(given: Path) -> Path:
         )
         raise InputError(f"no config.json in {given}", hint)
     return folder
+
+
+def _check_links(folder: Path, files: Collection[str]) -> None:
+    """Raises InputError for a link of the checkpoint to a file that is gone: taken as a file that was never there, a
+    tokenizer's settings or a chat template would be lost without a word.
+    """
+    for name in sorted(files):
+        path = folder / name
+        if path.suffix in _READ and path.is_symlink() and not os.path.exists(path):
+            raise InputError(
+                f"{path} is a link to {os.readlink(path)}, which is not there",
+                "the checkpoint is not complete (a cache that was cleaned, or moved): fetch it again",
+            )
 
 
 def resolved_model(

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
+from mlp_export.paths import check_fetched
 
 FETCH_AGAIN = "the file is damaged or cut off: fetch the checkpoint again"
 
@@ -112,6 +113,7 @@ def _opened(file: Path) -> Iterator[Any]:
         with safe_open(file, "pt") as opened:
             yield opened
     except SafetensorError as error:
+        check_fetched(file)
         raise InputError(f"{file} is not a whole safetensors file: {error}", FETCH_AGAIN) from error
     except OSError as error:
         raise InputError(f"cannot read {file}: {error}", "check the file and its permissions") from error

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import typer
 
+from mlp_export.cli.environment import check_environment
 from mlp_export.cli.logs import logs_on_stderr
 from mlp_export.cli.output import show, tell
 from mlp_export.errors import MlpExportError, ResourceError
@@ -31,6 +32,7 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
     """
     record = _record(keep)
     try:
+        check_environment()
         with logs_on_stderr() if verbose else nullcontext(), recording(record):
             yield
         sys.stdout.flush()

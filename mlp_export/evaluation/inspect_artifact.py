@@ -19,6 +19,7 @@ from mlp_export.bundle.tokenizer_config import has_chat_template
 from mlp_export.errors import InputError
 from mlp_export.evaluation.runners import RunnerFit, runner_fits
 from mlp_export.program.executorch_private import flatbuffer_to_program, get_extended_header
+from mlp_export.program.pte import check_regular, unchecked_tables
 from mlp_export.program.tables import CACHE_WRITERS, EMBEDDING_BITS, instructions, kernel_calls, planned_bytes
 
 
@@ -92,8 +93,8 @@ def inspect_artifact(path: Path) -> Inspection:
     pte = bundle.pte if bundle else path
     program, program_bytes = _read_program(pte)
     names = {delegate.id: name for name, delegate in delegates().items()}
-    known = [names[d.id] for plan in program.execution_plan for d in plan.delegates if d.id in names]
-    with ExitStack() as stack:
+    with unchecked_tables(str(pte)), ExitStack() as stack:
+        known = [names[d.id] for plan in program.execution_plan for d in plan.delegates if d.id in names]
         reader = stack.enter_context(get_backend(known[0]).open_artifact(pte)) if known else None
         return _inspect(path, bundle, pte, program, program_bytes, known[0] if known else None, reader)
 
@@ -157,6 +158,7 @@ def _inspect(
 def _read_program(path: Path) -> tuple[Program, int]:
     """The program's tables and their size, without the segments behind them."""
     hint = "export it again, or copy the whole file again"
+    check_regular(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -174,10 +176,8 @@ def _read_program(path: Path) -> tuple[Program, int]:
             data = file.read(program_size)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
-    try:
+    with unchecked_tables(str(path)):
         return flatbuffer_to_program(data), program_size
-    except Exception as error:  # the reader checks nothing: damage shows as any exception
-        raise InputError(f"{path} is damaged: {type(error).__name__} in its tables", hint) from error
 
 
 def _constants(methods: dict[str, ExecutionPlan], name: str) -> list[int] | None:

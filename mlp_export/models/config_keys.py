@@ -75,6 +75,8 @@ class Keys:
 
     def refuse_unread(self) -> None:
         """Raises InputError for a key that nobody read and that is not known to change nothing."""
+        if self.get("is_causal") is False:
+            raise self.error("is_causal", f"true: {_UNSUPPORTED['use_bidirectional_attention']}")
         for key, value in self.values.items():
             neutral = value is None or value is False or value == [] or value == {}
             if key in self._known or key in _BOOKKEEPING or key.startswith("_") or neutral:

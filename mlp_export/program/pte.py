@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import mmap
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,12 +144,24 @@ def read_layout(data: bytes | bytearray | mmap.mmap, name: str = ".pte") -> PteL
             if segment.offset + segment.size > segment_bytes:
                 raise InputError(f"{name} is damaged: a segment ends outside the file", hint)
         return PteLayout(base, segment_bytes, segments, constants, constant_segment, named, payloads)
-    except (struct.error, IndexError, UnicodeDecodeError, TypeError) as error:
+    except (struct.error, LookupError, ValueError, TypeError) as error:
         raise InputError(f"{name} is not a whole ExecuTorch program", hint) from error
+
+
+def check_regular(path: Path) -> None:
+    """Raises InputError for what is no file of bytes: a pipe without a writer would be waited for without end."""
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"cannot read {path}: {reason}", "check the path and its permissions") from error
+    if not regular:
+        raise InputError(f"{path} is not a regular file", "give a .pte or the folder of a bundle")
 
 
 def map_file(path: Path) -> mmap.mmap:
     """The file's bytes, read-only. Raises InputError where it is empty or cannot be read."""
+    check_regular(path)
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -200,10 +213,24 @@ def read_bytes(data: mmap.mmap, start: int, size: int) -> torch.Tensor:
 
 def read_program(data: mmap.mmap, layout: PteLayout) -> Program:
     """The program's tables. Raises InputError where they are damaged."""
-    try:
+    with unchecked_tables("the program"):
         return flatbuffer_to_program(bytes(data[: layout.segment_base]))
-    except Exception as error:  # the reader checks nothing: damage shows as any exception
-        raise InputError(f"the program is damaged: {type(error).__name__} in its tables", "export it again") from error
+
+
+@contextmanager
+def unchecked_tables(name: str) -> Iterator[None]:
+    """Raises InputError, naming the file, for what the body meets in damaged tables.
+
+    Neither ExecuTorch's parser nor flatbuffers checks a file: damage shows where a table is used, as an index out of
+    range, a value of another type or None.
+    """
+    damage = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, AssertionError, struct.error)
+    try:
+        yield
+    except (*damage, RecursionError, MemoryError) as error:
+        raise InputError(
+            f"{name} is damaged: {type(error).__name__} in its tables", "export it again, or copy the whole file again"
+        ) from error
 
 
 def share_constants(source: Path, destination: Path, names: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.resolve import read_resolved, resolve
-from mlp_export.checkpoints.storage import storage_errors
+from mlp_export.checkpoints.storage import make_cache, storage_errors
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
@@ -154,6 +154,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
         raise _no_gguf()
     costs = quantize_costs(checkpoint.config, options.distill)
+    make_cache(cache_folder() / _CACHE)
     require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
     require(0, costs.file_bytes, options.out)
     progress.note(
@@ -205,6 +206,14 @@ def quantized_checkpoint(
                 write_checkpoint(model, folder, recipe.record(source))
         _remove(work)
     return folder
+
+
+def require_cache(config: ModelConfig) -> None:
+    """Raises MissingError where the cache of quantized checkpoints cannot be written, ResourceError where it has too
+    little room for one of that shape.
+    """
+    make_cache(cache_folder() / _CACHE)
+    require(0, quantize_costs(config).disk_bytes, cache_folder())
 
 
 def find_quantized(record: Mapping[str, str], checkpoint: Checkpoint) -> Path:

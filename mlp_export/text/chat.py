@@ -88,7 +88,7 @@ class ChatTemplate:
                 **({} if strftime is None else {"strftime_now": strftime}),
                 **self.tokens,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # a template is a program of somebody's: it, and compiling it, may raise anything
             raise InputError(
                 f"the chat template failed: {error}", "the checkpoint's template does not take this chat"
             ) from error

@@ -18,6 +18,7 @@ from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
 
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_NO_TOKEN = (None, "")
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
@@ -67,8 +68,8 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
         more = table.pop("extra_special_tokens", None) or table.pop("additional_special_tokens", None)
         if more:
             extra = [*extra, *more] if isinstance(extra, list) and isinstance(more, list) else more
-        settings = {**settings, **{key: value for key, value in table.items() if value}}
-    named = {key: _parse(file, key, settings[key]) for key in NAMES if settings.get(key)}
+        settings = {**settings, **{key: value for key, value in table.items() if value not in _NO_TOKEN}}
+    named = {key: _parse(file, key, settings[key]) for key in NAMES if settings.get(key) not in _NO_TOKEN}
     if isinstance(extra, dict):
         named |= {key: _parse(file, key, value) for key, value in extra.items()}
         extra = []
@@ -112,10 +113,12 @@ def _ids_of_file(file: Path) -> tuple[dict[str, int], int]:
     vocab = model.get("vocab") if isinstance(model, dict) else None
     ids = {text: number for text, number in vocab.items() if isinstance(number, int)} if isinstance(vocab, dict) else {}
     following = len(ids)
-    for entry in values.get("added_tokens") or []:
-        if isinstance(entry, dict) and isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int):
-            ids[entry["content"]] = entry["id"]
-            following = max(following, entry["id"] + 1)
+    entries = values.get("added_tokens")
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("content"), str):
+            # The library takes no notice of the id that stands there (tokenizers, added_vocabulary.rs, `add_tokens`).
+            number = ids.setdefault(entry["content"], following)
+            following = max(following, number + 1)
     return ids, following
 
 

@@ -14,7 +14,8 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from tokenizers import Tokenizer as HFTokenizer
 from tokenizers.models import BPE
 
 from mlp_export.errors import InputError
+from mlp_export.paths import check_fetched
 from mlp_export.text.special_tokens import NAMES, SpecialTokens, read_special_tokens
 
 # The words of OpenAI's o200k encoding, which Llama 4 splits text into before BPE.
@@ -68,9 +70,12 @@ class Tokenizer:
         if json_file.is_file():
             data = _read_bytes(json_file)
             try:
-                tokenizer = cls(HFTokenizer.from_buffer(data), json_file)
-            except Exception as error:  # the library raises bare Exception
-                raise InputError(f"{json_file} is not a tokenizer: {error}", "fetch the checkpoint again") from error
+                with _library_errors(json_file, "read"):
+                    tokenizer = cls(HFTokenizer.from_buffer(data), json_file)
+            except InputError:
+                check_fetched(json_file)
+                raise
+            tokenizer._check_ids()
         elif model_file.is_file():
             tokenizer = cls(llama4_tokenizer(model_file), model_file)
         else:
@@ -88,6 +93,17 @@ class Tokenizer:
                 "tokenizer and weights do not belong together: copy the tokenizer of this checkpoint",
             )
         return tokenizer
+
+    def _check_ids(self) -> None:
+        """Raises InputError where two tokens have one id: which of them is lost depends on who reads the file."""
+        tokens: dict[int, str] = {}
+        for text, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            if (other := tokens.setdefault(number, text)) != text:
+                first, second = sorted((text, other))
+                raise InputError(
+                    f"{self._source}: {first!r} and {second!r} have one id, {number}",
+                    "the file is damaged: fetch it again",
+                )
 
     @classmethod
     def from_json(
@@ -181,7 +197,7 @@ class Tokenizer:
     @property
     def adds_bos(self) -> bool:
         """Whether `encode(..., bos=True)` adds anything: it does where the file has a post-processor that says so."""
-        return bool(self._tokenizer.encode("", add_special_tokens=True).ids)
+        return bool(self.encode("", bos=True, special=True))
 
     def encode(self, text: str, *, bos: bool, special: bool) -> list[int]:
         """Ids of `text`; with `bos`, after what the file's post-processor puts before a text.
@@ -197,12 +213,14 @@ class Tokenizer:
                 "give it as UTF-8 text, without lone surrogates",
             ) from error
         self._tokenizer.encode_special_tokens = not special
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=bos).ids
+        with _library_errors(self._source, "encode"):
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=bos).ids
         return ids
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of `ids`, special tokens spelled out or left out. Bytes that are no UTF-8 come out as U+FFFD."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
+        with _library_errors(self._source, "decode"):
+            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
         return text
 
     def decode_each(self, sequences: Sequence[Sequence[int]]) -> list[str]:
@@ -275,6 +293,22 @@ class Tokenizer:
         return ("tokenizer.json", "tokenizer.model")
 
 
+@contextmanager
+def _library_errors(source: Path | None, action: str) -> Iterator[None]:
+    """InputError, naming the file, for what `tokenizers` raises: bare Exception, or a panic of its Rust, which is no
+    Exception (`pyo3_runtime.PanicException`, which no module has to be imported from).
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        what = "is not a tokenizer" if action == "read" else f"cannot {action}"
+        raise InputError(
+            f"{source or 'the tokenizer'} {what}: {error}", "the file is damaged: fetch the checkpoint again"
+        ) from error
+
+
 def has_tokenizer(folder: Path) -> bool:
     """Whether `Tokenizer.from_folder` has a file to read there."""
     return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
@@ -297,19 +331,21 @@ class TokenStream:
 
     def push(self, token_id: int) -> str:
         """The characters that this id completes, maybe none."""
-        if not self._special and self._tokenizer.is_special(token_id):
-            return ""
+        token = self._tokenizer.token(token_id)
+        if token is None or (not self._special and self._tokenizer.is_special(token_id)):
+            return ""  # of an id without a token `decode` says nothing, and what follows is not a text's first
         self._ids.append(token_id)
         # A ByteFallback decoder takes a run of byte tokens together: all of them are U+FFFD where the run is not UTF-8.
-        if _BYTE_TOKEN.fullmatch(self._tokenizer.token(token_id) or ""):
+        if _BYTE_TOKEN.fullmatch(token):
             return ""
         text = self._tokenizer.decode(self._ids, special=self._special)
         whole = text.rstrip("\N{REPLACEMENT CHARACTER}")  # what may be the first bytes of a character is held back
         piece = whole[self._out :]
         self._out += len(piece)
         if piece and whole == text:
-            self._ids = [token_id]
-            self._out = len(self._tokenizer.decode(self._ids, special=self._special))
+            alone = self._tokenizer.decode([token_id], special=self._special)
+            if alone:  # else decoders that strip a text's beginning would strip what comes next
+                self._ids, self._out = [token_id], len(alone)
         return piece
 
     def flush(self) -> str:
@@ -390,6 +426,7 @@ def _tiktoken_ranks(path: Path) -> dict[bytes, int]:
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
     except (ValueError, binascii.Error) as error:
+        check_fetched(path)
         raise InputError(
             f"{path} is not in tiktoken's format",
             "other tokenizers (SentencePiece) are read from a tokenizer.json: put it beside",

@@ -633,6 +633,22 @@ def test_a_new_sequence_is_that_of_a_fresh_session(family: str, request: pytest.
         assert torch.equal(answers(used, tokens, counts), answers(built.session(), tokens, counts))
 
 
+@pytest.mark.parametrize(
+    ("held", "back", "same"),
+    [(8, 5, True), (8, 1, True), (20, 1, True), (33, 1, True), (20, 2, False), (33, 4, False)],
+)
+def test_how_far_a_sequence_can_go_back(pro: Built, held: int, back: int, same: bool) -> None:
+    """What runtime/conversation.py relies on: anywhere before the ring of 8 wraps, then by a token, and no further."""
+    old, new = random_tokens(held, seed=3), random_tokens(7, seed=4)
+    start = held - back
+    used, fresh = pro.session(), pro.session()
+    answers(used, old, [1] * held)
+    answers(fresh, old[:start], [1] * start)
+    found = [session.forward(new, start) for session in (used, fresh)]
+    assert torch.equal(*found) == same
+    assert torch.equal(*[session.forward(new[:1], start + len(new)) for session in (used, fresh)]) or not same
+
+
 # Tied weights, stored once
 
 

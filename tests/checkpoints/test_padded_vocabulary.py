@@ -32,7 +32,7 @@ def always_answers(folder: Path, row: int, **changes: object) -> Path:
     tensors = load_file(folder / "model.safetensors")
     for key, value in tensors.items():
         if "o_proj" in key or "down_proj" in key:
-            value.zero_()
+            value.mul_(0.02)
     tensors["model.embed_tokens.weight"][:, 0] = 8
     tensors["model.norm.weight"].fill_(1)
     head = tensors["lm_head.weight"]

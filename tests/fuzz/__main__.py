@@ -22,8 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from fuzz.bundles import small_bundle
-from fuzz.targets import TARGETS
+from fuzz.targets import TARGETS, prepare
 from fuzz.watch import Watch, draw
 
 
@@ -37,7 +36,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="append each kind of fault, as the corpus has it")
     options = parser.parse_args()
     targets = {name: TARGETS[name] for name in options.target or TARGETS}
-    small_bundle()  # before the clock, and before the child is forked
+    prepare()
     watch = Watch(targets, options.limit)
     started = time.monotonic()
     spent: Counter[str] = Counter()

@@ -32,8 +32,9 @@ _PLACE = tempfile.TemporaryDirectory(prefix="mlp-export-fuzz-")
 @functools.cache
 def small_bundle() -> Path:
     """The bundle of a small random model, exported once a process."""
-    model = write_checkpoint(Path(_PLACE.name) / CPU_NAME, "llama", kind="int4-cpu", num_hidden_layers=2)
-    out = Path(_PLACE.name) / "bundle"
+    place = Path(tempfile.mkdtemp(dir=_PLACE.name))
+    model = write_checkpoint(place / CPU_NAME, "llama", kind="int4-cpu", num_hidden_layers=2)
+    out = place / "bundle"
     export(export_options("xnnpack", model, out, context=64, prefill_chunk=16, verify=False), QUIET)
     return out
 

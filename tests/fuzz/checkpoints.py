@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+import shutil
 import struct
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from artifacts import small_model
 from fuzz.edits import Edit, apply, random_edits, random_patch
 from fuzz.target import expect
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_checkpoints import FAMILY_FEATURES, FAMILY_KEYS, config_json, random_tensors, save_tensors, write_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -24,12 +28,84 @@ from mlp_export.models.eager import decode
 from mlp_export.models.numerics import FLOAT
 from mlp_export.models.token_sequence import TokenSequence
 from mlp_export.models.weights import FloatWeights
+from mlp_export.quantization.compressed_tensors import write_checkpoint as write_compressed
 
 # transformers has the class of these; MobileLLM-Pro's is its own.
 _BASES = ("mobilellm-pro", "mobilellm-r1", *FAMILY_KEYS)
 _LARGEST = 2_000_000  # parameters of a model that is computed
 _TOKENS = torch.randint(300, (40,), generator=torch.Generator().manual_seed(1)).tolist()
+_PLACE = tempfile.TemporaryDirectory(prefix="mlp-export-fuzz-")
 _GENERATION = {"bos_token_id": 300, "eos_token_id": [301, 302], "temperature": 0.6}
+
+_FULL, _LOCAL = "full_attention", "sliding_attention"
+_LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+# Keys that the field's configs have, with values that they have there: what is ignored would be another model.
+_PLAUSIBLE: Mapping[str, Sequence[Any]] = {
+    "architectures": (None, [], ["LlamaForCausalLM"], ["Qwen3ForCausalLM"], ["LlamaForSequenceClassification"]),
+    "model_type": ("llama", "qwen2", "qwen3", "mistral", "gemma3_text", "smollm3", "llama4_text"),
+    "hidden_act": ("silu", "swish", "gelu", "relu", "gelu_pytorch_tanh", None),
+    "hidden_activation": ("silu", "gelu", "gelu_pytorch_tanh", None),
+    "head_dim": (8, 16, 32, None),
+    "num_key_value_heads": (1, 2, 4, None),
+    "num_hidden_layers": (1, 2, 3),
+    "intermediate_size": (32, 100),
+    "tie_word_embeddings": (True, False),
+    "attention_bias": (True, False),
+    "mlp_bias": (True, False),
+    "use_bias": (True,),
+    "rms_norm_eps": (1e-6, 1e-2),
+    "rope_theta": (10, 1e4, 1e6, 500000),
+    "rope_scaling": (
+        *(None, {"rope_type": "default"}, {"rope_type": "llama3", **_LLAMA3}, {"type": "llama3", **_LLAMA3}),
+        *(
+            {"type": "linear", "factor": 2.0},
+            {"rope_type": "dynamic", "factor": 2.0},
+            {"rope_type": "yarn", "factor": 4.0},
+        ),
+        *({"rope_type": "default", "rope_theta": 100.0}, {"rope_type": "llama3", **_LLAMA3, "rope_theta": 100.0}),
+    ),
+    "rope_parameters": (
+        *({"rope_type": "default", "rope_theta": 100.0}, {"rope_type": "llama3", **_LLAMA3, "rope_theta": 1e4}),
+        *({"rope_theta": 100.0}, {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),
+        {_FULL: {"rope_type": "default", "rope_theta": 100.0}, _LOCAL: {"rope_type": "default", "rope_theta": 50.0}},
+    ),
+    "partial_rotary_factor": (0.5, 1.0),
+    "sliding_window": (4, 8, 4096, None),
+    "use_sliding_window": (True, False),
+    "max_window_layers": (0, 1, 28),
+    "layer_types": ([_FULL, _FULL], [_LOCAL, _FULL], [_LOCAL, _LOCAL], [_FULL], None),
+    "sliding_window_pattern": (1, 2, 6),
+    "rope_local_base_freq": (100.0, 1e4),
+    "query_pre_attn_scalar": (16, 256),
+    "final_logit_softcapping": (5.0, None),
+    "attn_logit_softcapping": (5.0, None),
+    "no_rope_layers": ([0, 1], [1, 1], [0, 0], [], None),
+    "no_rope_layer_interval": (1, 2, 4),
+    "use_qk_norm": (True, False),
+    "attn_temperature_tuning": (True, False, 4),
+    "floor_scale": (8, 8192),
+    "attention_chunk_size": (4, 8192, None),
+    "moe_layers": ([], [0], None),
+    "interleave_moe_layer_step": (0, 1, 2),
+    "num_local_experts": (0, 1, 8),
+    "max_position_embeddings": (16, 64, 40960),
+    "vocab_size": (304, 320, 333),
+    "bos_token_id": (300, None, 0),
+    "eos_token_id": (301, [302], [], None, [301, 301]),
+    "pretraining_tp": (1, 2),
+    "torch_dtype": ("float16", "bfloat16", "float32"),
+    "logit_scale": (0.5,),
+    "embedding_multiplier": (12.0,),
+    "residual_multiplier": (0.2,),
+    "attention_multiplier": (0.1,),
+    "use_bidirectional_attention": (True, False),
+    "is_causal": (False,),
+    "add_cross_attention": (True,),
+    "is_encoder_decoder": (True,),
+    "pruned_heads": ({"0": [1]},),
+    "tie_encoder_decoder": (True,),
+    "cross_attention_hidden_size": (64,),
+}
 
 
 class ConfigTarget:
@@ -41,7 +117,9 @@ class ConfigTarget:
         base = draw.choice(_BASES)
         files = {"config.json": _dump(_small(base)), "generation_config.json": _dump(_GENERATION)}
         keys = [*FAMILY_FEATURES.get(base, ()), *sorted(_BOOKKEEPING), *_UNSUPPORTED, *_class_keys(base)]
-        edits = random_edits(draw, files, {"config.json": keys})
+        edits = random_edits(draw, files, {"config.json": keys}) if draw.random() < 0.5 else []
+        for key in draw.sample(sorted(_PLAUSIBLE), 0 if edits else draw.choice((1, 1, 2, 3))):
+            edits.append({"file": "config.json", "set": [key], "to": draw.choice(_PLAUSIBLE[key])})
         return {"base": base, "edits": edits}
 
     def check(self, given: Any, folder: Path) -> None:
@@ -157,3 +235,75 @@ def _edit_header(file: Path, edit: Edit) -> None:
     header = part.read_bytes() if part.is_file() else b""
     part.unlink(missing_ok=True)
     file.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + length :])
+
+
+_TORCHAO_KEY = "model.layers.0.mlp.up_proj.weight"
+_TORCHAO = {
+    "_type": "IntxUnpackedToInt8Tensor",
+    "_data": {"target_dtype": {"_type": "torch.dtype", "_data": "int4"}, "block_size": [1, 64], "dtype": "bf16"},
+}
+_METHODS: Mapping[str, Any] = {
+    "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "checkpoint_format": "gptq_v2"},
+    "torchao": {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8DynamicActivationIntxWeight"}}},
+    "bitsandbytes": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+}
+
+
+class QuantizedTarget:
+    """Quantized checkpoints: `quantization_config`, torchao's header entries, packed tensors: read or refused."""
+
+    name = "quantized"
+
+    def draw(self, draw: random.Random) -> Any:
+        config = json.loads((compressed_folder() / "config.json").read_bytes())
+        method = draw.choice((None, None, *_METHODS))
+        if method is not None:
+            config["quantization_config"] = _METHODS[method]
+        edits = random_edits(draw, {"config.json": _dump({"quantization_config": config["quantization_config"]})}, {})
+        header = random_edits(draw, {"header.json": _dump({_TORCHAO_KEY: _TORCHAO})}, {})
+        keys = sorted(load_file(compressed_folder() / "model.safetensors"))
+        renamed = [[draw.choice(keys), draw.choice(keys) + draw.choice(_ENDS)] for _ in range(draw.randrange(3))]
+        return {"method": method, "edits": edits, "header": header, "renamed": renamed}
+
+    def check(self, given: Any, folder: Path) -> None:
+        shutil.copytree(compressed_folder(), folder, dirs_exist_ok=True)
+        method = given["method"]
+        tensors = load_file(folder / "model.safetensors")
+        for old, new in given["renamed"]:
+            if old in tensors:
+                tensors[new] = tensors.pop(old)
+        metadata = {"format": "pt"}
+        if method is not None:
+            values = json.loads((folder / "config.json").read_bytes())
+            (folder / "config.json").write_bytes(_dump({**values, "quantization_config": _METHODS[method]}))
+        if method == "torchao":
+            (folder / "header.json").write_bytes(_dump({_TORCHAO_KEY: _TORCHAO}))
+            apply(folder, given["header"])
+            metadata |= _metadata(folder / "header.json")
+        save_file(tensors, folder / "model.safetensors", metadata=metadata)
+        apply(folder, given["edits"])
+        checkpoint = read_checkpoint(folder)
+        for name in checkpoint.weight_names():
+            checkpoint.quantized(name)
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    """torchao's entries as safetensors has them: JSON in text; what is no object any more as it is."""
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    try:
+        entries = dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return {"tensor_names": text}
+    return {"tensor_names": json.dumps(list(entries)), **{key: json.dumps(value) for key, value in entries.items()}}
+
+
+_ENDS = (".bias", "_zero_point", "_g_idx", ".weight_scale", "_blocks", ".SCB", "x", "")
+
+
+@functools.cache
+def compressed_folder() -> Path:
+    """A checkpoint in the format of compressed-tensors, made once a process."""
+    place = Path(tempfile.mkdtemp(dir=_PLACE.name))
+    model = small_model(place, "llama", num_hidden_layers=1)
+    write_compressed(model, place / "compressed", {"quantizer": "nearest"})
+    return place / "compressed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,26 +86,36 @@ class TokenizerTarget:
         template = read_chat_template(folder)
         _check_streams(ours)
         _check_written(ours, folder)
-        try:
-            theirs = AutoTokenizer.from_pretrained(folder)
-        except Exception:  # transformers reads it not at all
+        theirs = _unless_it_fails(lambda: AutoTokenizer.from_pretrained(folder))
+        if theirs is None:
             return
-        if json.loads((folder / "tokenizer_config.json").read_bytes()).get("tokenizer_class") in _LIKE_THE_FILE:
+        settings = folder / "tokenizer_config.json"
+        if settings.is_file() and json.loads(settings.read_bytes()).get("tokenizer_class") in _LIKE_THE_FILE:
             for text in TEXTS:
-                found = ours.encode(text, bos=False, special=True)
-                wanted = theirs(text, add_special_tokens=False)["input_ids"]
-                expect(found == wanted, f"{text!r} is {found}, transformers {wanted}")
+                for bos in (False, True):
+                    wanted = _unless_it_fails(lambda text=text, bos=bos: theirs(text, add_special_tokens=bos).input_ids)
+                    found = ours.encode(text, bos=bos, special=True)
+                    expect(wanted in (None, found), f"ids {found} of {text!r}, {bos}: transformers {wanted}")
             stop = theirs.eos_token_id
             known = stop is None or stop in config.eos_ids or stop >= VOCAB_SIZE
             expect(known, f"stop ids {config.eos_ids}, transformers' eos_token_id {stop}")
         if template is not None:
             conversation = [Message("user", "Hello"), Message("assistant", "x"), Message("user", "y")]
-            messages = [{"role": turn.role, "content": turn.content} for turn in conversation]
-            try:
-                wanted = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            except Exception:
-                return
-            expect(template.render(conversation) == wanted, f"chat {template.render(conversation)!r}, {wanted!r}")
+            wanted = _rendered(theirs, conversation)
+            expect(wanted is None or template.render(conversation) == wanted, f"chat of transformers {wanted!r}")
+
+
+def _unless_it_fails(call: Callable[[], Any]) -> Any:
+    """What transformers answers, None where it breaks: then there is nothing to compare with."""
+    try:
+        return call()
+    except Exception:
+        return None
+
+
+def _rendered(tokenizer: Any, conversation: Sequence[Message]) -> Any:
+    messages = [{"role": turn.role, "content": turn.content} for turn in conversation]
+    return _unless_it_fails(lambda: tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 _LIKE_THE_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that change nothing of tokenizer.json
@@ -197,7 +208,6 @@ _ODD += (
     "{{ messages | tojson(indent=-1) }}",
     "{{ strftime_now('%Q') }}",
     "{{ '\ud800' }}",
-    "{{ lipsum() }}",
     "{% break %}",
 )
 _ODD += (
@@ -247,10 +257,5 @@ class TemplateTarget:
         derive_chat_format(template, ["<|eot|>"])
         turns = [Message(role, content) for role, content in given["turns"]]
         ours = template.render(turns)
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        theirs = AutoTokenizer.from_pretrained(folder)
-        try:
-            wanted = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except Exception:
-            return
-        expect(ours == wanted, f"rendered {ours!r}, transformers {wanted!r}")
+        wanted = _rendered(AutoTokenizer.from_pretrained(folder), turns)
+        expect(wanted in (None, ours), f"rendered {ours!r}, transformers {wanted!r}")

@@ -46,14 +46,14 @@ def try_input(target: Target, given: Any) -> Result:
         if not said or "Traceback" in said:
             return Result(False, f"a refusal that says nothing: {said!r}", "empty refusal")
         return Result(False, told=said)
-    except Exception as error:
+    except BaseException as error:  # the panic of a library in Rust is no Exception
         return Result(False, "".join(traceback.format_exception(error)), _kind(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Result(True)
 
 
-def _kind(error: Exception) -> str:
+def _kind(error: BaseException) -> str:
     """The exception's type and the innermost line of the package that it came through; of an acceptance what it is."""
     if isinstance(error, WrongAcceptanceError):
         return re.sub(r"[\d.]+|'.*?'", "_", str(error).splitlines()[0])[:80]

@@ -101,7 +101,7 @@ class TorchaoReader:
             try:
                 names = json.loads(metadata.get("tensor_names", "[]"))
                 self._types.update({name: json.loads(metadata[name]) for name in names})
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise InputError(
                     f"{stored.folder}: torchao's entries in a file's header are damaged", FETCH_AGAIN
                 ) from error
@@ -120,8 +120,8 @@ class TorchaoReader:
             raise refusal(f"torchao as {kind}", f"{stored.folder}: `{key}`")
         module, _, leaf = key.rpartition(".")
         prefix = f"{module}._{leaf}_"
-        data = described.get("_data", {})
-        width = (data.get("target_dtype") or {}).get("_data")
+        data = _object(described, "_data")
+        width = _object(data, "target_dtype").get("_data")
         if width not in ("int4", "int8"):
             raise refusal(f"torchao with codes of {width}", f"{stored.folder}: `{key}`")
         bits: Bits = 4 if width == "int4" else 8
@@ -144,6 +144,12 @@ class TorchaoReader:
         return PackedWeight(
             codes, shape, bits, groups, lambda: read(codes), lambda: _scale_rows(read(scale), shape[0], groups)
         )
+
+
+def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object at `key`, an empty one where there is none."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 class GptqReader:

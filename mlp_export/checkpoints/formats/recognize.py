@@ -140,6 +140,8 @@ def _check_compressed_tensors(config: Mapping[str, Any], source: str) -> None:
         if form not in ("pack-quantized", "int-quantized", "naive-quantized", "dense", None):
             raise refusal(f"compressed-tensors in the format {form}", source, _format_reason(str(form)))
         weights = group.get("weights") or {}
+        if not isinstance(weights, dict):
+            raise InputError(f"{source}: `weights` of a group of `config_groups` is no object", FLOAT_MODEL)
         if weights.get("type", "int") != "int":
             raise refusal(f"compressed-tensors with weights of type {weights['type']}", source)
         if weights.get("symmetric", True) is not True:

@@ -1,0 +1,337 @@
+"""The tokenizer.json that bundles carry, against ExecuTorch's own tokenizer: taken, rewritten or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pytorch_tokenizers import CppHFTokenizer
+from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as HFTokenizer
+from tokenizers.models import BPE, Unigram, WordPiece
+
+from mlp_export.errors import InputError, MissingError, ResourceError
+from mlp_export.text import stock_tokenizer
+from mlp_export.text.runner_tokenizer import compare, tokenizer_for_runner
+from mlp_export.text.stock_tokenizer import StockTokenizerError, ask_stock_tokenizer
+from mlp_export.text.tokenizer import Tokenizer
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "tokenizers.json").read_text(encoding="utf-8"))
+META = "\u2581"
+TEXTS = [
+    "The river rises.",
+    "  two  spaces   three ",
+    "caf\u00e9 cafe\u0301 Gr\u00fc\u00dfe \u1e69",
+    "\ud55c\uad6d \u1112\u1161\u11ab",
+    "\u4e16\u754c \U0001f642\U0001f44b\U0001f3fd",
+    "a\n\n<|user|>  b <|end|>c",
+]
+
+
+def of_vectors(name: str) -> HFTokenizer:
+    return HFTokenizer.from_str(VECTORS["tokenizers"][name])
+
+
+def runners(tokenizer: Tokenizer, folder: Path) -> Any:
+    """ExecuTorch's tokenizer on the file that a bundle would have."""
+    tokenizer.write(folder)
+    stock = CppHFTokenizer()
+    stock.load(str(folder / "tokenizer.json"))
+    return stock
+
+
+def shown(stock: Any, ids: list[int]) -> str:
+    """What a phone shows: each token decoded by itself, bytes put together by whoever shows them."""
+    data = b""
+    for token in ids:
+        try:
+            data += stock.decode(token).encode()
+        except UnicodeDecodeError as error:
+            data += error.object
+    return data.decode()
+
+
+def check_carried(inner: HFTokenizer, folder: Path, *, normalization: str | None, strip: str | None) -> Tokenizer:
+    """That what is carried means the same to ExecuTorch's tokenizer and to ours, by other means than `compare`."""
+    original = Tokenizer(inner)
+    carried = tokenizer_for_runner(original).tokenizer
+    assert (carried.normalization, carried.answer_strip) == (normalization, strip)
+    stock = runners(carried, folder)
+    reopened = Tokenizer.from_json(json.loads((folder / "tokenizer.json").read_text()), None, normalization, strip)
+    for text in TEXTS:
+        ids = original.encode(text, bos=False, special=True)
+        assert stock.encode(carried.normalized(text), 0, 0) == ids, text
+        for again in (carried, reopened):
+            assert again.encode(text, bos=False, special=True) == ids
+            assert again.decode(ids, special=True) == original.decode(ids, special=True)
+        assert shown(stock, ids).removeprefix(strip or "") == original.decode(ids, special=True)
+    return carried
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama 3", "Llama 4 and MobileLLM-Pro", "SmolLM2"])
+def test_what_executorch_reads_rightly_is_carried_as_it_is(name: str, tmp_path: Path) -> None:
+    inner = of_vectors(name)
+    original = Tokenizer(inner)
+    assert tokenizer_for_runner(original).tokenizer is original
+    check_carried(inner, tmp_path, normalization=None, strip=None)
+
+
+def test_nfc_is_left_to_the_caller(tmp_path: Path) -> None:
+    carried = check_carried(of_vectors("Qwen"), tmp_path, normalization="NFC", strip=None)
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["normalizer"] is None
+    stock = CppHFTokenizer()
+    (tmp_path / "original.json").write_text(VECTORS["tokenizers"]["Qwen"], encoding="utf-8")
+    stock.load(str(tmp_path / "original.json"))
+    spelled = shown(stock, stock.encode("caf\u00e9", 0, 0))
+    assert spelled == "cafe"  # why
+    assert carried.normalized("cafe\u0301<|end|>\u0338") == "caf\u00e9<|end|>\u0338"  # '>' and U+0338 would be one
+
+
+def test_nfc_among_other_normalizers(tmp_path: Path) -> None:
+    inner = of_vectors("Llama 2")
+    inner.normalizer = normalizers.Sequence([normalizers.NFC(), inner.normalizer])
+    check_carried(inner, tmp_path, normalization="NFC", strip=" ")
+    kinds = [
+        step["type"] for step in json.loads((tmp_path / "tokenizer.json").read_text())["normalizer"]["normalizers"]
+    ]
+    assert kinds == ["Prepend", "Replace"]
+
+
+def test_a_strip_decoder_is_left_to_the_caller(tmp_path: Path) -> None:
+    """Token by token it would drop the space of each word, and ExecuTorch's throws at bytes of 0x80 and more."""
+    carried = check_carried(of_vectors("Llama 2"), tmp_path, normalization=None, strip=" ")
+    stock = CppHFTokenizer()
+    (tmp_path / "original.json").write_text(VECTORS["tokenizers"]["Llama 2"], encoding="utf-8")
+    stock.load(str(tmp_path / "original.json"))
+    with pytest.raises(ValueError, match="invalid character"):
+        stock.decode(carried.token_id("<0xE4>"))
+    words = carried.encode("The river rises", bos=False, special=False)
+    assert "".join(map(stock.decode, words)) != "The river rises"
+
+
+@pytest.mark.parametrize("scheme", ["always", "never"])
+@pytest.mark.parametrize("split", [True, False])
+def test_metaspace_is_said_by_normalizers(scheme: str, split: bool, tmp_path: Path) -> None:
+    inner = of_vectors("Metaspace, words")
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=split)
+    check_carried(inner, tmp_path, normalization=None, strip=" ")
+
+
+def test_a_metaspace_decoder(tmp_path: Path) -> None:
+    inner = of_vectors("Metaspace, words")
+    inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="never")])
+    check_carried(inner, tmp_path, normalization=None, strip=None)
+
+
+def gemma(with_merges: bool, normalized: bool) -> HFTokenizer:
+    """Gemma's: runs of spaces are added tokens, there are no words, bytes for all that the vocabulary lacks."""
+    runs = [META * n for n in range(2, 6)]
+    letters = [META, *"Tthervisoupqwdncab.", "\n"]
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    words = ["<unk>", "<bos>", *runs, *bytes_, *letters, f"{META}t", f"{META}r", "is", f"{META}t{META}r"]
+    lengths = range(1, 5) if with_merges else ()
+    merges = [(META * a, META * b) for a in lengths for b in lengths if a + b <= 5]
+    merges += [(META, "r"), (META, "t"), ("i", "s"), (f"{META}t", f"{META}r")]
+    words += ["".join(pair) for pair in merges if "".join(pair) not in words]
+    vocab = {word: number for number, word in enumerate(words)}
+    inner = HFTokenizer(BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    inner.normalizer = normalizers.Replace(" ", META)
+    inner.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    inner.decoder = decoders.Sequence([decoders.Replace(META, " "), decoders.ByteFallback(), decoders.Fuse()])
+    inner.add_special_tokens(["<unk>", "<bos>", "<|user|>", "<|end|>"])
+    inner.add_tokens([AddedToken(run, normalized=normalized) for run in [*runs, "\n"]])
+    inner.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    return inner
+
+
+@pytest.mark.parametrize(("with_merges", "normalized"), [(True, True), (True, False), (False, True)])
+def test_runs_of_spaces_that_are_added_tokens(with_merges: bool, normalized: bool, tmp_path: Path) -> None:
+    inner = gemma(with_merges, normalized)
+    check_carried(inner, tmp_path, normalization=None, strip=None)
+    stock = CppHFTokenizer()
+    inner.save(str(tmp_path / "original.json"))
+    stock.load(str(tmp_path / "original.json"))
+    spaces = "the" + " " * 12 + "r"
+    assert stock.encode(spaces, 0, 0) != inner.encode(spaces, add_special_tokens=False).ids  # why
+
+
+def test_words_that_no_merge_makes_are_hidden_from_executorch(tmp_path: Path) -> None:
+    """It takes a word that is in the vocabulary as one token; `tokenizers` merges, and never comes to it."""
+    values = json.loads(VECTORS["tokenizers"]["GPT-2"])
+    word = len(values["model"]["vocab"])
+    values["model"]["vocab"]["\u0120qwop"] = word
+    for number, entry in enumerate(values["added_tokens"]):
+        entry["id"] = word + 1 + number
+    inner = HFTokenizer.from_str(json.dumps(values))
+    ids = inner.encode("x qwop", add_special_tokens=False).ids
+    inner.save(str(tmp_path / "original.json"))
+    stock = CppHFTokenizer()
+    stock.load(str(tmp_path / "original.json"))
+    assert word not in ids and word in stock.encode("x qwop", 0, 0)  # why
+    carried = check_carried(inner, tmp_path, normalization=None, strip=None)
+    stock = runners(carried, tmp_path)
+    assert stock.encode("x qwop", 0, 0) == ids and shown(stock, [word]) == " qwop"
+    assert carried.decode([word]) == " qwop"
+
+
+def test_a_split_that_keeps_what_matches(tmp_path: Path) -> None:
+    inner = of_vectors("GPT-2")
+    words = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    split = pre_tokenizers.Split(Regex(words), "removed", invert=True)
+    inner.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    check_carried(inner, tmp_path, normalization=None, strip=None)
+
+
+def with_token(name: str = "GPT-2", **flags: Any) -> HFTokenizer:
+    inner = of_vectors(name)
+    inner.add_tokens([AddedToken("<mark>", **{"normalized": False, **flags})])
+    return inner
+
+
+def with_parts(name: str = "GPT-2", **parts: Any) -> HFTokenizer:
+    inner = of_vectors(name)
+    for part, value in parts.items():
+        setattr(inner, part, value)
+    return inner
+
+
+def without_letter(letter: str) -> HFTokenizer:
+    """A byte-level vocabulary that lacks a byte, and so does what `tokenizers` encodes."""
+    values = json.loads(VECTORS["tokenizers"]["GPT-2"])
+    model = values["model"]
+    other = {token: token.replace(letter, "\ue000") for token in model["vocab"]}
+    model["vocab"] = {other[token]: number for token, number in model["vocab"].items()}
+    model["merges"] = [merge for merge in model["merges"] if not any(letter in part for part in merge)]
+    return HFTokenizer.from_str(json.dumps(values))
+
+
+def with_unk() -> HFTokenizer:
+    model = BPE(vocab={"<unk>": 0, **{x: n + 1 for n, x in enumerate("Helo wrd.a")}}, merges=[], unk_token="<unk>")
+    model.fuse_unk = True
+    inner = HFTokenizer(model)
+    inner.decoder = decoders.Fuse()
+    return inner
+
+
+STRIP_TWO = decoders.Sequence([decoders.Replace(META, " "), decoders.Fuse(), decoders.Strip(" ", 2, 0)])
+REFUSED: dict[str, tuple[Callable[[], HFTokenizer], str]] = {
+    "Metaspace, first": (lambda: of_vectors("Metaspace"), "Metaspace"),
+    "lstrip": (lambda: with_token(lstrip=True), "<mark>"),
+    "rstrip": (lambda: with_token(rstrip=True), "<mark>"),
+    "single_word": (lambda: with_token(single_word=True), "<mark>"),
+    "normalized, where something is put before a text": (lambda: with_token("Llama 2", normalized=True), "<mark>"),
+    "Lowercase": (lambda: with_parts(normalizer=normalizers.Lowercase()), "Lowercase"),
+    "NFKC": (lambda: with_parts(normalizer=normalizers.NFKC()), "NFKC"),
+    "Whitespace": (lambda: with_parts(pre_tokenizer=pre_tokenizers.Whitespace()), "Whitespace"),
+    "no decoder": (lambda: with_parts(decoder=None), "mean"),
+    "two spaces that are stripped": (
+        lambda: with_parts("Llama 2", decoder=STRIP_TWO),
+        "mean",
+    ),
+    "Unigram": (lambda: HFTokenizer(Unigram([("<unk>", 0.0), ("a", -1.0)], 0)), "read it"),
+    "WordPiece": (lambda: HFTokenizer(WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]")), "read it"),
+    "unknown letters that are one token": (with_unk, "encodes"),
+    "a byte of letters that the vocabulary lacks": (lambda: without_letter("\u00c3"), "encodes"),
+    "suffixes of words": (
+        lambda: HFTokenizer(BPE({"a</w>": 0, "a": 1, "b": 2, "b</w>": 3}, [], end_of_word_suffix="</w>")),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_has_no_equivalent_is_refused_with_the_text(kind: str) -> None:
+    make, said = REFUSED[kind]
+    with pytest.raises(InputError, match="the tokenizer cannot be carried to phones") as caught:
+        tokenizer_for_runner(Tokenizer(make()))
+    assert said in caught.value.message
+    assert "ExecuTorch" in caught.value.message and "no equivalent of model" in caught.value.hint
+    assert caught.value.exit_code == 3
+
+
+def test_a_library_that_panics_is_a_tokenizer_that_cannot_be_used() -> None:
+    """Strip(1, 1) of `tokenizers` 0.23 panics at a token that is the letter alone."""
+    with pytest.raises(InputError, match="library fails at it"):
+        tokenizer_for_runner(Tokenizer(with_parts(decoder=decoders.Strip("a", 1, 1))))
+
+
+def test_bytes_that_nobody_types_are_told() -> None:
+    found = tokenizer_for_runner(Tokenizer(without_letter("\u0106")))  # of U+0006
+    assert len(found.notes) == 1 and "cannot spell U+0006:" in found.notes[0]
+    assert tokenizer_for_runner(Tokenizer(of_vectors("GPT-2"))).notes == ()
+
+
+def test_compare_finds_other_ids_and_other_text() -> None:
+    reference = Tokenizer(of_vectors("GPT-2"))
+    assert compare(reference, reference).difference is None
+    assert "encodes" in str(compare(reference, Tokenizer(of_vectors("SmolLM2"))).difference)
+    values = json.loads(VECTORS["tokenizers"]["GPT-2"])
+    values["decoder"] = None
+    other = Tokenizer.from_json(values, None, None, None)
+    assert "mean" in str(compare(reference, other).difference)
+    vocab = values["model"]["vocab"]
+    vocab["z"], vocab["q"] = vocab["q"], vocab["z"]  # two letters, in the file alone
+    assert "encodes" in str(compare(reference, Tokenizer.from_json(values, None, None, None)).difference)
+
+
+# The process that asks
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """An extension of Python code in place of ExecuTorch's: what `encode` does."""
+
+    def put(code: str) -> None:
+        (tmp_path / "pytorch_tokenizers_cpp.py").write_text(
+            "import os, sys, time\nclass HFTokenizer:\n def load(self, file):\n  print('noise')\n"
+            f" def encode(self, text, bos, eos):\n  {code}\n def decode(self, token):\n  return 'a'\n"
+        )
+        found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+        monkeypatch.setattr(stock_tokenizer.importlib.util, "find_spec", lambda name: found)
+
+    return put
+
+
+ASKED = [("one", False), ("two", False), ("three", False)]
+
+
+def test_answers_of_a_process_that_talks_on_stdout(fake: Callable[[str], None]) -> None:
+    fake("os.write(1, b'more noise'); return [len(text)]")
+    answers = ask_stock_tokenizer("{}", ASKED, 2)
+    assert answers.ids == [[3], [3], [5]] and answers.pieces == [b"a", b"a"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("return [1] if text != 'two' else os.abort()", "SIGABRT at the text 'two'"),
+        ("return [1] if text != 'three' else os.kill(os.getpid(), 9)", "SIGKILL at the text 'three'"),
+        ("return [1] if text != 'two' else time.sleep(60)", "no answer in 1 s at the text 'two'"),
+    ],
+)
+def test_a_process_that_ends_or_hangs(
+    code: str, said: str, fake: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(code)
+    monkeypatch.setattr(stock_tokenizer, "_SECONDS", 1 if "sleep" in code else 60)
+    with pytest.raises(StockTokenizerError, match=said):
+        ask_stock_tokenizer("{}", ASKED, 2)
+
+
+def test_a_text_at_which_it_throws_is_an_answer(fake: Callable[[str], None]) -> None:
+    fake("raise ValueError('invalid character')")
+    assert ask_stock_tokenizer("{}", ASKED, 0).ids == ["invalid character"] * 3
+
+
+def test_this_machine_cannot_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stock_tokenizer.tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(MissingError, match="temporary files") as caught:
+        ask_stock_tokenizer("{}", ASKED, 2)
+    assert "TMPDIR" in caught.value.hint and not isinstance(caught.value, ResourceError)
+    monkeypatch.setattr(stock_tokenizer.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingError, match="pytorch_tokenizers is not installed"):
+        ask_stock_tokenizer("{}", ASKED, 2)
