@@ -103,14 +103,13 @@ class FolderWriter:
 
 
 @contextmanager
-def write_file(target: Path, name: str) -> Iterator[Path]:
+def write_file(target: Path, name: str, overwrite: bool = False) -> Iterator[Path]:
     """A path beside `target` to write a file to, which is moved there at the end; `name` is what errors call it.
 
-    Raises UsageError where `target` exists, and for a full disk and missing permission what `FolderWriter` raises.
+    Raises what `check_file_target` raises, and for a full disk and missing permission what `FolderWriter` raises.
     """
     kind = FolderKind(name, lambda folder: False)
-    if target.exists():
-        raise UsageError(f"{target} exists already", "give another --out")
+    check_file_target(target, name, overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with held_folder(target.parent, f".{target.name}") as folder:
@@ -119,6 +118,20 @@ def write_file(target: Path, name: str) -> Iterator[Path]:
             _fsync(unfinished)
             unfinished.rename(target)
             _fsync(target.parent)
+    except OSError as error:
+        raise _storage_error(error, target, kind) or error from error
+
+
+def check_file_target(target: Path, name: str, overwrite: bool) -> None:
+    """Raises UsageError where a file cannot be put at `target`, MissingError where it may not be."""
+    kind = FolderKind(name, lambda folder: False)
+    check_utf8(target.resolve(), UsageError)
+    try:
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder, expected the name of a {name}", f"give --out {target / 'NAME'}")
+        if (target.exists() or target.is_symlink()) and not overwrite:
+            raise UsageError(f"{target} exists already", "give another --out")
+        _check_parent(target)
     except OSError as error:
         raise _storage_error(error, target, kind) or error from error
 
@@ -134,15 +147,20 @@ def check_folder_target(target: Path, kind: FolderKind, overwrite: bool) -> None
             _check_folder(target, kind, overwrite)
         elif target.exists() or target.is_symlink():
             raise UsageError(f"{target} is a file, expected a folder", "give another --out")
-        parent = existing_parent(target.resolve().parent)
-        if not parent.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
-        if not os.access(parent, os.W_OK | os.X_OK):
-            read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
-            number = errno.EROFS if read_only else errno.EACCES
-            raise OSError(number, os.strerror(number), str(parent))
+        _check_parent(target)
     except OSError as error:
         raise _storage_error(error, target, kind) or error from error
+
+
+def _check_parent(target: Path) -> None:
+    """Raises OSError where nothing can be made beside `target`."""
+    parent = existing_parent(target.resolve().parent)
+    if not parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(parent))
 
 
 def _check_folder(target: Path, kind: FolderKind, overwrite: bool) -> None:

@@ -36,7 +36,7 @@ class RunRecord(logging.Handler):
     def __init__(self, command: list[str], typed: tuple[str, ...] = (), keep: bool = True) -> None:
         super().__init__(logging.DEBUG)
         self.command, self.typed, self.keep = command, typed, keep
-        self.began = time.time()
+        self.id, self.began = secrets.token_hex(8), time.time()
         self.checkpoint: str | None = None  # its folder, which a report reads the config out of
         self.stages: list[StageRecord] = []
         self.lines: collections.deque[str] = collections.deque(maxlen=_LINES)
@@ -83,7 +83,7 @@ class RunRecord(logging.Handler):
             ],
             "log": list(self.lines),
         }
-        process = {"pid": os.getpid(), "process_began": psutil.Process().create_time()}
+        process = {"id": self.id, "pid": os.getpid(), "process_began": psutil.Process().create_time()}
         return {**_redacted(values, self.typed), **process, "checkpoint": self.checkpoint}
 
     def save(self) -> None:
@@ -93,7 +93,7 @@ class RunRecord(logging.Handler):
         with suppress(OSError, RuntimeError, ValueError):
             folder = state_folder()
             last = _read(folder / LAST_RUN)
-            if last is not None and last["pid"] != os.getpid() and was_killed(last):
+            if last is not None and last["id"] != self.id and was_killed(last):
                 (folder / LAST_RUN).replace(folder / LAST_FAILURE)
             write_private(folder / LAST_RUN, self.to_json())
             if self.exit_code not in (None, 0):
@@ -123,7 +123,7 @@ def read_records() -> list[dict[str, Any]]:
         folder = state_folder()
         found = [_read(folder / name) for name in (LAST_RUN, LAST_FAILURE)]
         records = [record for record in found if record is not None]
-        return records[:1] if len(records) == 2 and _same(*records) else records
+        return records[:1] if len({record["id"] for record in records}) == 1 else records
     return []
 
 
@@ -159,12 +159,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    whole = isinstance(values, dict) and {"command", "pid", "process_began", "began"} <= set(values)
+    whole = isinstance(values, dict) and {"id", "command", "pid", "process_began", "began"} <= set(values)
     return values if whole else None
-
-
-def _same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    return all(left[key] == right[key] for key in ("pid", "process_began", "began"))
 
 
 def _redacted(value: Any, typed: tuple[str, ...]) -> Any:

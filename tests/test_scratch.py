@@ -112,11 +112,11 @@ def test_an_exception_on_the_way(tmp_path: Path) -> None:
 def test_a_second_interrupt_while_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right, calls = scratch_module.shutil.rmtree, []
 
-    def interrupted(path: Path, **options: bool) -> None:
+    def interrupted(path: Path, ignore_errors: bool = False) -> None:
         calls.append(path)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        right(path, **options)
+        right(path, ignore_errors)
 
     monkeypatch.setattr(scratch_module.shutil, "rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt), scratch_folder(tmp_path):

@@ -10,9 +10,12 @@ at each call. So those have to stand in a payload inside the program, which live
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +28,7 @@ from mlp_export.scratch import scratch_folder
 
 BACKEND_ID = "XnnpackBackend"
 NAMED_OFFSET = 2**64 - 1  # offset of constants that are found by name
+_JSON_FACTOR = 8  # bytes of JSON for one of a flatbuffer, at most: measured 5.6
 
 _FILTERS = ("XNNFullyConnected", "XNNConv2d", "XNNDepthwiseConv2d", "XNNConvTranspose2d")
 _PACKED_OPERANDS = {**dict.fromkeys(_FILTERS, ("filter_id", "bias_id")), "XNNBatchMatrixMultiply": ("input2_id",)}
@@ -90,7 +94,10 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
         try:
             run_flatc([*options, *map(str, files)])
             graphs = [_json(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]
-        except Exception as error:  # flatc checks nothing: damage shows as any exception
+        except Exception as error:  # flatc checks nothing: damage shows as any exception, and so does a full disk
+            written = _JSON_FACTOR * sum(len(flatbuffer) for flatbuffer, _ in parts)
+            if shutil.disk_usage(folder).free < written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
             raise _damaged(error) from error
     return [Payload(graph, constants) for graph, (_, constants) in zip(graphs, parts, strict=True)]
 

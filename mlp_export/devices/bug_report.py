@@ -84,7 +84,7 @@ def _environment() -> dict[str, str]:
 
 
 def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
-    values = {key: value for key, value in run.items() if key not in ("checkpoint", "pid", "process_began")}
+    values = {key: value for key, value in run.items() if key not in ("id", "checkpoint", "pid", "process_began")}
     if was_killed(run):
         values["ended"] = "it was killed, or crashed in native code: by the system, mostly for lack of memory"
     checkpoint = run.get("checkpoint")

@@ -44,10 +44,17 @@ _LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+GGUF = "gguf file"
 _HINT = "write the Hugging Face folder: it holds this model"
 
 
-def write_gguf(model: QuantizedModel, path: Path) -> None:
+def check_gguf(config: ModelConfig, folder: Path) -> None:
+    """Raises the InputErrors of `write_gguf` that the model in `folder` gives before it is quantized."""
+    _check_architecture(config)
+    _vocabulary(config, folder)
+
+
+def write_gguf(model: QuantizedModel, path: Path, overwrite: bool = False) -> None:
     """Write `model` to `path`, which is there whole or not at all: codes as Q4_0, norms in float32, the tokenizer and
     the chat template. A tied embedding is stored once.
 
@@ -59,7 +66,7 @@ def write_gguf(model: QuantizedModel, path: Path) -> None:
 
     config = model.config
     _check_architecture(config)
-    vocabulary = _vocabulary(model)
+    vocabulary = _vocabulary(config, model.checkpoint.path)
     tensors: dict[str, Callable[[], torch.Tensor]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     vectors = model.checkpoint.vector_names()
@@ -82,7 +89,7 @@ def write_gguf(model: QuantizedModel, path: Path) -> None:
         factors = plain / rope_frequencies(Rope(config.rope_theta, config.rope_scaling), config.head_dim)
         shapes["rope_freqs.weight"], tensors["rope_freqs.weight"] = tuple(factors.shape), lambda: factors
 
-    with write_file(path, "gguf file") as unfinished:
+    with write_file(path, GGUF, overwrite) as unfinished:
         writer = gguf.GGUFWriter(unfinished, "llama")
         add_shape(writer, config)
         writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
@@ -157,11 +164,10 @@ def add_shape(writer: Any, config: ModelConfig) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _vocabulary(model: QuantizedModel) -> Callable[[Any], None]:
+def _vocabulary(config: ModelConfig, folder: Path) -> Callable[[Any], None]:
     """What adds the tokenizer of the model's checkpoint. Raises InputError for one that llama.cpp does not know."""
     import gguf
 
-    config, folder = model.config, model.checkpoint.path
     tokenizer = Tokenizer.from_folder(folder, config.vocab_size)
     values = tokenizer.to_json()
     if values["model"].get("type") != "BPE" or values["model"].get("byte_fallback"):

@@ -24,6 +24,7 @@ from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.resolve import read_resolved, resolve
 from mlp_export.checkpoints.storage import make_cache, storage_errors
 from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.folder_writer import check_file_target, check_folder_target
 from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.numerics import FLOAT, DynamicNumerics
@@ -32,9 +33,9 @@ from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.calibrated import quantize_with_gptq
 from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
-from mlp_export.quantization.compressed_tensors import write_checkpoint
+from mlp_export.quantization.compressed_tensors import KIND, write_checkpoint
 from mlp_export.quantization.distillation import distill
-from mlp_export.quantization.gguf import write_gguf
+from mlp_export.quantization.gguf import GGUF, check_gguf, write_gguf
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, SchemeRule, Weights, group_scheme, with_head
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resources import human_bytes, require
@@ -142,6 +143,10 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         raise _no_gguf()
     if options.out.exists() and not options.overwrite:
         raise UsageError(f"{options.out} exists already", "give --overwrite to replace it, or another --out")
+    if options.format == "gguf":
+        check_file_target(options.out, GGUF, options.overwrite)
+    else:
+        check_folder_target(options.out, KIND, options.overwrite)
     found = resolve(options.model, announce=progress.note, quiet=progress.quiet, accepted=options.accept_license)
     checkpoint = read_resolved(found, progress.note)
     if checkpoint.kind != "float":
@@ -153,6 +158,8 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     scheme = with_head(scheme, "float", checkpoint.config, options.head)
     if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
         raise _no_gguf()
+    if options.format == "gguf":
+        check_gguf(checkpoint.config, found.folder)
     costs = quantize_costs(checkpoint.config, options.distill)
     make_cache(cache_folder() / _CACHE)
     require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
@@ -169,7 +176,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
         with progress.stage("write the checkpoint"):
             if options.format == "gguf":
-                write_gguf(model, options.out)
+                write_gguf(model, options.out, overwrite=options.overwrite)
             else:
                 write_checkpoint(model, options.out, record, overwrite=options.overwrite)
         _remove(work)

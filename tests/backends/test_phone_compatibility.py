@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,13 +14,14 @@ from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as sc
 from executorch.exir import to_edge_transform_and_lower
 from typer.testing import CliRunner
 
+from mlp_export.backends.xnnpack import payload as payload_module
 from mlp_export.backends.xnnpack import program as program_module
 from mlp_export.backends.xnnpack.payload import BACKEND_ID, NAMED_OFFSET, parse_payloads, weight_keys
 from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.cli.app import app
 from mlp_export.devices.push import push
-from mlp_export.errors import InputError
+from mlp_export.errors import InputError, MlpExportError, ResourceError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.program.executorch_private import serialize_pte_binary
 from mlp_export.program.layout import tensor_bytes
@@ -141,3 +144,20 @@ def test_keys_of_weights_are_of_their_content() -> None:
         != weight_keys("layers.0.q", b"other", b"scales")[0]
     )
     assert keys[0].startswith("layers.0.q@") and keys[1].startswith("layers.0.q.scales@")
+
+
+@pytest.mark.parametrize(
+    ("free", "kind", "said"), [(0, ResourceError, "no space left"), (10**9, InputError, "damaged")]
+)
+def test_a_full_disk_is_no_damage(
+    free: int, kind: type[MlpExportError], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """flatc fails alike for both."""
+
+    def fail(options: list[str]) -> None:
+        raise subprocess.CalledProcessError(1, "flatc")
+
+    monkeypatch.setattr(payload_module, "run_flatc", fail)
+    monkeypatch.setattr(payload_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(kind, match=said):
+        parse_payloads([b"x" * 100])

@@ -86,7 +86,8 @@ def test_a_refused_export(tmp_path: Path, state: Path, monkeypatch: pytest.Monke
 def test_stages_and_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_checkpoint(tmp_path / "model", num_hidden_layers=2)
     monkeypatch.setattr("mlp_export.pipeline.measure_quantization_error", None)  # fails behind the program
-    line = ["--backend", "xnnpack", "--model", model, "--context", "64", "--quantizer", "nearest", "--out", "b"]
+    line: list[str | Path] = ["--backend", "xnnpack", "--model", model, "--context", "64"]
+    line += ["--quantizer", "nearest", "--out", "b"]
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, *line, "--quiet")[0] == 1
     (found,) = bug_report()["runs"]
@@ -205,7 +206,7 @@ def test_a_state_folder_that_cannot_be(
     broken(KeyError("a key"))
     code, out, err = run(monkeypatch, "inspect", "x")
     assert (code, out) == (1, "") and err.startswith("error: this is a bug in mlp-export: KeyError: 'a key'\nhint: ")
-    (report,) = (tmp_path / "temporary").iterdir()
+    (report,) = (tmp_path / "temporary").glob("mlp-export-report-*.json")
     assert str(report) in err and written(report)["runs"][0]["error"]["kind"] == "KeyError"
     assert not read_records()
     assert run(monkeypatch, "report", "--out", tmp_path / "r.json")[0] == 0

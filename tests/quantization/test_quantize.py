@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from artifacts import QUIET
-from small_checkpoints import write_checkpoint
+from small_checkpoints import small_tokenizer, write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.storage import storage_errors
@@ -110,6 +110,34 @@ def test_a_head_of_8_bits(tmp_path: Path, tied: bool) -> None:
     smaller = plan(replace(asked, head=None)).file_bytes
     assert smaller < told
     assert abs(told - 1_000_000 - found) < 0.4 * found  # a program this small is mostly tables
+
+
+def test_gguf(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole or not there; what llama.cpp does not have, and a target that cannot be, are told before any work."""
+    out = tmp_path / "model.gguf"
+    with monkeypatch.context() as patch:
+        patch.setattr(quantize_module, "calibration", None)  # the first work: it would fail
+        with pytest.raises(InputError, match=r"no name in llama\.cpp"):
+            quantize(options(folder, out, format="gguf"), QUIET)
+        with pytest.raises(UsageError, match="is a folder, expected the name of a gguf file"):
+            quantize(options(folder, folder, format="gguf", overwrite=True), QUIET)
+        (tmp_path / "file").write_text("")
+        for changes in ({"format": "gguf"}, {}):
+            with pytest.raises(UsageError, match="Not a directory"):
+                quantize(options(folder, tmp_path / "file" / "x", **changes), QUIET)
+        with pytest.raises(UsageError, match="folder of other things"):
+            quantize(options(folder, folder, overwrite=True), QUIET)
+    tokenizer = small_tokenizer()
+    tokenizer.model.ignore_merges = False  # as GPT-2's
+    tokenizer.save(str(folder / "tokenizer.json"))
+    quantize(options(folder, out, format="gguf"), QUIET)
+    first = out.read_bytes()
+    with pytest.raises(UsageError, match="exists already"):
+        quantize(options(folder, out, format="gguf"), QUIET)
+    out.write_bytes(b"an older one")
+    quantize(options(folder, out, format="gguf", overwrite=True), QUIET)
+    assert out.read_bytes() == first
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("weights", ["int4", "mixed"])
