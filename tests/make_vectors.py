@@ -229,8 +229,10 @@ def _manifest_cases() -> Iterable[Values]:
     yield case("no chat", changed(good, "chat", None))
     yield case("a chat without system messages", _without_system(good))
     of_tokenizer = (("normalization", "NFC"), ("normalization", None), ("answer_strip", " "), ("answer_strip", None))
-    for key, value in of_tokenizer:
-        yield case(f"tokenizer/{key} is {json.dumps(value)}", changed(good, f"tokenizer/{key}", value))
+    for key, optional_value in of_tokenizer:
+        yield case(
+            f"tokenizer/{key} is {json.dumps(optional_value)}", changed(good, f"tokenizer/{key}", optional_value)
+        )
     optional = {
         "generation_prompt": "<|im_start|>assistant\n<think>\n",
         "reasoning_end": "</think>",
