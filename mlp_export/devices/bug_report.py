@@ -86,7 +86,7 @@ def _environment() -> dict[str, str]:
 def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
     values = {key: value for key, value in run.items() if key not in ("id", "checkpoint", "pid", "process_began")}
     if was_killed(run):
-        values["ended"] = "it was killed, or crashed in native code: by the system, mostly for lack of memory"
+        values["ended"] = "it was killed, or crashed in native code: "
     checkpoint = run.get("checkpoint")
     return values if checkpoint is None else {**values, "model": _model(Path(checkpoint))}
 
