@@ -27,6 +27,7 @@ from mlp_export.devices.device_fit import Device, DeviceFit, IosDevice, device_f
 from mlp_export.errors import InputError
 from mlp_export.runtime.generate import StopStrings
 from mlp_export.text.chat import ChatFormat, Message
+from mlp_export.text.runner_tokenizer import _rewritten
 from mlp_export.text.tokenizer import _LLAMA4_WORDS
 
 VECTORS = Path(__file__).with_name("vectors")
@@ -228,8 +229,8 @@ def _manifest_cases() -> Iterable[Values]:
     yield case("no chat", changed(good, "chat", None))
     yield case("a chat without system messages", _without_system(good))
     of_tokenizer = (("normalization", "NFC"), ("normalization", None), ("answer_strip", " "), ("answer_strip", None))
-    for key, value in of_tokenizer:
-        yield case(f"tokenizer/{key} is {json.dumps(value)}", changed(good, f"tokenizer/{key}", value))
+    for key, given in of_tokenizer:
+        yield case(f"tokenizer/{key} is {json.dumps(given)}", changed(good, f"tokenizer/{key}", given))
     optional = {
         "generation_prompt": "<|im_start|>assistant\n<think>\n",
         "reasoning_end": "</think>",
@@ -1111,7 +1112,7 @@ def tokenizers() -> Values:
         "Metaspace": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
         "Metaspace, words": _sentence_pieces(pre_tokenizers.Metaspace(prepend_scheme="always", split=True)),
     }
-    made["Metaspace, words, spelled out"] = _spelled_out(made["Metaspace, words"])
+    made["Metaspace, words, spelled out"] = _carried(made["Metaspace, words"])
     return {
         "about": (
             "Small tokenizers of the kinds that bundles have (tokenizer.json as text) and the ids of texts, special "
@@ -1165,19 +1166,10 @@ def _sentence_pieces(pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> HFTok
     return _trained(tokenizer, first=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))])
 
 
-def _spelled_out(tokenizer: HFTokenizer) -> HFTokenizer:
-    """The same ids without Metaspace, which ExecuTorch's tokenizer lacks: as an export writes it into the bundle."""
-    values = json.loads(tokenizer.to_str())
-    letter = "\u2581"
-    steps = [
-        normalizers.Replace(" ", letter),
-        normalizers.Prepend(letter),
-        normalizers.Replace(Regex(rf"\A{letter}(?={letter})"), ""),
-    ]
-    spelled = HFTokenizer.from_str(json.dumps({**values, "pre_tokenizer": None}))
-    spelled.normalizer = normalizers.Sequence(steps)
-    spelled.pre_tokenizer = pre_tokenizers.Split(Regex(f"{letter}[^{letter}]*|[^{letter}]+"), "isolated")
-    return spelled
+def _carried(tokenizer: HFTokenizer) -> HFTokenizer:
+    """The tokenizer.json that a bundle carries for it: without steps that ExecuTorch's tokenizer lacks."""
+    values, _, _ = _rewritten(json.loads(tokenizer.to_str()))
+    return HFTokenizer.from_str(json.dumps(values))
 
 
 def _trained(tokenizer: HFTokenizer, *, initial_alphabet: Sequence[str] = (), first: Sequence[str] = ()) -> HFTokenizer:

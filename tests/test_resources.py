@@ -125,3 +125,12 @@ def test_mount_table(tmp_path: Path) -> None:
     assert mount_points(table) == {"/", "/with blank\\\n", os.fsdecode(b"/caf\xe9")}
     assert mount_points(tmp_path / "none") == frozenset()
     assert is_mount_point(Path("/")) and not is_mount_point(tmp_path)
+
+
+def test_a_system_that_does_not_tell_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_proc() -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+
+    monkeypatch.setattr(resources.psutil, "virtual_memory", without_proc)
+    with pytest.raises(MissingError, match=r"cannot be told: No such file or directory \(/proc/meminfo\)"):
+        available_memory()

@@ -67,3 +67,32 @@ def read_config(folder: Path) -> ModelConfig:
     if eos is not None and eos not in own and isinstance(size, int) and eos < size:
         values["eos_token_id"] = [*own, eos]
     return config_from_json(values, str(path))
+
+
+def id_conflicts(folder: Path) -> list[str]:
+    """Where the files of a checkpoint name different start or stop tokens, a sentence each: what counts, and of whom.
+
+    Raises InputError as `read_config` does.
+    """
+    stated: dict[str, dict[str, tuple[int, ...]]] = {"bos": {}, "eos": {}}
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            keys = Keys(read_json_object(folder / name), str(folder / name))
+            for kind, found in stated.items():
+                if ids := keys.token_ids(f"{kind}_token_id"):
+                    found[name] = ids
+    for name, number in token_ids(folder, "bos_token", "eos_token").items():
+        stated[name.removesuffix("_token")]["the tokenizer's files"] = (number,)
+    told = []
+    if len(set(stated["bos"].values())) > 1:
+        told.append(f"start tokens differ ({_listed(stated['bos'])}): the tokenizer decides what a text begins with")
+    spelled = stated["eos"].pop("the tokenizer's files", ())
+    known = {number for ids in stated["eos"].values() for number in ids}
+    if known and not known.issuperset(spelled):
+        stated["eos"]["the tokenizer's files"] = spelled
+        told.append(f"stop tokens differ ({_listed(stated['eos'])}): each ends an answer")
+    return told
+
+
+def _listed(stated: dict[str, tuple[int, ...]]) -> str:
+    return "; ".join(f"{', '.join(map(str, ids))} in {name}" for name, ids in stated.items())

@@ -71,7 +71,7 @@ def check_folder(given: Path) -> Path:
     check_utf8(folder)
     try:
         files = [entry.name for entry in os.scandir(folder)]
-        os.stat(folder / ".")  # a folder may be listed and yet not be entered
+        os.stat(f"{folder}/.")  # a folder may be listed and yet not be entered; Path drops the dot
     except OSError as error:
         raise unreadable(folder, error) from error
     check_no_adapter(files, str(given))

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from mlp_export.checkpoints.catalog import MODELS, find_alias, find_repository
 from mlp_export.checkpoints.checkpoint import Checkpoint, Kind, read_checkpoint
-from mlp_export.checkpoints.config import TRAINED_FOR
+from mlp_export.checkpoints.config import TRAINED_FOR, id_conflicts
 from mlp_export.checkpoints.hub import HubPlace, locate_on_hub
 from mlp_export.checkpoints.license_files import LicenseStatement
 from mlp_export.checkpoints.local_folder import LocalModel, check_folder, resolved_model, snapshot_of, unreadable
@@ -71,6 +71,8 @@ def read_resolved(model: ResolvedModel, announce: Announce = _silent) -> Checkpo
         *(model.id, model.revision or "no revision", config.family, checkpoint.kind),
         *(config.num_layers, config.num_parameters, model.folder),
     )
+    for conflict in id_conflicts(model.folder):
+        announce(f"note: {conflict}")
     hint = _kind_in_name(model.id)
     if hint is not None and checkpoint.kind == "float":
         announce(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.tokenizer_config import has_chat_template
 from mlp_export.errors import UsageError
 from mlp_export.runtime.conversation import Conversation
 from mlp_export.runtime.generate import Generation, check_answer_options, generate
@@ -108,6 +109,11 @@ def chat_format(bundle: Bundle) -> ChatFormat:
             f"{bundle.path} has no chat format: strings cannot say its model's chat template ({reasons})",
             "use `mlp-export run --raw` with the whole text that the model shall see, or an app that renders "
             "tokenizer_config.json's template",
+        )
+    if has_chat_template(bundle.path):  # of a release that did not say why
+        raise UsageError(
+            f"{bundle.path} has no chat format, though its model has a chat template",
+            "export it again: more of a template is carried now, or the export says why it is not",
         )
     raise UsageError(
         f"{bundle.path} has no chat format: its model has no chat template",

@@ -1,6 +1,6 @@
 """A chat template as strings, found by rendering marked messages, and what of it strings cannot say.
 
-What is found is checked on what people and models write (`_CHECKS`), and on the words that the template looks for.
+What is found is checked on what people and models write, and on the words that the template looks for.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _NotCarriedError(Exception):
 def derive_chat_format(template: ChatTemplate, stop: Sequence[str] = ()) -> DerivedChat:
     """The template's strings, and in sentences what they do not say.
 
-    They give what the template renders, up to where the assistant is to speak, on conversations of one to five turns.
+    They give what the template renders, up to where the assistant is to speak, on conversations of 1 to 13 turns.
     A limit is what people or models may write and the template treats otherwise, a system message that is no turn of
     its own, and a date: a template that asks for today's gets none here, since a manifest outlives the day. `stop` are
     the spellings of the model's stop ids; what the template writes after an answer is added.
@@ -82,8 +82,8 @@ def _turns(template: ChatTemplate, stop: Sequence[str]) -> ChatFormat:
 
     Raises _NotCarriedError where the text around a message depends on more than its role.
     """
-    one = _accepted(template, "a user's message", _USER)
-    three = _accepted(template, "an earlier answer", _USER, _ANSWER, _SECOND)
+    one = _accepted(template, "user's message", _USER)
+    three = _accepted(template, "earlier answer", _USER, _ANSWER, _SECOND)
     head, found, tail = one.partition(_USER.content)
     if not found:
         raise _NotCarriedError("the template leaves out a user's message, or changes its text")
@@ -115,10 +115,11 @@ def _turns(template: ChatTemplate, stop: Sequence[str]) -> ChatFormat:
 
 
 def _accepted(template: ChatTemplate, what: str, *turns: Message) -> str:
+    """What `turns` are rendered to. Raises _NotCarriedError where the template refuses them, because of `what`."""
     try:
         return _render(template, *turns)
     except InputError as error:
-        raise _NotCarriedError(f"the template takes no {what.split(' ', 1)[1]}: {_reason(error)}") from error
+        raise _NotCarriedError(f"the template takes no {what}: {_reason(error)}") from error
 
 
 def _reason(error: InputError) -> str:
@@ -136,9 +137,8 @@ def _user_suffix(template: ChatTemplate, tail: str, to_answer: str) -> str:
 
 
 def _assistant_suffix(template: ChatTemplate, head: str, to_user: str) -> tuple[str, bool]:
-    """What stands behind an answer, and whether it is sure to stand there: else it may be part of the next prefix.
-
-    Raises _NotCarriedError where the rest of `to_user` does not stand before the first message.
+    """What stands behind an answer, and whether it ends there: else the cut between it and the next prefix is a guess,
+    which gives the same text but is no text that ends an answer.
     """
     eos = template.tokens.get("eos_token", "")
     last = _without_prompt(template, _USER, _ANSWER)
@@ -193,7 +193,7 @@ def _with_trims(template: ChatTemplate, found: ChatFormat, words: Sequence[str])
 
 def _with_system(template: ChatTemplate, found: ChatFormat) -> ChatFormat:
     """`found` with system messages. Raises _NotCarriedError where they are no turn of their own."""
-    text = _accepted(template, "a system message", _SYSTEM, _USER)
+    text = _accepted(template, "system message", _SYSTEM, _USER)
     before, said, rest = text.partition(_SYSTEM.content)
     if not said:
         raise _NotCarriedError("the template leaves out a system message, or changes its text")

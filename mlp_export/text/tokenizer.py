@@ -111,6 +111,8 @@ class Tokenizer:
     ) -> Tokenizer:
         """A tokenizer whose file is `values` and leaves steps to the caller: `TokenizerInfo` of a manifest has them.
         `encode` and `decode` do these steps.
+
+        Raises InputError where the file cannot be put together with them.
         """
         carried = json.dumps(values, ensure_ascii=False)
         whole = dict(values)
@@ -119,8 +121,16 @@ class Tokenizer:
             whole["normalizer"] = {"type": "Sequence", "normalizers": steps}
         if answer_strip is not None:
             strip = {"type": "Strip", "content": answer_strip, "start": 1, "stop": 0}
-            whole["decoder"] = {"type": "Sequence", "decoders": [values["decoder"], {"type": "Fuse"}, strip]}
-        tokenizer = cls(HFTokenizer.from_str(json.dumps(whole)), source)
+            steps = [values["decoder"]] if values.get("decoder") else []
+            whole["decoder"] = {"type": "Sequence", "decoders": [*steps, {"type": "Fuse"}, strip]}
+        try:
+            tokenizer = cls(HFTokenizer.from_str(json.dumps(whole)), source)
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(
+                f"{source or 'the tokenizer'} does not go with normalization {normalization!r} and "
+                f"answer_strip {answer_strip!r}: {error}",
+                "export the model again",
+            ) from error
         tokenizer._carried = carried
         tokenizer.normalization, tokenizer.answer_strip = normalization, answer_strip
         return tokenizer
@@ -261,10 +271,15 @@ class Tokenizer:
         """`text` as it is given to a runner with the bundle's tokenizer.json: see `TokenizerInfo.normalization`."""
         if self.normalization is None:
             return text
+        # Every second part is an added token, which `tokenizers` finds before it normalizes.
+        parts = self._added_pattern.split(text) if self._added_pattern else [text]
+        parts[::2] = [normalizers.NFC().normalize_str(part) for part in parts[::2]]
+        return "".join(parts)
+
+    @functools.cached_property
+    def _added_pattern(self) -> re.Pattern[str] | None:
         added = sorted(self.added_tokens(), key=len, reverse=True)
-        parts = re.split("|".join(f"({re.escape(token)})" for token in added), text) if added else [text]
-        form = normalizers.NFC()
-        return "".join(part if part in added else form.normalize_str(part) for part in parts if part)
+        return re.compile(f"({'|'.join(map(re.escape, added))})") if added else None
 
     def file(self) -> Path | str:
         """The tokenizer.json that `write` writes: a file that is here, or its text."""

@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", action="append", choices=sorted(TARGETS))
-    parser.add_argument("--limit", type=float, default=60, metavar="SECONDS", help="for one input")
+    parser.add_argument("--limit", type=float, default=60, metavar="SECONDS", help="of processor time for one input")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="append each kind of fault, as the corpus has it")
     options = parser.parse_args()
     targets = {name: TARGETS[name] for name in options.target or TARGETS}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from fuzz.bundles import small_bundle
+from fuzz.bundles import copy_of, small_bundle
 from fuzz.target import expect
 from small_checkpoints import write_checkpoint
 
@@ -95,10 +95,14 @@ _COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
         ("--backend", "BACKEND", "--model", "MODELNAME", "--dry-run"),
         (
             *(("--context", "NUMBER"), ("--prefill-chunk", "NUMBER"), ("--out", "PATH"), ("--weights", "WEIGHTS")),
-            *(("--head", "WEIGHTS"), ("--quantizer", "QUANTIZER"), ("--calibration", "PATH"), ("--allow-lossy",)),
+            *(("--head", "WEIGHTS"), ("--quantizer", "QUANTIZER"), ("--calibration", "TEXTFILE"), ("--allow-lossy",)),
             *(("--runtime", "NUMBER"), ("--overwrite",), ("--soc", "TEXT"), ("--kv-cache", "WEIGHTS"), ("--json",)),
             *(("--accept-license", "TEXT"), ("--no-verify",), ("--quiet",), ("--verbose",)),
         ),
+    ),
+    "export, for real": (
+        ("--backend", "xnnpack", "--model", "MODEL", "--quantizer", "nearest", "--no-verify", "--context", "64"),
+        (("--out", "PATH"), ("--overwrite",), ("--context", "NUMBER"), ("--json",), ("--quiet",)),
     ),
     "run": (
         ("PATH", "--prompt", "TEXT", "--max-new-tokens", "2"),
@@ -112,18 +116,21 @@ _COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "verify": (("PATH",), (("--json",), ("--model", "MODELNAME"), ("--quiet",))),
     "bench": (
         ("PATH", "--prompt-tokens", "4", "--new-tokens", "2", "--repetitions", "1"),
-        (
-            *(("--prompt-tokens", "NUMBER"), ("--new-tokens", "SMALL"), ("--repetitions", "SMALL"), ("--json",)),
-            *(("--threads", "NUMBER"),),
-        ),
+        (("--prompt-tokens", "NUMBER"), ("--new-tokens", "SMALL"), ("--repetitions", "SMALL"), ("--json",)),
     ),
     "eval": (
         ("PATH", "--max-tokens", "8"),
-        (("--max-tokens", "NUMBER"), ("--text", "PATH"), ("--against", "PATH"), ("--json",)),
+        (
+            *(("--max-tokens", "NUMBER"), ("--text", "TEXTFILE"), ("--against", "MODELNAME"), ("--json",)),
+            *(("--sequence-length", "NUMBER"), ("--quiet",)),
+        ),
     ),
     "quantize": (
-        ("MODELNAME", "--out", "PATH", "--calibration", "PATH"),
-        (("--json",), ("--distill", "NUMBER"), ("--weights", "WEIGHTS")),
+        ("MODELNAME", "--out", "PATH", "--calibration", "TEXTFILE"),
+        (
+            *(("--json",), ("--distill", "SMALL"), ("--weights", "WEIGHTS"), ("--head", "WEIGHTS")),
+            *(("--calibration-tokens", "NUMBER"), ("--backend", "BACKEND"), ("--overwrite",), ("--format", "gguf")),
+        ),
     ),
     "push": (("PATH",), (("--serial", "TEXT"), ("--install", "PATH"), ("--open",), ("--json",))),
     "models": ((), (("--json",),)),
@@ -170,7 +177,7 @@ class CommandTarget:
     def draw(self, draw: random.Random) -> Any:
         command = draw.choice(sorted(_COMMANDS))
         needed, options = _COMMANDS[command]
-        words = [command, *needed]
+        words = [command.partition(",")[0], *needed]
         for option in draw.sample(
             options, draw.randrange(len(options) + 1) if draw.random() < 0.3 else min(2, len(options))
         ):
@@ -190,6 +197,8 @@ class CommandTarget:
     def _word(self, draw: random.Random, word: str) -> str:
         if word == "PATH":
             return "BUNDLE" if draw.random() < 0.6 else draw.choice(_PATHS)
+        if word == "TEXTFILE":  # a pipe is waited for: it may be another command's output
+            return "FILE" if draw.random() < 0.6 else draw.choice([path for path in _PATHS if path != "FIFO"])
         if word == "MODELNAME":
             return "MODEL" if draw.random() < 0.6 else draw.choice(_MODELS)
         if word == "BACKEND":
@@ -220,7 +229,7 @@ class CommandTarget:
 
 def _lay_out(folder: Path) -> None:
     """What command lines may name."""
-    (folder / "BUNDLE").symlink_to(small_bundle())
+    copy_of(small_bundle(), folder / "BUNDLE")  # which --overwrite may replace
     write_checkpoint(folder / "MODEL", "llama", num_hidden_layers=1)
     (folder / "FILE").write_text("Some text.\n")
     (folder / "LOOP").symlink_to(folder / "LOOP")

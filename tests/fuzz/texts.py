@@ -11,7 +11,7 @@ from typing import Any
 
 from fuzz.edits import apply, random_edits
 from fuzz.target import expect
-from small_checkpoints import CHAT_TEMPLATE, VOCAB_SIZE, config_json, write_tokenizer
+from small_checkpoints import CHAT_TEMPLATE, SPECIAL_TOKENS, VOCAB_SIZE, config_json, small_tokenizer, write_tokenizer
 from transformers import AutoTokenizer
 
 from mlp_export.checkpoints.config import read_config
@@ -59,6 +59,9 @@ class TokenizerTarget:
     def __init__(self) -> None:
         with tempfile.TemporaryDirectory() as place:
             write_tokenizer(Path(place))
+            small_tokenizer(SPECIAL_TOKENS).save(
+                f"{place}/tokenizer.json"
+            )  # ids from 306 on are for other files to add
             self._files = {path.name: path.read_bytes() for path in sorted(Path(place).iterdir())}
 
     def draw(self, draw: random.Random) -> Any:
@@ -254,8 +257,13 @@ class TemplateTarget:
         apply(folder, [{"file": "chat_template.jinja", "write": given["template"]}])
         template = read_chat_template(folder)
         assert template is not None
-        derive_chat_format(template, ["<|eot|>"])
+        derived = derive_chat_format(template, ["<|eot|>"])
         turns = [Message(role, content) for role, content in given["turns"]]
+        roles = ["user", "assistant"] * len(turns)
+        if derived.chat is not None and not derived.limits and [turn.role for turn in turns] == roles[: len(turns)]:
+            expect(
+                derived.chat.compose(turns) == template.render(turns, date=False), "strings that are not the template"
+            )
         ours = template.render(turns)
         wanted = _rendered(AutoTokenizer.from_pretrained(folder), turns)
         expect(wanted in (None, ours), f"rendered {ours!r}, transformers {wanted!r}")

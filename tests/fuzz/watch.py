@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import resource
 import shutil
 import signal
 import tempfile
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 from fuzz.target import Target, WrongAcceptanceError
 
 from mlp_export.errors import MlpExportError
@@ -63,11 +66,21 @@ def _kind(error: BaseException) -> str:
     return f"{type(error).__name__} in {where}"
 
 
+def _processor_seconds(process: psutil.Process) -> float:
+    """Of a process and those that it started."""
+    total = 0.0
+    with contextlib.suppress(psutil.Error):
+        for each in (process, *process.children(recursive=True)):
+            times = each.cpu_times()
+            total += times.user + times.system
+    return total
+
+
 class Watch:
     """A child that tries inputs, started anew where one killed it."""
 
     def __init__(self, targets: Mapping[str, Target], limit_s: float, memory_bytes: int = 12 * 2**30) -> None:
-        """`limit_s` is for one input, `memory_bytes` of address space for the child."""
+        """`limit_s` is processor time for one input, `memory_bytes` of address space for the child."""
         self._targets, self._limit, self._memory = targets, limit_s, memory_bytes
         self._start()
 
@@ -89,10 +102,10 @@ class Watch:
 
     def _ask(self, question: tuple[str, str, Any]) -> Result:
         self._here.send(question)
-        if not self._here.poll(self._limit):
+        if not self._answers():
             os.kill(self._child.pid or 0, signal.SIGABRT)  # faulthandler writes where it stood
             self._child.join(5)
-            return Result(False, f"no answer within {self._limit:g} s\n{self._end()}", f"hang of {question[0]}")
+            return Result(False, f"no answer in {self._limit:g} s of work\n{self._end()}", f"hang of {question[0]}")
         try:
             result: Result = self._here.recv()
         except EOFError:
@@ -101,6 +114,23 @@ class Watch:
             died = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             return Result(False, f"the process ended by {died}\n{self._end()}", f"{died} of {question[0]}")
         return result
+
+    def _answers(self) -> bool:
+        """Waits for an answer; False where the child has computed for longer than the limit, or waits for something.
+
+        Processor time counts, for on a busy machine all takes its time.
+        """
+        child = psutil.Process(self._child.pid)
+        started, before = time.monotonic(), _processor_seconds(child)
+        while not self._here.poll(min(1.0, self._limit)):
+            waited, computed = time.monotonic() - started, _processor_seconds(child) - before
+            if (
+                computed > self._limit
+                or (waited > self._limit and computed < 0.02 * waited)
+                or waited > 20 * self._limit
+            ):
+                return False
+        return True
 
     def _end(self) -> str:
         """Starts another child, and returns the last that this one wrote."""

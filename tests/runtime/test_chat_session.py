@@ -15,6 +15,7 @@ from small_checkpoints import BOS, BOS_ID, EOS_ID, EOT, EOT_ID, SPECIAL_TOKENS, 
 from transformers import AutoTokenizer
 
 from mlp_export.bundle.bundle import Bundle
+from mlp_export.bundle.tokenizer_config import write_tokenizer_config
 from mlp_export.errors import InputError, UsageError
 from mlp_export.runtime.chat_session import HELP, chat_repl
 from mlp_export.runtime.conversation import Conversation
@@ -470,7 +471,14 @@ def test_a_full_context_begins_a_new_conversation(bundle: Bundle) -> None:
 
 def test_a_bundle_without_a_chat_format(tmp_path: Path) -> None:
     bundle, session = write_bundle(tmp_path / "b", chat=False), FakeSession(TABLE)
-    with pytest.raises(UsageError, match="no chat format"):
+    with pytest.raises(UsageError, match="no chat format: its model has no chat template"):
+        Terminal("Hi").talk(bundle, session)
+    told = replace(bundle, manifest=replace(bundle.manifest, chat_limits=("turns are numbered",)))
+    with pytest.raises(UsageError, match=r"strings cannot say its model's chat template \(turns are numbered\)"):
+        Terminal("Hi").talk(told, session)
+    # of a release that dropped a template in silence
+    write_tokenizer_config(bundle.path, ChatTemplate("{{ messages[-1].content }}"), TOKENIZER, (), 64)
+    with pytest.raises(UsageError, match="though its model has a chat template"):
         Terminal("Hi").talk(bundle, session)
     assert session.calls == []
 

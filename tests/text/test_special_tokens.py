@@ -20,9 +20,10 @@ from small_checkpoints import (
     small_tokenizer,
 )
 from tokenizers import Tokenizer as HFTokenizer
+from tokenizers.models import WordLevel
 from transformers import AutoTokenizer
 
-from mlp_export.checkpoints.config import read_config
+from mlp_export.checkpoints.config import id_conflicts, read_config
 from mlp_export.errors import InputError
 from mlp_export.text.chat import Message, read_chat_template
 from mlp_export.text.tokenizer import Tokenizer
@@ -194,3 +195,46 @@ def test_no_stop_id_in_any_file(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config_json("llama", eos_token_id=None)))
     with pytest.raises(InputError, match="eos_token_id"):
         read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "generation", "told"),
+    [
+        ({"eos_token": EOS}, {}, []),
+        ({"eos_token": EOT}, {"eos_token_id": [EOT_ID]}, []),  # generation_config.json adds it
+        ({"eos_token": EOT}, {}, ["stop tokens differ (301 in config.json; 302 in the tokenizer's files)"]),
+        ({"bos_token": EOT}, {}, ["start tokens differ (300 in config.json; 302 in the tokenizer's files)"]),
+        ({}, {"bos_token_id": 301}, ["301 in generation_config.json; 300 in the tokenizer's files)"]),
+        ({"bos_token": None, "eos_token": None}, {}, []),
+    ],
+)
+def test_files_that_name_different_tokens_are_told(
+    tmp_path: Path, settings: dict[str, Any], generation: dict[str, Any], told: list[str]
+) -> None:
+    folder = write(tmp_path, settings)
+    (folder / "config.json").write_text(json.dumps(config_json("llama", eos_token_id=EOS_ID)))
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    found = id_conflicts(folder)
+    assert len(found) == len(told) and all(part in line for part, line in zip(told, found, strict=True)), found
+
+
+def test_two_tokens_of_one_id(tmp_path: Path) -> None:
+    folder = write(tmp_path, {})
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["model"]["vocab"]["3"] = values["model"]["vocab"]["E"]
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="'3' and 'E' have one id"):
+        Tokenizer.from_folder(folder, VOCAB_SIZE)
+
+
+def test_what_the_library_cannot_do_with_a_file_is_told(tmp_path: Path) -> None:
+    """A panic of its Rust is no Exception, and a text that it has no token for raises a bare one."""
+    folder = write(tmp_path, {})
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["model"]["continuing_subword_prefix"] = "none"
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"tokenizer\.json is not a tokenizer: range end index"):
+        Tokenizer.from_folder(folder, VOCAB_SIZE)
+    words = HFTokenizer(WordLevel({"a": 0}, unk_token="<unk>"))
+    with pytest.raises(InputError, match="cannot encode: WordLevel error: Missing"):
+        Tokenizer(words).encode("b", bos=False, special=False)

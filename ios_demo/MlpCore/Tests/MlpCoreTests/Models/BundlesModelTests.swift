@@ -78,7 +78,10 @@ final class BundlesModelTests: XCTestCase {
     let cases: [(manifest: Manifest, said: String)] = [
       (manifest(), "Carried as a whole"),
       (manifest(chatLimits: [limit, "b"]), "Carried in part:\n\(limit)\nb"),
-      (manifest(chat: nil, chatLimits: [limit]), "The chat template is not carried, so the model continues plain text:\n\(limit)"),
+      (
+        manifest(chat: nil, chatLimits: [limit]),
+        "The chat template is not carried, so the model continues plain text:\n\(limit)"
+      ),
       (manifest(chat: nil), "The model has no chat template, and continues plain text."),
     ]
     for (index, (manifest, said)) in cases.enumerated() {

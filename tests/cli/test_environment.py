@@ -1,0 +1,42 @@
+"""What libraries break on when they are imported is told before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlp_export.cli.environment import check_environment
+from mlp_export.errors import MissingError, UsageError
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
+def test_a_timeout_that_is_no_number(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for right in ("", "30", " 5 "):
+        monkeypatch.setenv(name, right)
+        check_environment()
+    for wrong in ("abc", "1.5", "10s"):
+        monkeypatch.setenv(name, wrong)
+        with pytest.raises(UsageError, match=f"{name} is '{wrong}'"):
+            check_environment()
+
+
+def test_a_current_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    check_environment()
+    os.rmdir(tmp_path / "gone")
+    with pytest.raises(MissingError, match="the current folder cannot be found"):
+        check_environment()
+
+
+def test_logs_that_torch_does_not_know() -> None:
+    """In a process of its own, for torch reads the variable once."""
+    code = "from mlp_export.cli.environment import check_environment as check; check()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TORCH_LOGS": "foo"}, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "UsageError: TORCH_LOGS is 'foo': Invalid log" in done.stderr, done.stderr
