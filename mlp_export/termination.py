@@ -37,6 +37,13 @@ class Termination:
     def install(self) -> None:
         """Take the signals, but for those that are ignored already (nohup). For the main thread."""
         signal.signal(signal.SIGALRM, self._look)
+        told = sys.unraisablehook
+
+        def tell(dropped: sys.UnraisableHookArgs) -> None:
+            if not isinstance(dropped.exc_value, Terminated):  # that is raised again: nothing is lost
+                told(dropped)
+
+        sys.unraisablehook = tell
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._terminate)

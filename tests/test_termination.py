@@ -74,6 +74,17 @@ def test_without_the_timer_these_places_lose_it(place: str) -> None:
     assert run(place, signal.SIGTERM, seconds=1000) == (0, "lost\n")
 
 
+@pytest.mark.parametrize("place", ["in_del", "in_callback"])
+def test_an_exception_that_is_raised_again_is_not_shown(place: str) -> None:
+    program = PROGRAM.format(signal=int(signal.SIGTERM), seconds=0.05, place=place)
+    shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
+    assert shown == ""
+    other = program.replace("signal.raise_signal(15)", "raise ValueError")  # the control
+    assert other != program
+    shown = subprocess.run([sys.executable, "-c", other], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
+    assert "ValueError" in shown
+
+
 def test_clean_up_is_not_disturbed() -> None:
     assert run("in_clean_up", signal.SIGTERM) == (128 + signal.SIGTERM, "cleaned\n")
 
