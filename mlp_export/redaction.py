@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I)
 _PATTERNS = (
@@ -38,6 +39,17 @@ def redact(text: str, typed: Collection[str] = ()) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def redact_each(value: Any, typed: Collection[str] = ()) -> Any:
+    """`value`, of JSON, with each text in it as `redact` gives it."""
+    if isinstance(value, str):
+        return redact(value, typed)
+    if isinstance(value, dict):
+        return {key: redact_each(entry, typed) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [redact_each(entry, typed) for entry in value]
+    return value
 
 
 def _home() -> str | None:

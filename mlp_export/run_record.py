@@ -23,7 +23,7 @@ from platformdirs import user_state_path
 
 from mlp_export.errors import MlpExportError
 from mlp_export.progress import StageRecord
-from mlp_export.redaction import redact
+from mlp_export.redaction import redact_each
 
 LAST_RUN, LAST_FAILURE = "last-run.json", "last-failure.json"
 _LINES, _LINE_LENGTH = 300, 400  # of the log, the last
@@ -84,7 +84,7 @@ class RunRecord(logging.Handler):
             "log": list(self.lines),
         }
         process = {"id": self.id, "pid": os.getpid(), "process_began": psutil.Process().create_time()}
-        return {**_redacted(values, self.typed), **process, "checkpoint": self.checkpoint}
+        return {**redact_each(values, self.typed), **process, "checkpoint": self.checkpoint}
 
     def save(self) -> None:
         """Write it to the state folder, where that can be done."""
@@ -161,13 +161,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     whole = isinstance(values, dict) and {"id", "command", "pid", "process_began", "began"} <= set(values)
     return values if whole else None
-
-
-def _redacted(value: Any, typed: tuple[str, ...]) -> Any:
-    if isinstance(value, str):
-        return redact(value, typed)
-    if isinstance(value, dict):
-        return {key: _redacted(entry, typed) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_redacted(entry, typed) for entry in value]
-    return value

@@ -17,7 +17,7 @@ from typing import Any
 from mlp_export.errors import MlpExportError
 from mlp_export.hashing import file_sha256
 from mlp_export.paths import cache_folder
-from mlp_export.redaction import redact
+from mlp_export.redaction import redact, redact_each
 from mlp_export.resources import available_memory, free_disk_bytes, temporary_folder
 from mlp_export.run_record import read_records, was_killed
 from mlp_export.runtime.native_runner import find_compiler
@@ -86,7 +86,7 @@ def _environment() -> dict[str, str]:
 def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
     values = {key: value for key, value in run.items() if key not in ("id", "checkpoint", "pid", "process_began")}
     if was_killed(run):
-        values["ended"] = "it was killed, or crashed in native code: "
+        values["ended"] = "without a word: it was killed, or crashed in native code"
     checkpoint = run.get("checkpoint")
     return values if checkpoint is None else {**values, "model": _model(Path(checkpoint))}
 
@@ -97,14 +97,14 @@ def _model(folder: Path) -> dict[str, Any]:
     try:
         files = [path for path in sorted(folder.iterdir()) if path.is_file()]
         found["files"] = {redact(path.name): path.stat().st_size for path in files}
-        found["config"] = _read(folder / "config.json")
+        found["config"] = redact_each(_read(folder / "config.json"))
         tokenizer = folder / "tokenizer.json"
         if tokenizer.is_file():
             found["tokenizer"] = {"sha256": file_sha256(tokenizer), **_tokenizer_kinds(_read(tokenizer))}
         for name in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
             if (folder / name).is_file():
                 values = _read(folder / name)
-                kept = {key: value for key, value in values.items() if key not in _TEXT_KEYS}
+                kept = redact_each({key: value for key, value in values.items() if key not in _TEXT_KEYS})
                 found[name] = kept if len(json.dumps(kept)) < _CONFIG_BYTES else "too long"
     except (OSError, ValueError, RecursionError, AttributeError) as error:  # damaged: that may be why it failed
         found["unreadable"] = redact(f"{type(error).__name__}: {error}")

@@ -63,7 +63,7 @@ def written(path: Path) -> dict[str, Any]:
 
 def test_a_refused_export(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is needed to see why: the command, the error with its traceback, the config, the tokenizer's kinds."""
-    model = write_checkpoint(tmp_path / "model")
+    model = write_checkpoint(tmp_path / "model", _name_or_path="/home/alice/x")
     code, _, err = run(monkeypatch, "--backend", "xnnpack", "--model", model, "--context", "999999", "--quiet")
     assert code == 2 and "report" not in err  # no noise where the error says what to do
     code, out, _ = run(monkeypatch, "report", "--out", tmp_path / "r.json", "--json")
@@ -74,7 +74,7 @@ def test_a_refused_export(tmp_path: Path, state: Path, monkeypatch: pytest.Monke
     assert found["command"][:2] == ["--backend", "xnnpack"] and found["exit_code"] == 2
     assert found["error"]["kind"] == "UsageError" and "999,999" in found["error"]["message"]
     assert any("_resolve_export" in line for line in found["error"]["traceback"])
-    assert found["model"]["config"] == json.loads((model / "config.json").read_text())
+    assert found["model"]["config"] == json.loads((model / "config.json").read_text()) | {"_name_or_path": "~/x"}
     assert found["model"]["tokenizer"]["model"] == "BPE" and found["model"]["tokenizer"]["decoder"] == "ByteLevel"
     assert found["model"]["files"]["model.safetensors"] == (model / "model.safetensors").stat().st_size
     assert "chat_template" not in found["model"]["tokenizer_config.json"]
