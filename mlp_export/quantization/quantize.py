@@ -78,6 +78,7 @@ class Recipe:
 
     scheme: dict[str, Any]
     source_sha256: str  # see `source_sha256`
+    vocab_size: int  # the tokenizer, which is no part of the hash, decides how many rows are in use
     calibration_sha256: str
     calibration_tokens: int
     sequential: bool = False
@@ -264,6 +265,7 @@ def _recipe(
     return Recipe(
         _in_checkpoint(scheme).manifest(),
         source_sha256(checkpoint),
+        checkpoint.config.vocab_size,
         sequences.sha256,
         sequences.ids.numel(),
         sequential,

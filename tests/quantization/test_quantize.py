@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from artifacts import QUIET
-from small_checkpoints import small_tokenizer, write_checkpoint
+from small_checkpoints import RESERVED_TOKENS, SPECIAL_TOKENS, small_tokenizer, write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.storage import storage_errors
@@ -55,6 +55,15 @@ def folder(tmp_path: Path) -> Path:
 
 def model_folder(tmp_path: Path, name: str = "model", **changes: Any) -> Path:
     return write_checkpoint(tmp_path / name, "llama", **{"num_hidden_layers": 2, "seed": 1, **changes})
+
+
+def test_other_tokens_of_the_same_weights_are_quantized_anew(folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    """The cached checkpoint has the rows that the tokenizer of its source has tokens for."""
+    for number, tokens in enumerate((SPECIAL_TOKENS, SPECIAL_TOKENS + RESERVED_TOKENS)):
+        small_tokenizer(tokens).save(str(folder / "tokenizer.json"))
+        bundle = export(export_options(folder, tmp_path / f"bundle-{number}", verify=False)).bundle
+        assert bundle.manifest.model.shape["vocab_size"] == 300 + len(tokens)
+    assert len(list(own_cache.glob("*/config.json"))) == 2
 
 
 def test_what_quantize_wrote_is_exported_bit_for_bit(folder: Path, tmp_path: Path, own_cache: Path) -> None:
