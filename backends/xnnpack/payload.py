@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
             graphs = [_json(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]
         except Exception as error:  # flatc checks nothing: damage shows as any exception, and so does a full disk
             written = _JSON_FACTOR * sum(len(flatbuffer) for flatbuffer, _ in parts)
-            if shutil.disk_usage(folder).free < written:
+            limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+            if shutil.disk_usage(folder).free < written or 0 <= limit < written:  # -1: none
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
             raise _damaged(error) from error
     return [Payload(graph, constants) for graph, (_, constants) in zip(graphs, parts, strict=True)]
