@@ -39,7 +39,7 @@ def main() -> int:
     prepare()
     watch = Watch(targets, options.limit)
     started = time.monotonic()
-    spent: Counter[str] = Counter()
+    spent = dict.fromkeys(targets, 0.0)
     tried: Counter[str] = Counter()
     accepted: Counter[str] = Counter()
     faults: Counter[str] = Counter()

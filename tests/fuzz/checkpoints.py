@@ -159,7 +159,7 @@ def _check_logits(folder: Path, config: ModelConfig) -> None:
 
 
 def _small(base: str) -> dict[str, Any]:
-    layers = {} if base == "mobilellm-pro" else {"num_hidden_layers": 2}
+    layers: dict[str, Any] = {} if base == "mobilellm-pro" else {"num_hidden_layers": 2}
     if base in FAMILY_KEYS and "layer_types" in FAMILY_KEYS[base]:
         layers["layer_types"] = FAMILY_KEYS[base]["layer_types"][:2]
     return config_json(base, **layers)

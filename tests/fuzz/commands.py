@@ -22,7 +22,7 @@ from small_checkpoints import write_checkpoint
 from mlp_export.cli import app as command_line
 
 _CODES = {0, 1, 2, 3, 4, 5, 130, 141}
-_NUMBERS = (
+_NUMBERS: tuple[str, ...] = (
     "0",
     "1",
     "-1",
@@ -36,7 +36,7 @@ _NUMBERS = (
     "-9223372036854775809",
 )
 _NUMBERS += ("0.5", "nan", "inf", "-inf", "1e400", "1e-400", "", " 1", "0x10", "1_0", "\u0661", "9" * 5000)
-_TEXTS = (
+_TEXTS: tuple[str, ...] = (
     "",
     " ",
     "Hello",
@@ -50,7 +50,7 @@ _TEXTS = (
     "--",
     "\x1b[31m",
 )
-_PATHS = (
+_PATHS: tuple[str, ...] = (
     "BUNDLE",
     "MODEL",
     "NEW",
@@ -273,8 +273,9 @@ def _environment(changes: Mapping[str, str | None], folder: Path) -> Iterator[No
 
 def _run(arguments: list[str], environment: Mapping[str, str | None], typed: str, folder: Path) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of the command line in this process."""
-    outs = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace", write_through=True)
-    errs = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace", write_through=True)
+    out_bytes, err_bytes = io.BytesIO(), io.BytesIO()
+    outs = io.TextIOWrapper(out_bytes, "utf-8", errors="backslashreplace", write_through=True)
+    errs = io.TextIOWrapper(err_bytes, "utf-8", errors="backslashreplace", write_through=True)
     ins = io.TextIOWrapper(io.BytesIO(typed.encode("utf-8", "surrogateescape")), "utf-8", errors="surrogateescape")
     kept = sys.stdin, sys.argv
     sys.stdin, sys.argv = ins, ["mlp-export", *arguments]
@@ -289,4 +290,4 @@ def _run(arguments: list[str], environment: Mapping[str, str | None], typed: str
                 code = 130
     finally:
         sys.stdin, sys.argv = kept
-    return int(code or 0), *(stream.buffer.getvalue().decode() for stream in (outs, errs))  # type: ignore[attr-defined]
+    return int(code or 0), out_bytes.getvalue().decode(), err_bytes.getvalue().decode()

@@ -6,6 +6,7 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class TokenizerTarget:
         if settings.is_file() and json.loads(settings.read_bytes()).get("tokenizer_class") in _LIKE_THE_FILE:
             for text in TEXTS:
                 for bos in (False, True):
-                    wanted = _unless_it_fails(lambda text=text, bos=bos: theirs(text, add_special_tokens=bos).input_ids)
+                    wanted = _unless_it_fails(partial(_ids, theirs, text, bos))
                     found = ours.encode(text, bos=bos, special=True)
                     expect(wanted in (None, found), f"ids {found} of {text!r}, {bos}: transformers {wanted}")
             stop = theirs.eos_token_id
@@ -106,6 +107,10 @@ class TokenizerTarget:
             conversation = [Message("user", "Hello"), Message("assistant", "x"), Message("user", "y")]
             wanted = _rendered(theirs, conversation)
             expect(wanted is None or template.render(conversation) == wanted, f"chat of transformers {wanted!r}")
+
+
+def _ids(tokenizer: Any, text: str, bos: bool) -> Any:
+    return tokenizer(text, add_special_tokens=bos).input_ids
 
 
 def _unless_it_fails(call: Callable[[], Any]) -> Any:
@@ -191,7 +196,7 @@ _PROMPTS = (
     "{% if add_generation_prompt and messages[-1].role != 'assistant' %}ASSISTANT:{% endif %}",
     "{{ 'A' }}",
 )
-_ODD = (
+_ODD: tuple[str, ...] = (
     "{{",
     "{% if %}",
     "{{ 1/0 }}",
@@ -220,7 +225,7 @@ _ODD += (
     "{{ caller() }}",
     "{% import 'x' as y %}",
 )
-_CONTENT_TEXTS = (
+_CONTENT_TEXTS: tuple[str, ...] = (
     "",
     " ",
     "Hi",
