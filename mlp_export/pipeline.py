@@ -6,7 +6,6 @@ resolve -> read -> quantize -> lower -> write the bundle -> verify -> publish
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from mlp_export.checkpoints.resolve import locate, read_resolved
 from mlp_export.errors import MissingError, UsageError, VerificationError
 from mlp_export.evaluation.evaluate import QuantizationError, measure_quantization_error
 from mlp_export.evaluation.token_scores import entries
+from mlp_export.loggers import get_logger
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import WeightFormat
@@ -72,7 +72,7 @@ from mlp_export.text.tokenizer import Tokenizer
 from mlp_export.verification.report import VerificationReport
 from mlp_export.verification.verify import verify
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 Quantizer = Literal["gptq", "nearest"]
 _RANGE_TOKENS = 2048  # for static scales
 _OTHER_FILES_BYTES = 40_000_000  # tokenizer and license

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import resource
 import sys
 import time
@@ -11,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from mlp_export.loggers import get_logger
 from mlp_export.resources import human_bytes
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

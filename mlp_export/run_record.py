@@ -141,17 +141,17 @@ def was_killed(record: Mapping[str, Any]) -> bool:
 def recording(record: RunRecord) -> Iterator[RunRecord]:
     """Fill `record` by what is logged in the body."""
     logger = logging.getLogger("mlp_export")
-    level, disabled = logger.level, logging.root.manager.disable
+    level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # libraries give the root logger a handler that writes to stderr
     logger.addHandler(record)
-    logging.disable(logging.NOTSET)
     try:
         record.save()
         yield record
     finally:
         logger.removeHandler(record)
         logger.setLevel(level)
-        logging.disable(disabled)
+        logger.propagate = propagate
 
 
 def _read(path: Path) -> dict[str, Any] | None:

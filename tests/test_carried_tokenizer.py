@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,10 +45,16 @@ def tokenizer() -> HFTokenizer:
     return inner
 
 
+def token_id(text: str) -> int:
+    found = tokenizer().token_to_id(text)
+    assert found is not None
+    return int(found)
+
+
 def answering(folder: Path, inner: HFTokenizer, answer: list[int]) -> Path:
     """A checkpoint that says `answer` behind "\u00e9": each token depends on the last one alone."""
     hidden = 128
-    changes = {"hidden_size": hidden, "num_hidden_layers": 1, "bos_token_id": 1, "eos_token_id": 2}
+    changes: dict[str, Any] = {"hidden_size": hidden, "num_hidden_layers": 1, "bos_token_id": 1, "eos_token_id": 2}
     write_checkpoint(folder, "llama", tied=False, tokenizer=False, dtype=torch.float32, **changes)
     tensors = load_file(folder / "model.safetensors")
     chain = [inner.token_to_id("\u00e9"), *answer, 2]
@@ -76,7 +83,7 @@ def options(model: Path, out: Path) -> ExportOptions:
 @pytest.fixture(scope="module")
 def words() -> list[int]:
     """The word "of", two characters in bytes, and the word "o"."""
-    first, last = (tokenizer().token_to_id(META + word) for word in ("of", "o"))
+    first, last = (token_id(META + word) for word in ("of", "o"))
     return [first, *(3 + byte for byte in "\u4e16\u0436".encode()), last]
 
 
@@ -123,8 +130,7 @@ def test_the_stock_runner_is_given_what_an_app_gives_it(tmp_path: Path) -> None:
     """Composed text, and the space before the answer dropped: in answers of whole characters, all that its binding
     can say.
     """
-    of = tokenizer().token_to_id(f"{META}of")
-    what = tokenizer().token_to_id("W")
+    of, what = token_id(f"{META}of"), token_id("W")
     model = answering(tmp_path / "model", tokenizer(), [of, what])
     bundle = export(options(model, tmp_path / "bundle"), QUIET).bundle
     for prompt in ("What is\u00e9", "What ise\u0301"):

@@ -44,7 +44,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     tokenizer.save(str(model / "tokenizer.json"))
     settings = {"bos_token": None, "eos_token": EOT, "add_bos_token": False, "chat_template": CHATML}
     (model / "tokenizer_config.json").write_text(json.dumps(settings))
-    asked = ExportOptions("xnnpack", str(model), folder / "bundle", context=64, prefill_chunk=16)
+    asked = ExportOptions("xnnpack", str(model), folder / "bundle", context=128, prefill_chunk=16)
     return export(asked, Progress())
 
 

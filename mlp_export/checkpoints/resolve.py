@@ -5,7 +5,6 @@ A name is an alias of the catalog, a folder, or a hub id `owner/name[/subfolder]
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Collection
@@ -23,10 +22,11 @@ from mlp_export.checkpoints.model_source import Announce, LocatedModel, Resolved
 from mlp_export.checkpoints.packaged import PackagedModel, locate_packaged
 from mlp_export.checkpoints.storage import storage_errors
 from mlp_export.errors import InputError
+from mlp_export.loggers import get_logger
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(/(?P<subfolder>[\w.-]+(/[\w.-]+)*))?(@(?P<revision>[^@]+))?")
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def _silent(line: str) -> None:

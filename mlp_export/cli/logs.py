@@ -30,11 +30,11 @@ def logs_on_stderr() -> Iterator[None]:
     """Shows what the logger `mlp_export` is told in the body, first of all which versions are at work."""
     logger, handler = logging.getLogger("mlp_export"), _Stderr()
     handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(name)s: %(message)s", "%H:%M:%S"))
-    level, disabled = logger.level, logging.root.manager.disable
+    level, propagate, disabled = logger.level, logger.propagate, logging.root.manager.disable
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.addHandler(handler)
-    logging.disable(logging.NOTSET)
+    logging.disable(logging.NOTSET)  # what the libraries below tell is of interest, too
     try:
         logger.info("Python %s on %s", platform.python_version(), platform.platform())
         logger.info(", ".join(f"{package} {_version(package)}" for package in _PACKAGES))
@@ -42,7 +42,7 @@ def logs_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        logger.propagate = True
+        logger.propagate = propagate
         logging.disable(disabled)
 
 

@@ -6,7 +6,6 @@ what it should answer comes from the eager reference with the same codes.
 
 from __future__ import annotations
 
-import logging
 import platform
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from mlp_export.bundle.manifest import shape_of
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.resolve import read_resolved, resolve
 from mlp_export.errors import InputError
+from mlp_export.loggers import get_logger
 from mlp_export.progress import Progress
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.quantize import find_quantized
@@ -34,7 +34,7 @@ from mlp_export.verification.stock_runner import check_stock_runner, check_token
 from mlp_export.verification.structure import check_structure
 from mlp_export.verification.weights import check_weights
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def verify_bundle(

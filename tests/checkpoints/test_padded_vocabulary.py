@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ ROWS = 352
 PADDED = 333  # a row without a token
 
 
-def always_answers(folder: Path, row: int, **changes: object) -> Path:
+def always_answers(folder: Path, row: int, **changes: Any) -> Path:
     """A float checkpoint whose largest logit is `row`'s, whatever went before, and the next EOS's."""
     write_checkpoint(folder, "llama", tied=False, num_hidden_layers=1, vocab_size=ROWS, **changes)
     tensors = load_file(folder / "model.safetensors")

@@ -97,6 +97,17 @@ def test_stages_and_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert any("BuildOptions(context=64" in line for line in found["log"])
 
 
+def test_nothing_of_the_record_is_shown(tmp_path: Path) -> None:
+    """Not in a process of its own either, where libraries write what they log to stderr."""
+    model = write_checkpoint(tmp_path / "model", num_hidden_layers=1)
+    command = [sys.executable, "-m", "mlp_export", "--backend", "xnnpack", "--model", str(model), "--context", "64"]
+    command += ["--quantizer", "nearest", "--out", str(tmp_path / "bundle"), "--no-verify", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    (found,) = read_records()
+    assert any("needs" in line for line in found["log"])
+
+
 def test_an_internal_error_names_a_report(
     broken: Callable[[BaseException], None], state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pytorch_tokenizers import CppHFTokenizer
@@ -55,7 +55,9 @@ def shown(stock: Any, ids: list[int]) -> str:
     return data.decode()
 
 
-def check_carried(inner: HFTokenizer, folder: Path, *, normalization: str | None, strip: str | None) -> Tokenizer:
+def check_carried(
+    inner: HFTokenizer, folder: Path, *, normalization: Literal["NFC"] | None, strip: str | None
+) -> Tokenizer:
     """That what is carried means the same to ExecuTorch's tokenizer and to ours, by other means than `compare`."""
     original = Tokenizer(inner)
     carried = tokenizer_for_runner(original).tokenizer
