@@ -68,11 +68,11 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
         more = table.pop("extra_special_tokens", None) or table.pop("additional_special_tokens", None)
         if more:
             extra = [*extra, *more] if isinstance(extra, list) and isinstance(more, list) else more
-        settings = {**settings, **{key: value for key, value in table.items() if value not in _NO_TOKEN}}
+        settings = {**settings, **table}  # null takes a token away
     named = {key: _parse(file, key, settings[key]) for key in NAMES if settings.get(key) not in _NO_TOKEN}
     if isinstance(extra, dict):
         named |= {key: _parse(file, key, value) for key, value in extra.items()}
-        extra = []
+        extra = settings.get("additional_special_tokens") or []
     if not isinstance(extra, list):
         raise _error(file, "extra_special_tokens", extra)
     extra = tuple(_parse(file, "extra_special_tokens", value) for value in extra)
@@ -115,8 +115,9 @@ def _ids_of_file(file: Path) -> tuple[dict[str, int], int]:
     following = len(ids)
     entries = values.get("added_tokens")
     for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and isinstance(entry.get("content"), str):
-            # The library takes no notice of the id that stands there (tokenizers, added_vocabulary.rs, `add_tokens`).
+        if isinstance(entry, dict) and isinstance(entry.get("content"), str) and entry["content"]:
+            # The library takes no notice of the id that stands there, nor of tokens without text (tokenizers,
+            # added_vocabulary.rs, `add_tokens`).
             number = ids.setdefault(entry["content"], following)
             following = max(following, number + 1)
     return ids, following
