@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -56,6 +57,19 @@ def check_utf8(path: Path, error: type[MlpExportError] = InputError) -> None:
         f"the path {shown} is not valid UTF-8, and the libraries that read and write there take no other",
         "rename that folder, or use another",
     )
+
+
+def check_reachable(path: Path) -> None:
+    """Raises InputError where the system does not say whether anything is at `path`: its name is too long, or a folder
+    on the way may not be searched.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise InputError(
+                f"cannot look at {path}: {error.strerror}", "check the path and its permissions"
+            ) from error
 
 
 def check_fetched(path: Path) -> None:

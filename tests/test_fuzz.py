@@ -34,12 +34,14 @@ class Misbehaving:
     """A target that does what its input says."""
 
     name = "misbehaving"
+    compared_with = ""
 
     def draw(self, draw: Any) -> Any:
         return None
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         exec(given, {"InputError": InputError, "expect": expect})
+        return 0
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,10 @@ def test_a_fault_is_seen(code: str, kind: str) -> None:
         assert watch.try_input("misbehaving", "pass").accepted
     finally:
         watch.close()
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.compared_with])
+def test_what_is_accepted_is_compared(name: str) -> None:
+    """With another program: else a run without faults would say nothing."""
+    results = (try_input(TARGETS[name], draw(TARGETS[name], f"1 {number}")) for number in range(60))
+    assert any(result.compared for result in results)

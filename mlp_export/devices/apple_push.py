@@ -14,6 +14,7 @@ from mlp_export.devices.device_fit import DeviceFit, FitKind
 from mlp_export.devices.push import PushReport, check_program
 from mlp_export.devices.xcode import DevicectlError, DeviceRefusedError
 from mlp_export.errors import MissingError, UsageError
+from mlp_export.paths import check_reachable
 from mlp_export.progress import Progress
 
 _FOR_IOS = " or ".join(name for name, delegate in delegates().items() if delegate.ios is not None)
@@ -42,8 +43,12 @@ def apple_push(
     or this one cannot run the bundle, UsageError where several devices are there, ResourceError where it is full.
     """
     check_program(bundle)
-    if install is not None and not install.exists():
-        raise UsageError(f"{install} is not there, expected an app that Xcode built", "build it: docs/guides/iphone.md")
+    if install is not None:
+        check_reachable(install)
+        if not install.exists():
+            raise UsageError(
+                f"{install} is not there, expected an app that Xcode built", "build it: docs/guides/iphone.md"
+            )
     phone = find_apple_device(device, app or (APP if install is None else _identifier(install)))
     warnings = [warning.sentence() for warning in check_apple_fit(bundle.manifest, phone.facts).warnings]
     for warning in warnings:

@@ -17,6 +17,7 @@ from mlp_export.devices.device_command import transfer_seconds
 from mlp_export.devices.device_fit import DeviceFit, FitKind
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.hashing import file_sha256
+from mlp_export.paths import check_reachable
 from mlp_export.progress import Progress, Stage
 from mlp_export.resources import human_bytes
 from mlp_export.scratch import scratch_folder
@@ -70,8 +71,10 @@ def push(
     if "ios" in manifest.backend.min_runtime:
         raise UsageError("this bundle is for iOS, push copies to Android", "give --device ios, or --device simulator")
     check_program(bundle)
-    if install is not None and not install.is_file():
-        raise UsageError(f"{install} is not a file, expected an APK", "build it: make apk")
+    if install is not None:
+        check_reachable(install)
+        if not install.is_file():
+            raise UsageError(f"{install} is not a file, expected an APK", "build it: make apk")
     phone = Phone.find(serial)
     fit = check_fit(manifest, phone.facts())
     warnings = [warning.sentence() for warning in fit.warnings]

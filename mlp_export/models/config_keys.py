@@ -109,9 +109,10 @@ class Keys:
     def positive_float(self, key: str, default: float | None = None) -> float:
         self.know(key)
         value = self.values.get(key, default)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+        number = _number(value)
+        if not math.isfinite(number) or number <= 0:
             raise self.error(key, "a finite number above 0")
-        return float(value)
+        return number
 
     def token_ids(self, key: str) -> tuple[int, ...]:
         """An id, a list of ids or null, as a tuple without repeats."""
@@ -197,6 +198,16 @@ class Keys:
         if scaling.high_freq_factor <= scaling.low_freq_factor:
             raise self.error("high_freq_factor", f"a number above low_freq_factor ({scaling.low_freq_factor:g})")
         return theta, scaling
+
+
+def _number(value: object) -> float:
+    """A number of JSON; NaN for anything else, and for whole numbers beyond a double."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def _shorten(text: str, limit: int = 60) -> str:

@@ -45,7 +45,7 @@ class Conversation:
         """The answer to a user's message; `on_text` gets it in pieces of whole characters while it is made.
 
         `prompt_tokens` of the answer counts what had to be fed. A KeyboardInterrupt ends the answer there and is passed
-        on.
+        on: what `on_text` was given stays in the conversation. Other exceptions leave it as it was.
 
         Raises InputError, with the conversation as it was, for a message that is empty, spells special tokens, or does
         not fit the context any more.
@@ -61,6 +61,12 @@ class Conversation:
             )
         start = self._kept(prompt)
         recorder = _Recorder(self.session)
+        shown: list[str] = []
+
+        def show(piece: str) -> None:
+            shown.append(piece)
+            on_text(piece)
+
         try:
             answer = generate(
                 recorder,
@@ -72,13 +78,12 @@ class Conversation:
                 stop=self.chat.stop,
                 temperature=self.temperature,
                 seed=self.seed,
-                on_text=on_text,
+                on_text=show,
             )
-        except BaseException:
-            # What was fed of an answer stays in the conversation.
+        except BaseException as error:
             self.ids = prompt[:start] + recorder.tokens
-            text = self.tokenizer.decode(self.ids[len(prompt) :], special=True)
-            self.messages = [*messages, Message("assistant", text)]
+            if isinstance(error, KeyboardInterrupt):  # the person goes on from what they saw
+                self.messages = [*messages, Message("assistant", "".join(shown))]
             raise
         else:
             self.ids = prompt + list(answer.token_ids)

@@ -106,7 +106,7 @@ def chat_format(bundle: Bundle) -> ChatFormat:
     if manifest.chat_limits:
         reasons = "; ".join(manifest.chat_limits)
         raise UsageError(
-            f"{bundle.path} has no chat format: strings cannot say its model's chat template ({reasons})",
+            f"{bundle.path} has no chat format: {reasons}",
             "use `mlp-export run --raw` with the whole text that the model shall see, or an app that renders "
             "tokenizer_config.json's template",
         )

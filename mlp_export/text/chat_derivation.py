@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import jinja2
 from jinja2 import nodes
 
 from mlp_export.errors import InputError
@@ -119,7 +120,10 @@ def _accepted(template: ChatTemplate, what: str, *turns: Message) -> str:
     try:
         return _render(template, *turns)
     except InputError as error:
-        raise _NotCarriedError(f"the template takes no {what}: {_reason(error)}") from error
+        # `raise_exception`, with which templates refuse, raises just that; what jinja finds wrong are its subclasses.
+        refused = type(error.__cause__) is jinja2.TemplateError
+        told = f"takes no {what}" if refused else f"fails at a{'n' if what[0] in 'aeo' else ''} {what}"
+        raise _NotCarriedError(f"the template {told}: {_reason(error)}") from error
 
 
 def _reason(error: InputError) -> str:
@@ -172,7 +176,10 @@ def _with_trims(template: ChatTemplate, found: ChatFormat, words: Sequence[str])
     def fits(candidate: ChatFormat, answer: str) -> bool:
         return _agrees(template, candidate, [[_USER, Message("assistant", answer), _SECOND]])
 
-    found = replace(found, trim=not _agrees(template, found, [[Message("user", " Usr4 ")]]))
+    spaced_message = [[Message("user", " Usr4 ")]]
+    trimming = replace(found, trim=True)
+    if not _agrees(template, found, spaced_message) and _agrees(template, trimming, spaced_message):
+        found = trimming
     starts = (replace(found, answer_trim_start=trim) for trim in _TRIMS)
     found = next((one for one in starts if fits(one, "\n Ans2")), found)
     ends = (replace(found, answer_trim_end=trim) for trim in _TRIMS)
@@ -200,7 +207,9 @@ def _with_system(template: ChatTemplate, found: ChatFormat) -> ChatFormat:
     after = rest.partition(_USER.content)[0]
     opening = found.bos  # BOS and, in some templates, a system message of their own
     if found.user_prefix and before.startswith(opening + found.user_prefix):
-        raise _NotCarriedError("the template takes a system message only inside the first message")
+        raise _NotCarriedError(
+            f"the template takes a system message only inside the {_place_of_system(template)} message"
+        )
     if not after.endswith(found.user_prefix):
         raise _NotCarriedError("the template begins the first message otherwise behind a system message")
     suffix = after.removesuffix(found.user_prefix)
@@ -218,6 +227,17 @@ def _with_system(template: ChatTemplate, found: ChatFormat) -> ChatFormat:
     if not _agrees(template, found, [[instruction, *talk] for talk in _talks()] + [list(talk) for talk in _talks()]):
         raise _NotCarriedError("a system message changes more of what the template writes")
     return found
+
+
+def _place_of_system(template: ChatTemplate) -> str:
+    """Which of a user's messages a system message is put into: "first", "last" or "user's"."""
+    try:
+        text = _render(template, _SYSTEM, _USER, _ANSWER, _SECOND)
+    except InputError:
+        return "user's"
+    if _SYSTEM.content not in text:
+        return "user's"
+    return "first" if text.index(_SYSTEM.content) < text.index(_ANSWER.content) else "last"
 
 
 # What is not carried
@@ -279,7 +299,7 @@ def _checks(found: ChatFormat) -> dict[str, list[list[Message]]]:
         "white space at the ends of an earlier answer is rendered otherwise": _answers(*spaced),
         "an empty earlier answer is rendered otherwise": _answers("", " \n", f"<think>r{end}"),
         "reasoning in an earlier answer is rendered otherwise": thoughts,
-        "a long message is rendered otherwise": _messages("abc " * 5000),
+        "a long message is rendered otherwise": _messages("abc " * 5000 + "abc"),
     }
     if found.system_prefix is not None:
         checks["white space at the ends of a system message is rendered otherwise"] = _systems(*spaced)

@@ -25,6 +25,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from fuzz.targets import TARGETS, prepare
 from fuzz.watch import Watch, draw
 
+_ENOUGH = 20  # accepted inputs of a target, of which some must have been comparable
+
 
 def main() -> int:
     """Runs, and returns the exit code."""
@@ -42,6 +44,7 @@ def main() -> int:
     spent = dict.fromkeys(targets, 0.0)
     tried: Counter[str] = Counter()
     accepted: Counter[str] = Counter()
+    compared: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     for number in itertools.count():
         if time.monotonic() - started > options.seconds:
@@ -52,6 +55,7 @@ def main() -> int:
         spent[name] += time.monotonic() - begun
         tried[name] += 1
         accepted[name] += result.accepted
+        compared[name] += result.compared
         if result.fault:
             kind = f"{name}: {result.kind}"
             faults[kind] += 1
@@ -64,9 +68,14 @@ def main() -> int:
                         file.write(line + "\n")
     watch.close()
     seconds = time.monotonic() - started
+    for name, target in targets.items():
+        if target.compared_with and accepted[name] >= _ENOUGH and not compared[name]:
+            faults[f"{name}: nothing was compared with {target.compared_with}"] += 1
     for kind, count in sorted(faults.items()):
         print(f"{count:6} x {kind}")
-    by_target = ", ".join(f"{name} {tried[name]} ({accepted[name]} accepted)" for name in targets)
+    by_target = ", ".join(
+        f"{name} {tried[name]} ({accepted[name]} accepted, {compared[name]} comparisons)" for name in targets
+    )
     total = sum(tried.values())
     print(f"seed {options.seed}: {by_target}")
     print(f"{total} inputs in {seconds:.0f} s, {sum(faults.values())} faults of {len(faults)} kinds")

@@ -48,18 +48,20 @@ class ManifestTarget:
     """manifest.json: refused, or read as the schema has it, and written again with nothing lost."""
 
     name = "manifest"
+    compared_with = "jsonschema"
 
     def draw(self, draw: random.Random) -> Any:
         data = (small_bundle() / MANIFEST).read_bytes()
         return {"edits": random_edits(draw, {MANIFEST: data}, {MANIFEST: ["format", "exporter", "least_runtime", "x"]})}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         bundle = copy_of(small_bundle(), folder / "bundle")
         apply(bundle, given["edits"])
         opened = Bundle.open(bundle)
         written = json.loads((bundle / MANIFEST).read_bytes())
         again = opened.manifest.to_json()
-        if written.get("format") == 2:
+        current = written.get("format") == 2
+        if current:
             jsonschema.validate(written, manifest_schema())
             expect(_lost(written, again) == [], f"keys that the reader drops: {_lost(written, again)}")
         expect(Manifest.from_json(again) == opened.manifest, "another manifest when written again")
@@ -67,6 +69,7 @@ class ManifestTarget:
         if opened.manifest.chat is not None:
             opened.manifest.chat.compose([Message("user", "Hello")])
         inspect_artifact(bundle).summary()
+        return int(current)
 
 
 def _lost(written: Any, again: Any, at: str = "") -> list[str]:
@@ -83,6 +86,7 @@ class BundleBytesTarget:
     """A byte of a bundle's file changed: never a bundle that opens."""
 
     name = "bundle bytes"
+    compared_with = ""
 
     def draw(self, draw: random.Random) -> Any:
         names = sorted(path.name for path in small_bundle().iterdir() if path.name != MANIFEST)
@@ -92,13 +96,13 @@ class BundleBytesTarget:
             return {"edits": [{"file": name, "cut": draw.randrange(size)}]}
         return {"edits": [{"file": name, "patch": random_patch(draw, size)}]}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         bundle = copy_of(small_bundle(), folder / "bundle")
         name = given["edits"][0]["file"]
         before = (bundle / name).read_bytes()
         apply(bundle, given["edits"])
         if (bundle / name).read_bytes() == before:
-            return
+            return 0
         Bundle.open(bundle)
         raise WrongAcceptanceError(f"a bundle opens whose {name} was changed")
 
@@ -107,6 +111,7 @@ class PteTarget:
     """A `.pte` that was cut or changed: `inspect` and the readers of weights refuse it or read it, in bounded time."""
 
     name = "pte"
+    compared_with = ""
 
     def draw(self, draw: random.Random) -> Any:
         size = (small_bundle() / PTE).stat().st_size
@@ -116,7 +121,7 @@ class PteTarget:
         patches = [patch for _ in range(draw.choice((1, 1, 2, 8))) for patch in random_patch(draw, min(tables, size))]
         return {"edits": [{"file": PTE, "patch": patches}]}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         shutil.copy(small_bundle() / PTE, folder / PTE)
         apply(folder, given["edits"])
         inspection = inspect_artifact(folder / PTE)
@@ -124,6 +129,7 @@ class PteTarget:
         inspection.summary()
         with open_pte(folder / PTE) as opened:
             _ = opened.forward
+        return 0
 
 
 class VerifyTarget:
@@ -133,13 +139,14 @@ class VerifyTarget:
     """
 
     name = "verify"
+    compared_with = ""
 
     def draw(self, draw: random.Random) -> Any:
         name = draw.choice(("tokenizer.json", MANIFEST))
         data = (small_bundle() / name).read_bytes()
         return {"edits": random_edits(draw, {name: data}, {})}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         bundle = copy_of(small_bundle(), folder / "bundle")
         apply(bundle, given["edits"])
         try:
@@ -151,3 +158,4 @@ class VerifyTarget:
         except (ValueError, LookupError, TypeError, AttributeError, OSError):
             pass  # a manifest that is no more
         json.dumps(verify_bundle(bundle).to_json(), allow_nan=False)
+        return 0

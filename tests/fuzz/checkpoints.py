@@ -112,6 +112,7 @@ class ConfigTarget:
     """config.json and generation_config.json: refused, or the logits of transformers' class on random weights."""
 
     name = "config"
+    compared_with = "transformers"
 
     def draw(self, draw: random.Random) -> Any:
         base = draw.choice(_BASES)
@@ -122,17 +123,19 @@ class ConfigTarget:
             edits.append({"file": "config.json", "set": [key], "to": draw.choice(_PLAUSIBLE[key])})
         return {"base": base, "edits": edits}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         (folder / "config.json").write_bytes(_dump(_small(given["base"])))
         (folder / "generation_config.json").write_bytes(_dump(_GENERATION))
         write_tokenizer(folder)
         apply(folder, given["edits"])
         config = read_config(folder)
         if given["base"] != "mobilellm-pro" and config.num_parameters < _LARGEST:
-            _check_logits(folder, config)
+            return _check_logits(folder, config)
+        return 0
 
 
-def _check_logits(folder: Path, config: ModelConfig) -> None:
+def _check_logits(folder: Path, config: ModelConfig) -> int:
+    """The number of comparisons."""
     tensors = random_tensors(config, dtype=torch.float32)
     if not config.tied_embeddings:
         tensors.setdefault("lm_head.weight", torch.randn(config.vocab_size, config.hidden_size))
@@ -145,9 +148,9 @@ def _check_logits(folder: Path, config: ModelConfig) -> None:
         with torch.no_grad():
             theirs = model(torch.tensor([tokens])).logits[0]
     except Exception:  # transformers reads it not at all: nothing to compare with
-        return
+        return 0
     if not bool(theirs.isfinite().all()):
-        return
+        return 0
     theirs = theirs[:, : checkpoint.config.vocab_size]  # without rows that no token has
     expect(ours.shape == theirs.shape, f"logits {list(ours.shape)}, transformers {list(theirs.shape)}")
     error = float((ours - theirs).norm() / theirs.norm().clamp_min(1e-12))
@@ -158,6 +161,7 @@ def _check_logits(folder: Path, config: ModelConfig) -> None:
         {id for id in wanted if id < config.vocab_size} <= set(config.eos_ids),
         f"stop ids {config.eos_ids}, transformers {wanted}",
     )
+    return 1
 
 
 def _small(base: str) -> dict[str, Any]:
@@ -180,6 +184,7 @@ class SafetensorsTarget:
     """model.safetensors and its index: refused, or the tensors that safetensors itself reads."""
 
     name = "safetensors"
+    compared_with = "safetensors"
 
     def __init__(self) -> None:
         self._config = config_json("llama", num_hidden_layers=1, hidden_size=64, vocab_size=320)
@@ -198,7 +203,7 @@ class SafetensorsTarget:
             edit = {"file": name, "cut": draw.randrange(size)}
         return {"shards": shards, "header": [], "edits": [edit]}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         (folder / "config.json").write_bytes(_dump(self._config))
         write_tokenizer(folder)
         config = read_config(folder)
@@ -214,6 +219,7 @@ class SafetensorsTarget:
             stored = theirs[place.key]
             same = sorted(stored.flatten().tolist()) == sorted(found[name].flatten().tolist())  # rows may be reordered
             expect(same and stored.dtype == found[name].dtype, f"{name} has other values than `{place.key}`")
+        return len(found)
 
 
 _SHARDED = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json")
@@ -255,6 +261,7 @@ class QuantizedTarget:
     """Quantized checkpoints: `quantization_config`, torchao's header entries, packed tensors: read or refused."""
 
     name = "quantized"
+    compared_with = ""
 
     def draw(self, draw: random.Random) -> Any:
         config = json.loads((compressed_folder() / "config.json").read_bytes())
@@ -267,7 +274,7 @@ class QuantizedTarget:
         renamed = [[draw.choice(keys), draw.choice(keys) + draw.choice(_ENDS)] for _ in range(draw.randrange(3))]
         return {"method": method, "edits": edits, "header": header, "renamed": renamed}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         shutil.copytree(compressed_folder(), folder, dirs_exist_ok=True)
         method = given["method"]
         tensors = load_file(folder / "model.safetensors")
@@ -287,6 +294,7 @@ class QuantizedTarget:
         checkpoint = read_checkpoint(folder)
         for name in checkpoint.weight_names():
             checkpoint.quantized(name)
+        return 0
 
 
 def _metadata(file: Path) -> dict[str, str]:

@@ -173,6 +173,7 @@ class CommandTarget:
     """Options and environments at random. What is asked of the network ends at a port that nobody listens to."""
 
     name = "command"
+    compared_with = ""
 
     def draw(self, draw: random.Random) -> Any:
         command = draw.choice(sorted(_COMMANDS))
@@ -212,7 +213,7 @@ class CommandTarget:
         }
         return draw.choice(choices[word]) if word in choices else word
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         _lay_out(folder)
         arguments = [_in_folder(word, folder) for word in given["arguments"]]
         environment = {
@@ -225,6 +226,7 @@ class CommandTarget:
         expect(code == 0 or "hint" in err or "error" in err or code in (1, 130, 141), f"exit code {code}, told {err!r}")
         if "--json" in arguments and "--help" not in arguments and "-h" not in arguments and out:
             expect(isinstance(json.loads(out), dict), "--json printed no object")
+        return 0
 
 
 def _lay_out(folder: Path) -> None:

@@ -17,13 +17,15 @@ class Target(Protocol):
     """A reader of inputs."""
 
     name: str
+    compared_with: str  # the program that an accepted input is held against, "" where there is none
 
     def draw(self, draw: random.Random) -> Any:
         """An input, as JSON: a corpus keeps it."""
         ...
 
-    def check(self, given: Any, folder: Path) -> None:
-        """Gives the input to the reader, with files in the empty `folder`.
+    def check(self, given: Any, folder: Path) -> int:
+        """Gives the input to the reader, with files in the empty `folder`. Returns how often what came out was
+        compared with what another program makes of it.
 
         Raises MlpExportError where it is refused, which is right, and WrongAcceptanceError where it is taken for
         another. Any other exception is a fault.

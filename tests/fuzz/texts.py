@@ -56,6 +56,7 @@ class TokenizerTarget:
     """tokenizer.json and the files beside it: refused, or ids, text, stop ids and streams as transformers has them."""
 
     name = "tokenizer"
+    compared_with = "transformers"
 
     def __init__(self) -> None:
         with tempfile.TemporaryDirectory() as place:
@@ -78,7 +79,7 @@ class TokenizerTarget:
         own = json.loads(self._files.get(name, b"{}"))
         return json.dumps({**own, **_SETTINGS[name]}).encode()
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         (folder / "config.json").write_text(json.dumps(config_json("llama")))
         for name, data in self._files.items():
             (folder / name).write_bytes(data)
@@ -92,7 +93,8 @@ class TokenizerTarget:
         _check_written(ours, folder)
         theirs = _unless_it_fails(lambda: AutoTokenizer.from_pretrained(folder))
         if theirs is None:
-            return
+            return 0
+        compared = 0
         settings = folder / "tokenizer_config.json"
         if settings.is_file() and json.loads(settings.read_bytes()).get("tokenizer_class") in _LIKE_THE_FILE:
             for text in TEXTS:
@@ -100,6 +102,7 @@ class TokenizerTarget:
                     wanted = _unless_it_fails(partial(_ids, theirs, text, bos))
                     found = ours.encode(text, bos=bos, special=True)
                     expect(wanted in (None, found), f"ids {found} of {text!r}, {bos}: transformers {wanted}")
+                    compared += wanted is not None
             stop = theirs.eos_token_id
             known = stop is None or stop in config.eos_ids or stop >= VOCAB_SIZE
             expect(known, f"stop ids {config.eos_ids}, transformers' eos_token_id {stop}")
@@ -107,6 +110,8 @@ class TokenizerTarget:
             conversation = [Message("user", "Hello"), Message("assistant", "x"), Message("user", "y")]
             wanted = _rendered(theirs, conversation)
             expect(wanted is None or template.render(conversation) == wanted, f"chat of transformers {wanted!r}")
+            compared += wanted is not None
+        return compared
 
 
 def _ids(tokenizer: Any, text: str, bos: bool) -> Any:
@@ -241,6 +246,7 @@ class TemplateTarget:
     """Chat templates put together of common parts: refused, or strings that give what the template gives."""
 
     name = "template"
+    compared_with = "transformers"
 
     def draw(self, draw: random.Random) -> Any:
         turn = draw.choice(_TURNS).replace("CONTENT", draw.choice(_CONTENTS))
@@ -257,7 +263,7 @@ class TemplateTarget:
             roles = ["system"] * draw.randrange(2) + ["user", "assistant"] * draw.randrange(3) + ["user"]
         return {"template": source, "turns": [[role, draw.choice(_CONTENT_TEXTS)] for role in roles]}
 
-    def check(self, given: Any, folder: Path) -> None:
+    def check(self, given: Any, folder: Path) -> int:
         write_tokenizer(folder, chat_template=None)
         apply(folder, [{"file": "chat_template.jinja", "write": given["template"]}])
         template = read_chat_template(folder)
@@ -272,3 +278,4 @@ class TemplateTarget:
         ours = template.render(turns)
         wanted = _rendered(AutoTokenizer.from_pretrained(folder), turns)
         expect(wanted in (None, ours), f"rendered {ours!r}, transformers {wanted!r}")
+        return int(wanted is not None)

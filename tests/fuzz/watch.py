@@ -37,13 +37,14 @@ class Result:
     fault: str = ""
     kind: str = ""  # equal for inputs that fail alike
     told: str = ""  # the refusal
+    compared: int = 0  # how often with another program
 
 
 def try_input(target: Target, given: Any) -> Result:
     """Gives one input to its reader, in this process."""
     folder = Path(tempfile.mkdtemp(prefix="mlp-export-fuzz-"))
     try:
-        target.check(given, folder)
+        compared = target.check(given, folder)
     except MlpExportError as error:
         said = str(error)
         if not said or "Traceback" in said:
@@ -53,7 +54,7 @@ def try_input(target: Target, given: Any) -> Result:
         return Result(False, "".join(traceback.format_exception(error)), _kind(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Result(True)
+    return Result(True, compared=compared)
 
 
 def _kind(error: BaseException) -> str:

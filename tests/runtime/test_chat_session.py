@@ -334,7 +334,7 @@ def test_ctrl_c_anywhere_in_a_turn(at: int, before: bool) -> None:
     with pytest.raises(KeyboardInterrupt):
         talk.ask("Hi", nothing)
     session.at = -1
-    answered = ("", "Hello", ANSWER)[max(0, at - 4)]  # a call that was cut off does not count
+    answered = ("", "Hello", ANSWER)[max(0, at - 3)]  # what was shown, whether its last token was fed or not
     assert talk.ask("more", nothing).text == ANSWER
     assert session.fed == chat_of("Hi", answered, "more") + ids_of(ANSWER)
     assert talk.ids == session.fed and talk.fed == len(session.fed)
@@ -352,8 +352,22 @@ def test_ctrl_c_while_a_piece_is_written() -> None:
         talk.ask("Hi", interrupt)
     assert talk.ids == chat_of("Hi") + ids_of("Hello")  # what was computed on; " world" never was
     talk.ask("more", nothing)
-    assert session.fed == chat_of("Hi", "Hello", "more") + ids_of(ANSWER)
+    assert session.fed == chat_of("Hi", ANSWER, "more") + ids_of(ANSWER)
     assert fed_once(session)
+
+
+def test_another_exception_leaves_the_conversation_as_it_was() -> None:
+    session = FakeSession(TABLE, context=256)
+    talk = conversation(session)
+    talk.ask("Hi", nothing)
+
+    def fail(piece: str) -> None:
+        raise ValueError("the reader is gone")
+
+    with pytest.raises(ValueError, match="gone"):
+        talk.ask("What is it?", fail)
+    talk.ask("more", nothing)
+    assert session.fed == chat_of("Hi", ANSWER, "more") + ids_of(ANSWER)
 
 
 def test_ctrl_c_in_a_later_turn_keeps_the_earlier_ones() -> None:
@@ -447,7 +461,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(bundle: Bundle) -> None:
     terminal.talk(bundle, session, write)
     assert terminal.told[1] == "stopped"
     assert terminal.out == f"{ANSWER}\n{ANSWER}\n\n"
-    assert session.fed == chat_of("Hi", "Hello", "more") + ids_of(ANSWER)
+    assert session.fed == chat_of("Hi", ANSWER, "more") + ids_of(ANSWER)
 
 
 def test_refused_messages_are_explained_and_the_talk_goes_on(bundle: Bundle) -> None:
@@ -474,7 +488,7 @@ def test_a_bundle_without_a_chat_format(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no chat format: its model has no chat template"):
         Terminal("Hi").talk(bundle, session)
     told = replace(bundle, manifest=replace(bundle.manifest, chat_limits=("turns are numbered",)))
-    with pytest.raises(UsageError, match=r"strings cannot say its model's chat template \(turns are numbered\)"):
+    with pytest.raises(UsageError, match=r"has no chat format: turns are numbered"):
         Terminal("Hi").talk(told, session)
     # of a release that dropped a template in silence
     write_tokenizer_config(bundle.path, ChatTemplate("{{ messages[-1].content }}"), TOKENIZER, (), 64)

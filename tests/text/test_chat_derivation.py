@@ -210,7 +210,8 @@ PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
         ("{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}{% endfor %}", "leaves out a user's message"),
         ("{{ messages[-1].content }}", "leaves out earlier messages"),
         ("always the same", "leaves out a user's message"),
-        ("{{ raise_exception('not today') }}", "not today"),
+        ("{{ raise_exception('not today') }}", "takes no user's message: not today"),
+        ("{{ messages[0].content | nofilter }}", "fails at a user's message: No filter named 'nofilter'"),
         ("{% for m in messages %}{{ m.content }", "unexpected '}'"),
         ("{% for m in messages %}{{ m.content[0]['text'] }}{% endfor %}", "user's message"),
         (
@@ -286,3 +287,29 @@ def test_what_is_not_carried_is_said_and_the_rest_is_kept(template: str, said: s
     found = derive_chat_format(ChatTemplate(EACH + template + "{% endfor %}" + PROMPT, TOKENS))
     assert found.chat is not None and any(said in limit for limit in found.limits), found.limits
     assert all("\n" not in limit and limit for limit in found.limits)
+
+
+SYSTEM_INSIDE = (
+    "{% set system = messages[0].content if messages[0].role == 'system' else '' %}"
+    "{% for m in messages if m.role != 'system' %}<{{ m.role }}>"
+    "{% if loop.PLACE and system %}{{ system }}\n{% endif %}{{ m.content }}{% endfor %}" + PROMPT
+)
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_where_a_system_message_is_put_is_said(place: str) -> None:
+    """Llama 2 puts it into the first message of a user, Mistral v0.3 into the last."""
+    found = derive_chat_format(ChatTemplate(SYSTEM_INSIDE.replace("PLACE", place)))
+    assert found.chat is not None
+    assert found.limits == (f"the template takes a system message only inside the {place} message",)
+
+
+def test_a_message_that_is_stripped_on_one_side_is_one_limit() -> None:
+    """Neither rule of `trim` fits: then nothing is stripped, of system messages either, and no other limit is told."""
+    template = EACH + "{{ m.content.lstrip() if m.role == 'user' else m.content }}{% endfor %}" + PROMPT
+    found = derive_chat_format(ChatTemplate(template, TOKENS))
+    assert found.chat is not None and not found.chat.trim
+    assert found.limits == (
+        "white space at the ends of a user's message is rendered otherwise",
+        "an empty message of a user is rendered otherwise",
+    )

@@ -103,7 +103,8 @@ def main() -> int:
             for result in pool.imap_unordered(_work, series):
                 results.append(result)
                 _tell(result)
-    line, failed = summary(results, seed, time.monotonic() - begun)
+    asked = sum(len(one.faults) for one in series)
+    line, failed = summary(results, asked, seed, time.monotonic() - begun)
     print(line)
     if not failed:
         shutil.rmtree(root)
@@ -118,8 +119,8 @@ def _tell(result: SeriesResult) -> None:
         print(f"    PROBLEM {problem}", flush=True)
 
 
-def summary(results: list[SeriesResult], seed: int, seconds: float) -> tuple[str, int]:
-    """The closing line, and the number of series with a problem."""
+def summary(results: list[SeriesResult], asked: int, seed: int, seconds: float) -> tuple[str, bool]:
+    """The closing line, and whether a series had a problem or fewer faults came than were `asked` for."""
     kinds: collections.Counter[str] = collections.Counter()
     verbs: collections.Counter[str] = collections.Counter()
     for result in results:
@@ -132,10 +133,11 @@ def summary(results: list[SeriesResult], seed: int, seconds: float) -> tuple[str
     runs = sum(result.runs for result in results)
     shown = ", ".join(f"{name} {count}" for name, count in sorted(kinds.items()))
     of = ", ".join(f"{name} {count}" for name, count in sorted(verbs.items()))
+    short = f", {asked - kills - faults} came too late" if kills + faults < asked else ""
     return (
-        f"torture: seed {seed}: {kills} kills and {faults} faults ({shown}) of {of}; {runs} runs in {len(results)} "
-        f"series, {failed} with a problem, {seconds:,.0f} s",
-        failed,
+        f"torture: seed {seed}: {kills} kills and {faults} faults ({shown}) of {of}{short}; {runs} runs in "
+        f"{len(results)} series, {failed} with a problem, {seconds:,.0f} s",
+        bool(failed or short),
     )
 
 
