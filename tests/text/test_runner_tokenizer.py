@@ -330,7 +330,7 @@ def test_a_text_at_which_it_throws_is_an_answer(fake: Callable[[str], None]) -> 
 
 
 def test_this_machine_cannot_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stock_tokenizer.tempfile, "tempdir", str(tmp_path / "gone"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(MissingError, match="temporary files") as caught:
         ask_stock_tokenizer("{}", ASKED, 2)
     assert "TMPDIR" in caught.value.hint and not isinstance(caught.value, ResourceError)
