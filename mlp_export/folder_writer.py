@@ -25,8 +25,8 @@ _SCRATCH = ".scratch"
 
 
 @dataclass(frozen=True)
-class FolderKind:
-    """What is written: how errors call it, and how a folder shows that it is one and so may be replaced."""
+class OutputKind:
+    """What is written: how errors call it, and how a folder or file shows that it is one and so may be replaced."""
 
     name: str
     holds: Callable[[Path], bool]
@@ -46,7 +46,7 @@ class FolderWriter:
     folders of killed runs and leaves those of running ones alone.
     """
 
-    def __init__(self, target: Path, kind: FolderKind, overwrite: bool = False) -> None:
+    def __init__(self, target: Path, kind: OutputKind, overwrite: bool = False) -> None:
         """Raises UsageError where `target` exists and may not be replaced: before any work."""
         self.target = target.resolve()
         self.kind = kind
@@ -103,13 +103,12 @@ class FolderWriter:
 
 
 @contextmanager
-def write_file(target: Path, name: str, overwrite: bool = False) -> Iterator[Path]:
-    """A path beside `target` to write a file to, which is moved there at the end; `name` is what errors call it.
+def write_file(target: Path, kind: OutputKind, overwrite: bool = False) -> Iterator[Path]:
+    """A path beside `target` to write a file to, which is moved there at the end.
 
     Raises what `check_file_target` raises, and for a full disk and missing permission what `FolderWriter` raises.
     """
-    kind = FolderKind(name, lambda folder: False)
-    check_file_target(target, name, overwrite)
+    check_file_target(target, kind, overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with held_folder(target.parent, f".{target.name}") as folder:
@@ -122,21 +121,28 @@ def write_file(target: Path, name: str, overwrite: bool = False) -> Iterator[Pat
         raise _storage_error(error, target, kind) or error from error
 
 
-def check_file_target(target: Path, name: str, overwrite: bool) -> None:
-    """Raises UsageError where a file cannot be put at `target`, MissingError where it may not be."""
-    kind = FolderKind(name, lambda folder: False)
+def check_file_target(target: Path, kind: OutputKind, overwrite: bool) -> None:
+    """Raises UsageError where a file of `kind` cannot be put at `target`, MissingError where it may not be.
+
+    A file that holds something else is never replaced, nor a device or a pipe.
+    """
     check_utf8(target.resolve(), UsageError)
     try:
         if target.is_dir():
-            raise UsageError(f"{target} is a folder, expected the name of a {name}", f"give --out {target / 'NAME'}")
-        if (target.exists() or target.is_symlink()) and not overwrite:
-            raise UsageError(f"{target} exists already", "give another --out")
+            raise UsageError(
+                f"{target} is a folder, expected the name of a {kind.name}", f"give --out {target / 'NAME'}"
+            )
+        if target.exists() or target.is_symlink():
+            if not overwrite:
+                raise UsageError(f"{target} exists already", "give another --out")
+            if not (target.is_file() and (target.stat().st_size == 0 or kind.holds(target))):
+                raise UsageError(f"{target} is something else, not a {kind.name}", "give another --out")
         _check_parent(target)
     except OSError as error:
         raise _storage_error(error, target, kind) or error from error
 
 
-def check_folder_target(target: Path, kind: FolderKind, overwrite: bool) -> None:
+def check_folder_target(target: Path, kind: OutputKind, overwrite: bool) -> None:
     """Raises UsageError where a folder of `kind` cannot be put at `target`, MissingError where it may not be.
 
     A folder that holds something else is never replaced.
@@ -163,7 +169,7 @@ def _check_parent(target: Path) -> None:
         raise OSError(number, os.strerror(number), str(parent))
 
 
-def _check_folder(target: Path, kind: FolderKind, overwrite: bool) -> None:
+def _check_folder(target: Path, kind: OutputKind, overwrite: bool) -> None:
     # The folder comes into place by a rename, in one step: nothing can be renamed to a mount point.
     if is_mount_point(target):
         raise UsageError(
@@ -189,7 +195,7 @@ def _clean_up(target: Path) -> None:
             os.close(lock)
 
 
-def _replace(new: Path, target: Path, kind: FolderKind) -> Path | None:
+def _replace(new: Path, target: Path, kind: OutputKind) -> Path | None:
     """Move `new` to `target`. Returns where a folder that was replaced is now."""
     if not (target.is_dir() and kind.holds(target)):
         new.rename(target)
@@ -224,7 +230,7 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _storage_error(error: OSError, target: Path, kind: FolderKind) -> MlpExportError | None:
+def _storage_error(error: OSError, target: Path, kind: OutputKind) -> MlpExportError | None:
     """What a person is told of a full disk, missing permission or a target that cannot be; None for anything else."""
     where = error.filename or target
     if error.errno in DISK_FULL:
@@ -249,7 +255,7 @@ def _is_of(name: str | bytes | None, target: Path) -> bool:
     return name is not None and os.fsdecode(name).startswith(f"{target.parent / f'.{target.name}.'}")
 
 
-def _no_space(error: OSError, target: Path, kind: FolderKind) -> ResourceError:
+def _no_space(error: OSError, target: Path, kind: OutputKind) -> ResourceError:
     """Which disk is full: that of the file that was written, where the error names it. A copy names its source, too."""
     temporary = temporary_folder()
     same = os.stat(temporary).st_dev == os.stat(existing_parent(target)).st_dev

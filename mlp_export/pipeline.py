@@ -52,7 +52,6 @@ from mlp_export.quantization.quantize import (
     calibration,
     quantize_costs,
     quantized_checkpoint,
-    require_cache,
 )
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
@@ -236,8 +235,6 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     resolved = _resolve_export(options, backend, located, found)
     check_target(resolved.out, options.overwrite)
     require(resolved.peak_ram_bytes, resolved.disk_bytes, resolved.out)
-    if resolved.quantizer == "gptq":
-        require_cache(resolved.config)
     progress.note(
         f"needs {human_bytes(resolved.peak_ram_bytes)} of memory and {human_bytes(resolved.disk_bytes)} of disk; "
         f"makes a file of {human_bytes(resolved.costs.file_bytes)}"

@@ -138,6 +138,12 @@ def temporary_folder() -> Path:
         ) from error
 
 
+def names_file_in(error: OSError, folder: Path) -> bool:
+    """Whether `error` is about `folder` or a file in it; one of a copy is about the file that was written."""
+    name = error.filename if error.filename2 is None else error.filename2
+    return isinstance(name, str | bytes) and Path(os.fsdecode(name)).is_relative_to(folder)
+
+
 def require(peak_ram_bytes: int, disk_bytes: int, folder: Path) -> None:
     """Raises ResourceError, naming need and have, where memory, temporary space or `folder`'s disk is too small."""
     ram = available_ram_bytes()
@@ -156,12 +162,16 @@ def require(peak_ram_bytes: int, disk_bytes: int, folder: Path) -> None:
             f"this needs {human_bytes(disk_bytes)} of disk, {human_bytes(disk)} are free at {folder}",
             "free some space, or give an --out on a larger disk",
         )
+    require_temporary(_TEMPORARY_BYTES)
+
+
+def require_temporary(needed: int) -> None:
+    """Raises ResourceError, naming need and have, where TMPDIR's disk is too small."""
     temporary = temporary_folder()
     free = shutil.disk_usage(temporary).free
-    if free < _TEMPORARY_BYTES:
+    if free < needed:
         raise ResourceError(
-            f"this needs {human_bytes(_TEMPORARY_BYTES)} for temporary files, "
-            f"{human_bytes(free)} are free at {temporary}",
+            f"this needs {human_bytes(needed)} for temporary files, {human_bytes(free)} are free at {temporary}",
             "free some space there, or set TMPDIR to a folder on another disk",
         )
 

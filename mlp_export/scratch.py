@@ -1,7 +1,8 @@
 """Folders for unfinished work, of which killed processes leave none for good.
 
 Each is held by a lock (flock, which dies with the process), and the next process that makes one in the same place
-removes those that nobody holds.
+removes those that nobody holds. Where the file system has no locks (NFS without lockd, some of FUSE), nothing is held
+and nothing removed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError
-from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, temporary_folder
+from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, names_file_in, temporary_folder
 
 _TEMPORARY = "mlp-export"
 
@@ -30,17 +32,19 @@ def scratch_folder(parent: Path | None = None, stem: str = _TEMPORARY) -> Iterat
     """A new folder STEM.tmp-PID-RANDOM in `parent`, TMPDIR if not given, that is removed at the end.
 
     Raises MissingError where there is no folder for temporary files, or it cannot be written any more, ResourceError
-    where its disk is full: also for such an OSError of the body.
+    where its disk is full: also for such an OSError of the body that is about a file in the new folder.
     """
-    parent = parent or temporary_folder()
+    place = parent or temporary_folder()
+    folder = None
     try:
-        with held_folder(parent, stem) as folder:
+        with held_folder(place, stem) as folder:
             yield folder
     except OSError as error:
-        # A write that fails on a full disk does not name its file.
-        if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(parent):
+        # A write that fails on a full disk does not name its file; of other errors without a name nobody knows.
+        unnamed = error.filename is None and error.errno in DISK_FULL
+        if folder is not None and not unnamed and not names_file_in(error, folder):
             raise
-        raise _storage_error(error, parent) or error from error
+        raise _storage_error(error, place, chosen=parent is not None) or error from error
 
 
 def temporary_file() -> BinaryIO:
@@ -49,15 +53,16 @@ def temporary_file() -> BinaryIO:
     try:
         return tempfile.TemporaryFile(dir=parent)
     except OSError as error:
-        raise _storage_error(error, parent) or error from error
+        raise _storage_error(error, parent, chosen=False) or error from error
 
 
 @contextmanager
 def held_folder(parent: Path, stem: str) -> Iterator[Path]:
     """The same with errors as they are. Raises OSError where `parent` fails."""
-    for lock, leftover, _ in abandoned(parent, stem):
+    for lock, leftover, kind in abandoned(parent, stem):
         with _closing(lock):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if kind == "tmp":  # an old folder is somebody's bundle, which the next export there puts back
+                shutil.rmtree(leftover, ignore_errors=True)
     folder, lock = make_locked_folder(parent, stem)
     with _closing(lock):
         try:
@@ -78,43 +83,50 @@ def library_temporaries() -> Iterator[None]:
 
 
 def make_locked_folder(parent: Path, stem: str, mode: int = 0o700) -> tuple[Path, int]:
-    """A new folder STEM.tmp-PID-RANDOM in `parent`, and the descriptor that holds its lock."""
+    """A new folder STEM.tmp-PID-RANDOM in `parent`, and the descriptor that holds its lock, where there are locks."""
     while True:
         folder = parent / f"{stem}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
         folder.mkdir(mode)
-        lock = try_lock(folder)
-        # A process that cleans up may have taken the folder between the two lines above: then make another.
-        if lock is not None and folder.exists():
-            return folder, lock
-        if lock is not None:
-            os.close(lock)
+        # A process that cleans up may take the folder before it is locked: then make another.
+        with suppress(FileNotFoundError):
+            descriptor = _open(folder)
+            if _lock(descriptor) != "busy" and folder.exists():
+                return folder, descriptor
+            os.close(descriptor)
 
 
 def abandoned(parent: Path, stem: str) -> Iterator[tuple[int, Path, str]]:
     """The lock, the path and the kind ("tmp" or "old") of this user's folders STEM.KIND-PID-RANDOM in `parent` that no
-    process holds.
+    process holds; none where the file system has no locks.
     """
     for folder in parent.glob(f"{glob.escape(stem)}.*-*"):
         match = re.fullmatch(r"\.(tmp|old)-\d+-[0-9a-f]{8}", folder.name[len(stem) :])
-        if match is None or folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.geteuid():
+        try:
+            found = os.lstat(folder)
+            if match is None or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            descriptor = _open(folder)
+        except OSError:  # another process removed it meanwhile, or it cannot be read
             continue
-        lock = try_lock(folder)
-        if lock is not None:
-            yield lock, folder, match[1]
+        if _lock(descriptor) == "taken":
+            yield descriptor, folder, match[1]
+        else:
+            os.close(descriptor)
 
 
-def try_lock(folder: Path) -> int | None:
-    """A descriptor that holds the lock of `folder`, None where another process has it or the folder is gone."""
+def _open(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _lock(descriptor: int) -> Literal["taken", "busy", "no locks"]:
+    """Lock an open folder, if no other process has it."""
     try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
+        return "busy"
+    except OSError:  # ENOLCK, ENOTSUP, ENOSYS
+        return "no locks"
+    return "taken"
 
 
 def remove_folder(folder: Path) -> None:
@@ -126,16 +138,18 @@ def remove_folder(folder: Path) -> None:
         raise
 
 
-def _storage_error(error: OSError, parent: Path) -> MlpExportError | None:
+def _storage_error(error: OSError, parent: Path, *, chosen: bool) -> MlpExportError | None:
+    """What a person is told; `chosen`: `parent` is no TMPDIR, so setting that changes nothing."""
     if error.errno in DISK_FULL:
         return ResourceError(
             f"no space left for temporary files at {parent}: {error.strerror}",
-            "free some space there, or set TMPDIR to a folder on another disk; nothing was left behind",
+            f"free some space there{'' if chosen else ', or set TMPDIR to a folder on another disk'}; "
+            "nothing was left behind",
         )
     if error.errno in (errno.ENOENT, *NOT_WRITABLE, *DISK_FAILED):
         return MissingError(
             f"temporary files cannot be written at {parent}: {error.strerror}",
-            "see whether that folder is still there, or set TMPDIR to another one",
+            f"see whether that folder is still there{'' if chosen else ', or set TMPDIR to another one'}",
         )
     return None
 

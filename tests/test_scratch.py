@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 
 import mlp_export.scratch as scratch_module
-from mlp_export.errors import MissingError, ResourceError
-from mlp_export.folder_writer import write_file
+from mlp_export.errors import MissingError, ResourceError, UsageError
+from mlp_export.folder_writer import check_file_target, write_file
+from mlp_export.quantization.gguf import GGUF as KIND
 from mlp_export.scratch import abandoned, library_temporaries, scratch_folder
 
 ROOT = Path(__file__).parent.parent
@@ -88,18 +90,100 @@ def test_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (errno.EADDRINUSE, OSError, "in use"),
     ],
 )
-@pytest.mark.parametrize("named", [True, False])
-def test_a_disk_that_fails(number: int, kind: type[Exception], said: str, named: bool, tmp_path: Path) -> None:
+def test_a_disk_that_fails(number: int, kind: type[Exception], said: str, tmp_path: Path) -> None:
+    def fail(*files: str) -> None:
+        raise OSError(number, os.strerror(number), *files)
+
     with pytest.raises(kind, match=said), scratch_folder(tmp_path) as folder:
-        raise OSError(number, os.strerror(number), *([str(folder / "x")] if named else []))
-    with pytest.raises(OSError, match="elsewhere"), scratch_folder(tmp_path):  # of another file: not ours to tell
-        raise OSError(number, os.strerror(number), "/elsewhere/x")
+        fail(str(folder / "x"))
+    with pytest.raises(kind, match=said), scratch_folder(tmp_path) as folder:
+        raise OSError(number, os.strerror(number), "/elsewhere/x", None, str(folder / "x"))  # copied from there
+    # Of another file, in the same folder or not, and without a name: not ours to tell.
+    for other in ("/elsewhere/x", str(tmp_path / "bundle/model.pte")):
+        with pytest.raises(OSError, match=other), scratch_folder(tmp_path):
+            fail(other)
+    unnamed = kind if kind is ResourceError else OSError  # but a write on a full disk never names its file
+    with pytest.raises(unnamed, match=os.strerror(number)), scratch_folder(tmp_path):
+        fail()
     assert not names(tmp_path)
 
 
-def test_no_folder_for_it(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="temporary files cannot be written"), scratch_folder(tmp_path / "gone"):
-        pass
+def test_no_folder_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TMPDIR is named where setting it would help."""
+    with pytest.raises(MissingError, match="temporary files cannot be written") as chosen:
+        scratch_folder(tmp_path / "gone").__enter__()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(MissingError, match="temporary files cannot be written") as usual:
+        scratch_folder().__enter__()
+    assert "TMPDIR" in usual.value.hint and "TMPDIR" not in chosen.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are made there and removed, and those of others left alone: nobody knows whether they are in use."""
+
+    def fail(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    other = tmp_path / "mlp-export.tmp-1-0123abcd"
+    other.mkdir()
+    descriptors = len(os.listdir("/dev/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", fail)
+        with scratch_folder(tmp_path) as own:
+            assert names(tmp_path) == sorted([other.name, own.name])
+        assert names(tmp_path) == [other.name]
+    assert len(os.listdir("/dev/fd")) == descriptors
+    with scratch_folder(tmp_path) as own:  # the control
+        assert names(tmp_path) == [own.name]
+
+
+def test_a_leftover_that_another_process_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leftover, real = tmp_path / "mlp-export.tmp-1-0123abcd", scratch_module._open
+    leftover.mkdir()
+
+    def late(folder: Path) -> int:
+        if folder == leftover:
+            leftover.rmdir()
+        return real(folder)
+
+    def vanished(parent: Path, pattern: str) -> list[Path]:
+        return [parent / "mlp-export.tmp-2-0123abcd", leftover]
+
+    monkeypatch.setattr(scratch_module, "_open", late)
+    monkeypatch.setattr(Path, "glob", vanished)
+    with scratch_folder(tmp_path) as own:
+        assert names(tmp_path) == [own.name]
+
+
+def test_a_bundle_that_a_killed_export_moved_away_is_kept(tmp_path: Path) -> None:
+    """A file that is written under that name does not remove it; the next bundle is the one to put it back."""
+    old, unfinished = tmp_path / ".out.old-1-0123abcd", tmp_path / ".out.tmp-1-0123abcd"
+    for folder in (old, unfinished):
+        folder.mkdir()
+        (folder / "manifest.json").write_text("{}")
+    with write_file(tmp_path / "out", KIND) as file:
+        file.write_text("x")
+    assert names(tmp_path) == [old.name, "out"]
+    assert names(old) == ["manifest.json"]
+
+
+def test_only_files_of_the_kind_are_replaced(tmp_path: Path) -> None:
+    """Not another file, a device, a pipe or a link to nothing."""
+    target = tmp_path / "model.gguf"
+    for content in (b"", b"GGUF and more"):
+        target.write_bytes(content)
+        with write_file(target, KIND, overwrite=True) as file:
+            file.write_bytes(b"GGUF")
+        assert target.read_bytes() == b"GGUF"
+    with pytest.raises(UsageError, match="exists already"):
+        check_file_target(target, KIND, overwrite=False)
+    (tmp_path / "text").write_text("my thesis")
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for other in (*(tmp_path / name for name in ("text", "link", "pipe")), Path("/dev/null")):
+        with pytest.raises(UsageError, match="is something else, not a gguf file"):
+            check_file_target(other, KIND, overwrite=True)
 
 
 def test_an_exception_on_the_way(tmp_path: Path) -> None:
@@ -137,9 +221,9 @@ def test_a_killed_process_that_wrote_a_file(tmp_path: Path) -> None:
     with held(tmp_path, ".model.gguf") as (process, left):
         process.send_signal(signal.SIGKILL)
     assert names(tmp_path) == [left.name]
-    with write_file(tmp_path / "other.gguf", "file") as unfinished:
+    with write_file(tmp_path / "other.gguf", KIND) as unfinished:
         unfinished.write_text("x")
     assert names(tmp_path) == sorted([left.name, "other.gguf"])  # another's
-    with write_file(tmp_path / "model.gguf", "file") as unfinished:
+    with write_file(tmp_path / "model.gguf", KIND) as unfinished:
         unfinished.write_text("x")
     assert names(tmp_path) == ["model.gguf", "other.gguf"]

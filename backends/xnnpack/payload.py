@@ -15,8 +15,8 @@ import hashlib
 import json
 import os
 import re
-import resource
-import shutil
+import signal
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as
 
 from mlp_export.errors import InputError
 from mlp_export.program.executorch_private import run_flatc
+from mlp_export.resources import require_temporary
 from mlp_export.scratch import scratch_folder
 
 BACKEND_ID = "XnnpackBackend"
@@ -73,7 +74,7 @@ class Payload:
 
 
 def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
-    """Raises InputError where one is no payload of the XNNPACK delegate."""
+    """Raises InputError where one is no payload of the XNNPACK delegate, ResourceError where TMPDIR is too small."""
     header_size = serialization.XNNHeader.EXPECTED_LENGTH
     parts = []
     for data in payloads:
@@ -85,6 +86,8 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
         start, constants = header.flatbuffer_offset, header.constant_data_offset
         flatbuffer = data[start : start + header.flatbuffer_size]
         parts.append((flatbuffer, data[constants : constants + header.constant_data_size]))
+    # Asked before: flatc fails on a full disk as it does on damage.
+    require_temporary(_JSON_FACTOR * sum(len(flatbuffer) for flatbuffer, _ in parts))
     with scratch_folder() as folder:
         schema = folder / "schema.fbs"
         schema.write_bytes(serialization._get_schema_bytes())
@@ -95,11 +98,11 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
         try:
             run_flatc([*options, *map(str, files)])
             graphs = [_json(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]
-        except Exception as error:  # flatc checks nothing: damage shows as any exception, and so does a full disk
-            written = _JSON_FACTOR * sum(len(flatbuffer) for flatbuffer, _ in parts)
-            limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-            if shutil.disk_usage(folder).free < written or 0 <= limit < written:  # -1: none
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        except subprocess.CalledProcessError as error:
+            if error.returncode == -signal.SIGXFSZ:  # ulimit -f
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder)) from error
+            raise _damaged(error) from error
+        except Exception as error:  # flatc checks nothing: damage shows as any exception
             raise _damaged(error) from error
     return [Payload(graph, constants) for graph, (_, constants) in zip(graphs, parts, strict=True)]
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from mlp_export.bundle.manifest import MANIFEST, PTE, BundleError, BundleProblem, FileInfo, Manifest
 from mlp_export.errors import InputError
-from mlp_export.folder_writer import FolderKind, FolderWriter, check_folder_target
+from mlp_export.folder_writer import FolderWriter, OutputKind, check_folder_target
 from mlp_export.hashing import file_sha256
 from mlp_export.jsonfile import read_json_object
 from mlp_export.paths import check_utf8
 from mlp_export.resources import DISK_FAILED
 from mlp_export.text.tokenizer import Tokenizer
 
-BUNDLE = FolderKind("bundle", lambda folder: (folder / MANIFEST).is_file())
+BUNDLE = OutputKind("bundle", lambda folder: (folder / MANIFEST).is_file())
 
 
 @dataclass(frozen=True)

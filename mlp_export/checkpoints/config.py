@@ -87,9 +87,12 @@ def id_conflicts(folder: Path) -> list[str]:
     if len(set(stated["bos"].values())) > 1:
         told.append(f"start tokens differ ({_listed(stated['bos'])}): the tokenizer decides what a text begins with")
     spelled = stated["eos"].pop("the tokenizer's files", ())
-    known = {number for ids in stated["eos"].values() for number in ids}
-    if known and not known.issuperset(spelled):
+    listed = [set(ids) for ids in stated["eos"].values()]
+    unknown = bool(listed) and not set[int]().union(*listed).issuperset(spelled)
+    if unknown:
         stated["eos"]["the tokenizer's files"] = spelled
+    # generation_config.json often adds to config.json's; where they have none in common, one of them is likely wrong.
+    if unknown or (listed and not set.intersection(*listed)):
         told.append(f"stop tokens differ ({_listed(stated['eos'])}): each ends an answer")
     return told
 

@@ -32,10 +32,9 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from mlp_export.checkpoints.checkpoint import Kind, check_no_adapter
 from mlp_export.checkpoints.config import read_config, stated_training
-from mlp_export.checkpoints.formats import embedding_scales
 from mlp_export.checkpoints.formats.recognize import QUANTIZATION_FILES
 from mlp_export.checkpoints.license_files import LICENSE_PATTERNS, LicenseStatement
-from mlp_export.checkpoints.local_folder import LocalModel, resolved_model
+from mlp_export.checkpoints.local_folder import CHECKPOINT_FILES, LocalModel, resolved_model
 from mlp_export.checkpoints.model_source import Announce, LocatedModel, ModelDescription, ResolvedModel
 from mlp_export.checkpoints.storage import no_space, storage_errors
 from mlp_export.errors import InputError, MissingError, MlpExportError
@@ -43,21 +42,6 @@ from mlp_export.models.license import License, find_license
 from mlp_export.paths import check_utf8, no_home
 from mlp_export.resources import existing_parent
 
-_CHECKPOINT_FILES = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model-*-of-*.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "chat_template.jinja",
-    *QUANTIZATION_FILES,
-    embedding_scales.FILE,
-)
 # What read_config reads, but for tokenizer.json, which is large.
 _CONFIG_FILES = (
     "config.json",
@@ -247,7 +231,7 @@ def _check_files(repo: str, subfolder: str, files: dict[str, int]) -> None:
 
 def _patterns(subfolder: str) -> list[str]:
     prefix = f"{subfolder}/" if subfolder else ""
-    patterns = [prefix + pattern for pattern in (*_CHECKPOINT_FILES, *LICENSE_PATTERNS)]
+    patterns = [prefix + pattern for pattern in (*CHECKPOINT_FILES, *LICENSE_PATTERNS)]
     return patterns + list(LICENSE_PATTERNS) if subfolder else patterns
 
 

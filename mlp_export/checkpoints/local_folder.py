@@ -5,17 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mlp_export.checkpoints.checkpoint import Kind, check_no_adapter
 from mlp_export.checkpoints.config import read_config, stated_training
+from mlp_export.checkpoints.formats import embedding_scales
+from mlp_export.checkpoints.formats.recognize import QUANTIZATION_FILES
 from mlp_export.checkpoints.license_files import LicenseStatement, license_text, notice_text
 from mlp_export.checkpoints.model_source import Announce, ModelDescription, ResolvedModel
 from mlp_export.errors import InputError
 from mlp_export.paths import check_utf8
 
 _SNAPSHOTS = "snapshots/*/config.json"
-_READ = (".json", ".safetensors", ".model", ".jinja")
+# What is read of a checkpoint, as patterns.
+CHECKPOINT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+    *QUANTIZATION_FILES,
+    embedding_scales.FILE,
+)
+_LINKS = (*CHECKPOINT_FILES, "*.safetensors")  # an index may name any of these, and `quantize` hashes them all
 
 
 @dataclass(frozen=True)
@@ -86,12 +105,13 @@ def check_folder(given: Path) -> Path:
 
 
 def _check_links(folder: Path, files: Collection[str]) -> None:
-    """Raises InputError for a link of the checkpoint to a file that is gone: taken as a file that was never there, a
+    """Raises InputError for a link that is read and whose file is gone: taken as a file that was never there, a
     tokenizer's settings or a chat template would be lost without a word.
     """
     for name in sorted(files):
         path = folder / name
-        if path.suffix in _READ and path.is_symlink() and not os.path.exists(path):
+        read = any(fnmatch(name, pattern) for pattern in _LINKS)
+        if read and path.is_symlink() and not os.path.exists(path):
             raise InputError(
                 f"{path} is a link to {os.readlink(path)}, which is not there",
                 "the checkpoint is not complete (a cache that was cleaned, or moved): fetch it again",

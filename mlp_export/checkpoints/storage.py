@@ -12,7 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from mlp_export.errors import MissingError, ResourceError
+from mlp_export.errors import MissingError, MlpExportError, ResourceError
 from mlp_export.paths import cache_folder
 from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE
 
@@ -28,28 +28,35 @@ def storage_errors(cache: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)):
-            raise MissingError(
-                f"the network failed: {error.strerror or error}",
-                "check the network and a proxy, and try again: a finished part is kept",
-            ) from error
-        where = error.filename or cache or constants.HF_HUB_CACHE
-        if error.errno in DISK_FULL:
-            raise no_space(f"no space left at {where}") from error
-        if error.errno in (*NOT_WRITABLE, *_NO_FOLDER):
-            raise MissingError(
-                f"cannot write the cache: {error.strerror} ({where})",
-                "fix its permissions, or set HF_HOME and XDG_CACHE_HOME to a folder of yours",
-            ) from error
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise MissingError(f"{error.strerror} ({where})", "raise the limit of open files: ulimit -n") from error
-        vanished = error.errno == errno.ENOENT and Path(os.fsdecode(where)).is_relative_to(cache or cache_folder())
-        if vanished or error.errno in DISK_FAILED:
-            raise MissingError(
-                f"the cache failed: {error.strerror} ({where})",
-                "see whether that folder and its disk are still there, and run the command again",
-            ) from error
-        raise
+        raise storage_error(error, cache) or error from error
+
+
+def storage_error(error: OSError, cache: Path | None) -> MlpExportError | None:
+    """What a person is told of a failing `cache` or of the network on the way to it; None for anything else."""
+    # A broken pipe is our own output, which nobody reads any more; an error that names a file is of a disk.
+    network = isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError))
+    if network and error.filename is None and not isinstance(error, BrokenPipeError):
+        return MissingError(
+            f"the network failed: {error.strerror or error}",
+            "check the network and a proxy, and try again: a finished part is kept",
+        )
+    where = error.filename or cache or constants.HF_HUB_CACHE
+    if error.errno in DISK_FULL:
+        return no_space(f"no space left at {where}")
+    if error.errno in (*NOT_WRITABLE, *_NO_FOLDER):
+        return MissingError(
+            f"cannot write the cache: {error.strerror} ({where})",
+            "fix its permissions, or set HF_HOME and XDG_CACHE_HOME to a folder of yours",
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return MissingError(f"{error.strerror} ({where})", "raise the limit of open files: ulimit -n")
+    vanished = error.errno == errno.ENOENT and Path(os.fsdecode(where)).is_relative_to(cache or cache_folder())
+    if vanished or error.errno in DISK_FAILED:
+        return MissingError(
+            f"the cache failed: {error.strerror} ({where})",
+            "see whether that folder and its disk are still there, and run the command again",
+        )
+    return None
 
 
 def make_cache(folder: Path) -> None:

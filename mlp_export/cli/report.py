@@ -26,11 +26,11 @@ def report(
     """
     with reporting(as_json, keep=False):
         from mlp_export.devices.bug_report import bug_report
-        from mlp_export.folder_writer import write_file
+        from mlp_export.folder_writer import OutputKind, write_file
 
         values = bug_report()
         target = out or Path(f"mlp-export-report-{time.strftime('%Y%m%d-%H%M%S')}.json")
-        with write_file(target, "report") as unfinished:
+        with write_file(target, OutputKind("report", lambda file: False)) as unfinished:
             unfinished.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         last = values["runs"][0] if values["runs"] else None
         run = None if last is None else f"{' '.join(last['command'])} ({last['began']}, exit code {last['exit_code']})"

@@ -22,7 +22,7 @@ from mlp_export.checkpoints.formats.packing import pack_words
 from mlp_export.checkpoints.formats.safetensors_file import Entry, write_tensors
 from mlp_export.checkpoints.license_files import LICENSE_PATTERNS
 from mlp_export.errors import VerificationError
-from mlp_export.folder_writer import FolderKind, FolderWriter
+from mlp_export.folder_writer import FolderWriter, OutputKind
 from mlp_export.jsonfile import read_json_object
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.quantization.store import QuantizedModel
@@ -94,7 +94,7 @@ def read_record(folder: Path) -> dict[str, str] | None:
 
 
 # Only what this project wrote is ever replaced.
-KIND = FolderKind("checkpoint", lambda folder: read_record(folder) is not None)
+KIND = OutputKind("checkpoint", lambda folder: read_record(folder) is not None)
 
 
 def _check_written(model: QuantizedModel, folder: Path) -> None:

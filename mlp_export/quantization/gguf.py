@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from mlp_export.errors import InputError
-from mlp_export.folder_writer import write_file
+from mlp_export.folder_writer import OutputKind, write_file
 from mlp_export.models.config import ModelConfig, Rope
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.models.rope import rope_frequencies
@@ -44,8 +44,15 @@ _LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-GGUF = "gguf file"
 _HINT = "write the Hugging Face folder: it holds this model"
+
+
+def _is_gguf(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"GGUF"
+
+
+GGUF = OutputKind("gguf file", _is_gguf)
 
 
 def check_gguf(config: ModelConfig, folder: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,8 @@ from filelock import FileLock
 
 from mlp_export.checkpoints.checkpoint import Checkpoint
 from mlp_export.checkpoints.resolve import read_resolved, resolve
-from mlp_export.checkpoints.storage import make_cache, storage_errors
-from mlp_export.errors import InputError, MissingError, UsageError
+from mlp_export.checkpoints.storage import make_cache, storage_error
+from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.folder_writer import check_file_target, check_folder_target
 from mlp_export.hashing import file_sha256
 from mlp_export.models.config import ModelConfig
@@ -38,7 +38,7 @@ from mlp_export.quantization.distillation import distill
 from mlp_export.quantization.gguf import GGUF, check_gguf, write_gguf
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, SchemeRule, Weights, group_scheme, with_head
 from mlp_export.quantization.store import QuantizedModel
-from mlp_export.resources import human_bytes, require
+from mlp_export.resources import human_bytes, names_file_in, require
 from mlp_export.text.chat import read_chat_template
 from mlp_export.text.tokenizer import Tokenizer
 
@@ -198,30 +198,27 @@ def _no_gguf() -> UsageError:
 def quantized_checkpoint(
     checkpoint: Checkpoint, source: str, scheme: Scheme, sequences: CalibrationSequences, progress: Progress
 ) -> Path:
-    """The folder of `checkpoint` quantized to `scheme`, made where the cache does not hold it. `source` is its name."""
+    """The folder of `checkpoint` quantized to `scheme`, made where the cache does not hold it. `source` is its name.
+
+    Where it is to be made, raises MissingError for a cache that cannot be written, ResourceError for too little room.
+    """
     recipe = _recipe(checkpoint, scheme, sequences)
     folder = _cached(recipe.key)
     if folder.is_dir():
         progress.note(f"int4 weights by GPTQ, made before: {folder}")
-        if _unfinished(recipe).is_dir():  # a run was killed between putting `folder` there and removing this
-            with suppress(MissingError), _working_folder(recipe) as work:
+        work = _unfinished(recipe)
+        if work.is_dir() or work.with_suffix(_REMOVED).is_dir():  # of a run killed when `folder` was there
+            with suppress(MissingError, ResourceError), _working_folder(recipe) as work:
                 _remove(work)
         return folder
     with _working_folder(recipe) as work:
         if not folder.is_dir():  # made by another process while this one waited
+            require(0, quantize_costs(checkpoint.config).disk_bytes, cache_folder())
             model = _quantized(checkpoint, scheme, sequences, recipe, work, progress)
             with progress.stage("write the quantized checkpoint"):
                 write_checkpoint(model, folder, recipe.record(source))
         _remove(work)
     return folder
-
-
-def require_cache(config: ModelConfig) -> None:
-    """Raises MissingError where the cache of quantized checkpoints cannot be written, ResourceError where it has too
-    little room for one of that shape.
-    """
-    make_cache(cache_folder() / _CACHE)
-    require(0, quantize_costs(config).disk_bytes, cache_folder())
 
 
 def find_quantized(record: Mapping[str, str], checkpoint: Checkpoint) -> Path:
@@ -313,12 +310,17 @@ def _cached(key: str) -> Path:
 def _working_folder(recipe: Recipe) -> Iterator[Path]:
     """A folder for the codes of a run that is not finished, which a killed run leaves to the next one of its recipe."""
     cache = cache_folder() / _CACHE
-    with storage_errors(cache_folder()), ExitStack() as lock:
-        cache.mkdir(parents=True, exist_ok=True)
-        lock.enter_context(FileLock(cache / f"{recipe.key}.lock"))
-        work = _unfinished(recipe)
-        _remove(work.with_suffix(_REMOVED))
-        yield work
+    make_cache(cache)
+    try:
+        with FileLock(cache / f"{recipe.key}.lock"):
+            work = _unfinished(recipe)
+            _remove(work.with_suffix(_REMOVED))
+            yield work
+    except OSError as error:
+        # The body has files elsewhere, too. Those of weights are written without naming them.
+        if error.filename is not None and not names_file_in(error, cache):
+            raise
+        raise storage_error(error, cache) or error from error
 
 
 def _unfinished(recipe: Recipe) -> Path:

@@ -6,18 +6,17 @@ It is the C++ that the stock runner has on phones (meta-pytorch/tokenizers, `HFT
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import json
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlp_export.errors import MissingError, ResourceError
+from mlp_export.errors import MissingError
+from mlp_export.scratch import scratch_folder
 
 _SECONDS = 600  # for 262,144 tokens 7 s of an x86-64 core were enough, and 0.3 GB
 _CHILD = Path(__file__).with_name("stock_tokenizer_child.py")
@@ -49,16 +48,10 @@ def ask_stock_tokenizer(file: Path | str, texts: Sequence[tuple[str, bool]], ids
     request = json.dumps({"texts": texts, "ids": ids})
     if isinstance(file, Path):
         return _ask([*command, str(file)], request, texts)
-    try:
-        with tempfile.TemporaryDirectory(prefix="mlp-export-") as scratch:
-            path = Path(scratch) / "tokenizer.json"
-            path.write_text(file, encoding="utf-8")
-            return _ask([*command, str(path)], request, texts)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise (ResourceError if full else MissingError)(
-            f"cannot write temporary files: {error}", "free some space there, or set TMPDIR to a folder on another disk"
-        ) from error
+    with scratch_folder() as scratch:
+        path = scratch / "tokenizer.json"
+        path.write_text(file, encoding="utf-8")
+        return _ask([*command, str(path)], request, texts)
 
 
 def _ask(command: Sequence[str], request: str, texts: Sequence[tuple[str, bool]]) -> StockAnswers:

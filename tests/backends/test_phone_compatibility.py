@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,17 +148,22 @@ def test_keys_of_weights_are_of_their_content() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "kind", "said"), [(0, ResourceError, "no space left"), (10**9, InputError, "damaged")]
+    ("free", "code", "kind", "said"),
+    [
+        (799, 1, ResourceError, "needs 800 B for temporary files, 799 B are free"),
+        (800, 1, InputError, "damaged"),
+        (800, -signal.SIGXFSZ, ResourceError, "no space left for temporary files .*File too large"),
+    ],
 )
 def test_a_full_disk_is_no_damage(
-    free: int, kind: type[MlpExportError], said: str, monkeypatch: pytest.MonkeyPatch
+    free: int, code: int, kind: type[MlpExportError], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """flatc fails alike for both."""
 
     def fail(options: list[str]) -> None:
-        raise subprocess.CalledProcessError(1, "flatc")
+        raise subprocess.CalledProcessError(code, "flatc")
 
     monkeypatch.setattr(payload_module, "run_flatc", fail)
-    monkeypatch.setattr(payload_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
     with pytest.raises(kind, match=said):
         parse_payloads([b"x" * 100])

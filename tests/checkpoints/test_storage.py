@@ -33,6 +33,8 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 +
         (OSError(errno.EMFILE, "Too many open files"), MissingError, "Too many open files"),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset"), MissingError, "the network failed: Connection"),
         (TimeoutError("timed out"), MissingError, "the network failed: timed out"),
+        (TimeoutError(errno.ETIMEDOUT, "timed out", "/nfs/x"), MissingError, "the cache failed: timed out"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), BrokenPipeError, "Broken pipe"),  # stdout or stderr was closed
         (socket.gaierror(-2, "Name or service not known"), MissingError, "the network failed: Name"),
         (ssl.SSLError(1, "certificate verify failed"), MissingError, "the network failed: certificate"),
     ],
@@ -51,10 +53,13 @@ def test_a_cache_that_cannot_be_made(tmp_path: Path) -> None:
             make_cache(wrong)
 
 
-@pytest.mark.parametrize("name", ["tokenizer_config.json", "chat_template.jinja", "model.safetensors", "config.json"])
+@pytest.mark.parametrize(
+    "name", ["tokenizer_config.json", "chat_template.jinja", "config.json", "model.safetensors", "a.safetensors"]
+)
 def test_a_link_to_nothing_is_no_file_that_was_never_there(name: str, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m", "llama", num_hidden_layers=1)
-    (folder / "README.md").symlink_to("nowhere")  # which nobody reads
+    for other in ("README.md", "trainer_state.json", "pytorch_model.bin.index.json"):  # which nobody reads
+        (folder / other).symlink_to("nowhere")
     assert check_folder(folder) == folder
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to("../blobs/abc")

@@ -18,9 +18,10 @@ import pytest
 from artifacts import QUIET
 from small_checkpoints import RESERVED_TOKENS, SPECIAL_TOKENS, small_tokenizer, write_checkpoint
 
+from mlp_export import resources
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.storage import storage_errors
-from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError
+from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.pipeline import ExportOptions, export, plan
 from mlp_export.quantization import calibrated
 from mlp_export.quantization import quantize as quantize_module
@@ -86,6 +87,19 @@ def test_what_quantize_wrote_is_exported_bit_for_bit(folder: Path, tmp_path: Pat
     assert len(sizes) == 1
 
 
+def export_until_it_is_quantized(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlp_export.pipeline.BundleWriter", stop)
+        with pytest.raises(StoppedError):
+            export(export_options(folder, tmp_path / "stopped"), QUIET)
+
+
 def test_an_export_quantizes_once(
     folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +109,9 @@ def test_an_export_quantizes_once(
     monkeypatch.setattr(quantize_module, "quantize_with_gptq", None)  # a second time would fail
     (own_cache / f".{kept.name}.unfinished" / "gptq").mkdir(parents=True)  # of a run killed when `kept` was there
     export(export_options(folder, tmp_path / "b", verify=False), QUIET)
+    assert [path.name for path in own_cache.iterdir() if path.is_dir()] == [kept.name]
+    (own_cache / f".{kept.name}.removed" / "gptq").mkdir(parents=True)  # of one killed a little later
+    export_until_it_is_quantized(folder, tmp_path, monkeypatch)
     assert [path.name for path in own_cache.iterdir() if path.is_dir()] == [kept.name]
     report = verify_bundle(tmp_path / "b", str(folder), QUIET)
     assert report.passed and report.weights_bit_equal
@@ -143,7 +160,10 @@ def test_gguf(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     first = out.read_bytes()
     with pytest.raises(UsageError, match="exists already"):
         quantize(options(folder, out, format="gguf"), QUIET)
-    out.write_bytes(b"an older one")
+    out.write_bytes(b"something else")
+    with pytest.raises(UsageError, match="not a gguf file"):
+        quantize(options(folder, out, format="gguf", overwrite=True), QUIET)
+    out.write_bytes(b"GGUF, an older one")
     quantize(options(folder, out, format="gguf", overwrite=True), QUIET)
     assert out.read_bytes() == first
     assert not list(tmp_path.glob(".*"))
@@ -197,6 +217,27 @@ def test_a_trained_checkpoint_is_never_calibrated(tmp_path: Path, monkeypatch: p
     assert "quantizer" not in report.bundle.manifest.quantization
 
 
+def test_a_cache_without_room_is_refused_only_where_it_is_needed(
+    folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_until_it_is_quantized(folder, tmp_path, monkeypatch)
+    (kept,) = (path for path in own_cache.iterdir() if path.is_dir())
+    (own_cache / f".{kept.name}.unfinished").mkdir()  # it stays: nothing can be removed there
+    real = resources.free_disk_bytes
+    monkeypatch.setattr(resources, "free_disk_bytes", lambda where: 0 if "cache" in where.parts else real(where))
+    other = model_folder(tmp_path, "other", seed=2)
+    with pytest.raises(ResourceError, match=r"0 B are free at .*cache"):
+        export(export_options(other, tmp_path / "out"), QUIET)
+
+    def read_only(cache: Path) -> None:
+        raise MissingError(f"cannot write {cache}")
+
+    monkeypatch.setattr(quantize_module, "make_cache", read_only)
+    with pytest.raises(MissingError, match=r"cannot write .*cache"):
+        export(export_options(other, tmp_path / "out"), QUIET)
+    export_until_it_is_quantized(folder, tmp_path, monkeypatch)
+
+
 def test_too_little_memory_and_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlp_export.resources.available_ram_bytes", lambda: 1000)
     with pytest.raises(ResourceError, match="memory"):
@@ -215,10 +256,11 @@ def test_too_little_memory_and_disk(folder: Path, tmp_path: Path, monkeypatch: p
         (errno.EROFS, MissingError, "cannot write the cache: Read-only"),
         (errno.EIO, MissingError, "the cache failed: Input/output"),
         (errno.ENOSPC, ResourceError, "no space left"),
+        (errno.EPIPE, BrokenPipeError, "Broken pipe"),  # our own output: no error of a network
     ],
 )
 def test_a_cache_that_fails(
-    number: int, kind: type[MlpExportError], said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, kind: type[Exception], said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vanished, made read-only or full while it is written to."""
 
@@ -231,6 +273,19 @@ def test_a_cache_that_fails(
     assert not (tmp_path / "out").exists()
     with pytest.raises(FileNotFoundError), storage_errors(tmp_path / "cache"):  # of something else: no error of a cache
         raise FileNotFoundError(errno.ENOENT, "no such file", str(tmp_path / "elsewhere"))
+
+
+def test_a_checkpoint_that_cannot_be_read_any_more(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no error of the cache."""
+
+    def fail(store: WeightStore, name: str, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / "model.safetensors"))
+
+    monkeypatch.setattr(WeightStore, "add", fail)
+    with pytest.raises(PermissionError, match=r"model\.safetensors"):
+        quantize(options(folder, tmp_path / "out"), QUIET)
 
 
 def test_a_run_killed_while_it_removes_its_working_folder(

@@ -329,8 +329,18 @@ def test_a_text_at_which_it_throws_is_an_answer(fake: Callable[[str], None]) -> 
     assert ask_stock_tokenizer("{}", ASKED, 0).ids == ["invalid character"] * 3
 
 
+def test_what_a_killed_process_left_in_tmpdir_is_removed(
+    fake: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "mlp-export.tmp-1-0123abcd").mkdir()
+    fake("return [1]")
+    ask_stock_tokenizer("{}", ASKED, 0)
+    assert not list(tmp_path.glob("mlp-export*"))
+
+
 def test_this_machine_cannot_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stock_tokenizer.tempfile, "tempdir", str(tmp_path / "gone"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(MissingError, match="temporary files") as caught:
         ask_stock_tokenizer("{}", ASKED, 2)
     assert "TMPDIR" in caught.value.hint and not isinstance(caught.value, ResourceError)

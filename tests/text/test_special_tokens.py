@@ -201,7 +201,12 @@ def test_no_stop_id_in_any_file(tmp_path: Path) -> None:
     ("settings", "generation", "told"),
     [
         ({"eos_token": EOS}, {}, []),
-        ({"eos_token": EOT}, {"eos_token_id": [EOT_ID]}, []),  # generation_config.json adds it
+        ({"eos_token": EOT}, {"eos_token_id": [EOS_ID, EOT_ID]}, []),  # generation_config.json adds it
+        (
+            {"eos_token": EOT},
+            {"eos_token_id": [EOT_ID]},
+            ["stop tokens differ (301 in config.json; 302 in generation_config.json)"],
+        ),
         ({"eos_token": EOT}, {}, ["stop tokens differ (301 in config.json; 302 in the tokenizer's files)"]),
         ({"bos_token": EOT}, {}, ["start tokens differ (300 in config.json; 302 in the tokenizer's files)"]),
         ({}, {"bos_token_id": 301}, ["301 in generation_config.json; 300 in the tokenizer's files)"]),
