@@ -1,7 +1,8 @@
 """What the last commands did, kept for a bug report: command line, stages, log, and how each ended.
 
-In `$XDG_STATE_HOME/mlp-export`, readable by this user alone: `last-run.json`, and `last-failure.json`, which is that of
-the last run that failed or was killed. A record that cannot be written is left out: it never fails a command.
+A file `run-BEGAN-RANDOM.json` for each run in `$XDG_STATE_HOME/mlp-export`, readable by this user alone. Those stay
+that still run, and of those that ended the last that succeeded or was stopped, the last that failed, and the last that
+was killed. A record that cannot be written is left out: it never fails a command.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import collections
 import json
 import logging
 import os
+import platform
 import secrets
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,20 +25,27 @@ from platformdirs import user_state_path
 
 from mlp_export.errors import MlpExportError
 from mlp_export.progress import StageRecord
-from mlp_export.redaction import redact_each
+from mlp_export.redaction import redact
 
-LAST_RUN, LAST_FAILURE = "last-run.json", "last-failure.json"
-_LINES, _LINE_LENGTH = 300, 400  # of the log, the last
-_TRACEBACK_LINES, _MESSAGE_LENGTH = 200, 4000
+_RECORDS = 16  # files at most
+_BYTES = 250_000  # of one, about
+_LINES, _WORDS, _TRACEBACK_LINES = 300, 100, 200  # of the log and the traceback the last
+_FEW = 20  # of each, where all are too long
+_LENGTH, _MESSAGE_LENGTH = 400, 4000  # characters of a line or word, and of the error
 
 
 class RunRecord(logging.Handler):
-    """The record of one command, filled by what the logger `mlp_export` is told. `typed` is never shown."""
+    """The record of one command, filled by what the logger `mlp_export` is told.
 
-    def __init__(self, command: list[str], typed: tuple[str, ...] = (), keep: bool = True) -> None:
+    `typed` is never shown. What a person types later is added to it before anything can quote it.
+    """
+
+    def __init__(self, command: list[str], typed: Collection[str] = (), keep: bool = True) -> None:
         super().__init__(logging.DEBUG)
-        self.command, self.typed, self.keep = command, typed, keep
-        self.id, self.began = secrets.token_hex(8), time.time()
+        self.typed, self.keep = list(typed), keep
+        self.command = [redact(word)[:_LENGTH] for word in command[:_WORDS]]
+        self.began = time.time_ns()
+        self.name = f"run-{self.began}-{secrets.token_hex(4)}.json"
         self.checkpoint: str | None = None  # its folder, which a report reads the config out of
         self.stages: list[StageRecord] = []
         self.lines: collections.deque[str] = collections.deque(maxlen=_LINES)
@@ -47,7 +56,8 @@ class RunRecord(logging.Handler):
         """Called by the logger."""
         try:
             stage, self.checkpoint = getattr(record, "stage", None), getattr(record, "checkpoint", self.checkpoint)
-            self.lines.append(f"{time.strftime('%H:%M:%S')} {record.getMessage()}"[:_LINE_LENGTH])
+            # Cut when it is redacted: part of a secret is not known for one.
+            self.lines.append(f"{time.strftime('%H:%M:%S')} {redact(record.getMessage(), self.typed)}"[:_LENGTH])
             if isinstance(stage, StageRecord):
                 self.stages.append(stage)
                 self.save()
@@ -58,46 +68,52 @@ class RunRecord(logging.Handler):
         """Note how the command ended, and keep that."""
         self.exit_code = exit_code
         if error is not None:
-            lines = "".join(traceback.format_exception(error)).splitlines()
+            lines = redact("".join(traceback.format_exception(error)), self.typed).splitlines()
+            hint = error.hint if isinstance(error, MlpExportError) else ""
             self.error = {
                 "kind": type(error).__name__,
-                "message": str(error)[:_MESSAGE_LENGTH],
-                "hint": error.hint if isinstance(error, MlpExportError) else "",
-                "traceback": [line[:_LINE_LENGTH] for line in lines[-_TRACEBACK_LINES:]],
+                "message": redact(str(error), self.typed)[:_MESSAGE_LENGTH],
+                "hint": redact(hint, self.typed)[:_MESSAGE_LENGTH],
+                "traceback": [line[:_LENGTH] for line in lines[-_TRACEBACK_LINES:]],
             }
         self.save()
 
     def to_json(self) -> dict[str, Any]:
         """The record as it is kept: without what the person typed, secrets, and the home folder's name, but for
-        `checkpoint`, which `shown` takes out.
+        `checkpoint` and `host`, which reports take out.
         """
-        values = {
-            "command": self.command,
-            "began": time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(self.began)),
-            "seconds": round(time.time() - self.began, 1),
+        log, command, error = list(self.lines), self.command, self.error
+        if len(json.dumps([log, command, error])) > _BYTES:  # six characters of JSON and more for one of the text
+            log, command = log[-_FEW:], command[:_FEW]
+            error = error and {**error, "traceback": error["traceback"][-_FEW:]}
+        return {
+            "command": command,
+            "began": time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(self.began / 1e9)),
+            "seconds": round((time.time_ns() - self.began) / 1e9, 1),
             "exit_code": self.exit_code,
-            "error": self.error,
+            "error": error,
             "stages": [
                 {"name": s.name, "seconds": round(s.seconds, 2), "peak_rss_bytes": s.peak_rss_bytes}
                 for s in self.stages
             ],
-            "log": list(self.lines),
+            "log": log,
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "process_began": _process_began(os.getpid()),
+            "checkpoint": self.checkpoint,
         }
-        process = {"id": self.id, "pid": os.getpid(), "process_began": psutil.Process().create_time()}
-        return {**redact_each(values, self.typed), **process, "checkpoint": self.checkpoint}
 
     def save(self) -> None:
-        """Write it to the state folder, where that can be done."""
+        """Write it to the state folder, where that can be done, and remove what others left there."""
         if not self.keep:
             return
-        with suppress(OSError, RuntimeError, ValueError):
+        with suppress(Exception):
             folder = state_folder()
-            last = _read(folder / LAST_RUN)
-            if last is not None and last["id"] != self.id and was_killed(last):
-                (folder / LAST_RUN).replace(folder / LAST_FAILURE)
-            write_private(folder / LAST_RUN, self.to_json())
-            if self.exit_code not in (None, 0):
-                write_private(folder / LAST_FAILURE, self.to_json())
+            write_private(folder / self.name, self.to_json())
+            kept = tuple(_kept(folder))
+            for path in (*folder.glob("run-*.json"), *folder.glob(".*")):  # the latter of killed processes
+                if not path.name.removeprefix(".").startswith(kept):
+                    path.unlink(missing_ok=True)
 
 
 def state_folder() -> Path:
@@ -118,23 +134,21 @@ def write_private(path: Path, values: object) -> None:
 
 
 def read_records() -> list[dict[str, Any]]:
-    """The last run and the last that failed, the newer first; without those that are damaged or not there."""
+    """The records that are kept, the newest first; without those that are damaged."""
     with suppress(OSError, RuntimeError):
-        folder = state_folder()
-        found = [_read(folder / name) for name in (LAST_RUN, LAST_FAILURE)]
-        records = [record for record in found if record is not None]
-        return records[:1] if len({record["id"] for record in records}) == 1 else records
+        return list(_kept(state_folder()).values())
     return []
 
 
 def was_killed(record: Mapping[str, Any]) -> bool:
-    """Whether the run of `record` ended without a word: it has no exit code, and its process is not there."""
-    if record.get("exit_code") is not None:
+    """Whether the run of `record` ended without a word: it has no exit code, and its process is not there.
+
+    Of a run on another host, with which this one shares the folder, nothing is known.
+    """
+    if record["exit_code"] is not None or record["host"] != platform.node():
         return False
-    try:
-        return bool(psutil.Process(record["pid"]).create_time() != record["process_began"])
-    except psutil.Error:
-        return True
+    began = _process_began(record["pid"])
+    return began is None or began != record["process_began"]
 
 
 @contextmanager
@@ -154,10 +168,46 @@ def recording(record: RunRecord) -> Iterator[RunRecord]:
         logger.propagate = propagate
 
 
+def _process_began(pid: Any) -> float | None:
+    """When a process began; None where there is none, or where nobody knows: without /proc."""
+    try:
+        return psutil.Process(pid).create_time()
+    except (psutil.Error, OSError, TypeError, ValueError, OverflowError):  # the last three of a damaged record
+        return None
+
+
+def _kept(folder: Path) -> dict[str, dict[str, Any]]:
+    """Records by file name, the newest first: the last of each way to end, and those that have not ended."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for path in sorted(folder.glob("run-*.json"), reverse=True):
+        record = _read(path)
+        if record is not None:
+            found.setdefault(_end(record) or path.name, (path.name, record))
+    return dict(list(found.values())[:_RECORDS])
+
+
+def _end(record: Mapping[str, Any]) -> str:
+    """How a run ended, "" where it has not."""
+    code = record["exit_code"]
+    if code is None:
+        return "killed" if was_killed(record) else ""
+    return "failed" if 0 < code < 128 else "done"  # from 128 on a person or a closed pipe stopped it
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    whole = isinstance(values, dict) and {"id", "command", "pid", "process_began", "began"} <= set(values)
-    return values if whole else None
+    return values if isinstance(values, dict) and _is_whole(values) else None
+
+
+def _is_whole(values: Mapping[str, Any]) -> bool:
+    command, code = values.get("command"), values.get("exit_code", "")
+    return (
+        {"began", "host", "pid", "process_began"} <= set(values)
+        and isinstance(command, list)
+        and all(isinstance(word, str) for word in command)
+        and (code is None or type(code) is int)
+        and isinstance(values.get("checkpoint"), str | None)
+    )

@@ -20,9 +20,14 @@ def chat(
     seed: SeedOption = 0,
 ) -> None:
     """Talk with a bundle. /reset starts anew, /exit ends, Ctrl-C stops an answer."""
-    with reporting(False):
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # not the end of the program here
+    with reporting(False) as record:
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # not the end of the program here
         from mlp_export.runtime.chat_session import chat_repl
+
+        def read(shown: str) -> str:
+            record.typed.append(input(shown))
+            return record.typed[-1]
 
         opened, runtime = open_to_run(bundle)
         chat_repl(
@@ -31,6 +36,7 @@ def chat(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
+            read=read,
             write=stream,
             tell=tell,
         )

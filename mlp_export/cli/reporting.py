@@ -21,20 +21,20 @@ from mlp_export.errors import MlpExportError, ResourceError
 from mlp_export.run_record import RunRecord, recording, state_folder, write_private
 from mlp_export.streams import discard
 
-_OWN_WORDS = ("--prompt", "--serial", "--device")  # options whose values no report holds
+_OWN_WORDS = ("--prompt", "--serial")  # options whose values no report holds
 
 
 @contextmanager
-def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterator[None]:
+def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterator[RunRecord]:
     """Turns exceptions of the body into a line and a hint for the person, and an exit code; `verbose` shows the log.
 
-    What is done is kept for `mlp-export report`, unless `keep` is off.
+    What is done is kept for `mlp-export report`, unless `keep` is off. Gives the record of it.
     """
     record = _record(keep)
     try:
         check_environment()
         with logs_on_stderr() if verbose else nullcontext(), recording(record):
-            yield
+            yield record
         sys.stdout.flush()
         record.end(0)
     except MlpExportError as error:
@@ -55,10 +55,12 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
         raise
     except BrokenPipeError:
         discard(sys.stdout)  # whoever read it has enough
+        record.end(128 + signal.SIGPIPE)
         raise typer.Exit(128 + signal.SIGPIPE) from None
+    except typer.Abort:  # Ctrl-C at a question
+        record.end(130)
+        raise
     except Exception as error:
-        if isinstance(error, typer.Abort):
-            raise
         record.end(MlpExportError.exit_code, error)
         summary = f"{type(error).__name__}: {error}".splitlines()[0]
         _fail(MlpExportError(f"this is a bug in mlp-export: {summary}", _write_report(record)), as_json)
@@ -83,21 +85,28 @@ def _record(keep: bool) -> RunRecord:
     """The record of this process's command line, without the person's own words."""
     shown: list[str] = []
     typed: list[str] = []
-    hidden = False
+    before = ""  # the option that takes the next word: a prompt may begin with "-"
     for word in sys.argv[1:]:
-        option, equals, value = word.partition("=")
-        if option in _OWN_WORDS:
-            hidden = not equals
-            typed += [value] if equals else []
-            shown.append(f"{option}=[text]" if equals else option)
-        elif hidden and not (word.startswith("-") and len(word) > 1):
-            hidden = False
-            typed.append(word)
-            shown.append("[text]")
-        else:
-            hidden = False
-            shown.append(word)
-    return RunRecord(shown, tuple(typed), keep)
+        if before == "--device" and word.startswith("-"):  # it stands alone
+            before = ""
+        option, equals, value = (before, "=", word) if before else word.partition("=")
+        own = _own_part(option, value) if equals else ""
+        before = word if not before and word in (*_OWN_WORDS, "--device") else ""
+        typed.append(own)
+        shown.append(f"{word.removesuffix(own)}[text]" if own else word)
+    return RunRecord(shown, typed, keep)
+
+
+def _own_part(option: str, value: str) -> str:
+    """The end of an option's value that is the person's own, "" for none: a prompt, the serial of a phone."""
+    if option in _OWN_WORDS:
+        return value
+    if option != "--device":
+        return ""
+    kind, _, name = value.partition(":")
+    if kind in ("ios", "simulator"):
+        return name
+    return "" if os.path.exists(value) else value  # the bundle of `bench --device BUNDLE`
 
 
 def _write_report(record: RunRecord) -> str:

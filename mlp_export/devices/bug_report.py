@@ -10,14 +10,13 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlp_export.errors import MlpExportError
 from mlp_export.hashing import file_sha256
 from mlp_export.paths import cache_folder
-from mlp_export.redaction import redact, redact_each
+from mlp_export.redaction import redact, redact_each, redact_variable
 from mlp_export.resources import available_memory, free_disk_bytes, temporary_folder
 from mlp_export.run_record import read_records, was_killed
 from mlp_export.runtime.native_runner import find_compiler
@@ -28,7 +27,8 @@ _VARIABLES = (
     "OMP_NUM_THREADS PIP_INDEX_URL HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY QNN_SDK_ROOT"
 ).split()
 _TEXT_KEYS = ("chat_template",)  # of a tokenizer's files: long, and the model's own words
-_CONFIG_BYTES = 200_000
+_CONFIG_BYTES = 100_000
+_FILES, _LENGTH = 100, 400  # of a checkpoint's folder; characters of a variable or a message
 
 
 def bug_report(runs: list[Mapping[str, Any]] | None = None) -> dict[str, Any]:
@@ -54,37 +54,42 @@ def _versions() -> dict[str, Any]:
             **{package.name: package.installed for package in needed},
         },
         "untested": [package.issue for package in needed if package.issue],
-        "tools": {"adb": bool(shutil.which("adb")), "compiler": redact(find_compiler())},
+        "tools": {"adb": bool(shutil.which("adb")), "compiler": _tried(find_compiler)},
     }
 
 
 def _system() -> dict[str, Any]:
-    memory = available_memory()
-    folders = {"here": Path.cwd, "temporary files": temporary_folder, "cache": cache_folder}
-    free: dict[str, int | str] = {}
-    for name, folder in folders.items():
-        try:
-            free[name] = free_disk_bytes(folder())
-        except (OSError, MlpExportError) as error:
-            free[name] = redact(str(error))
     return {
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "available_ram_bytes": memory.bytes,
-        "memory_limit": memory.bound,
-        "free_disk_bytes": free,
+        "available_ram_bytes": _tried(lambda: available_memory().bytes),
+        "memory_limit": _tried(lambda: available_memory().bound),
+        "free_disk_bytes": {
+            "here": _tried(lambda: free_disk_bytes(Path.cwd())),
+            "temporary files": _tried(lambda: free_disk_bytes(temporary_folder())),
+            "cache": _tried(lambda: free_disk_bytes(cache_folder())),
+        },
         "filesystem_encoding": sys.getfilesystemencoding(),
     }
 
 
+def _tried(find: Callable[[], int | str]) -> int | str:
+    """What `find` returns, or why it fails: that may be what the report is about."""
+    try:
+        found = find()
+    except Exception as error:  # without /proc, without a home folder, of an odd variable
+        found = f"{type(error).__name__}: {error}"
+    return redact(found)[:_LENGTH] if isinstance(found, str) else found
+
+
 def _environment() -> dict[str, str]:
     names = (spelled for name in _VARIABLES for spelled in (name, name.lower()))
-    return {name: redact(os.environ[name]) for name in names if name in os.environ}
+    return {name: redact_variable(name, os.environ[name])[:_LENGTH] for name in names if name in os.environ}
 
 
 def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
-    values = {key: value for key, value in run.items() if key not in ("id", "checkpoint", "pid", "process_began")}
+    values = {key: value for key, value in run.items() if key not in ("host", "pid", "process_began", "checkpoint")}
     if was_killed(run):
         values["ended"] = "without a word: it was killed, or crashed in native code"
     checkpoint = run.get("checkpoint")
@@ -96,19 +101,23 @@ def _model(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-        found["files"] = {redact(path.name): path.stat().st_size for path in files}
-        found["config"] = redact_each(_read(folder / "config.json"))
+        found["files"] = {redact(path.name): path.stat().st_size for path in files[:_FILES]}
+        found["config"] = _short(_read(folder / "config.json"))
         tokenizer = folder / "tokenizer.json"
         if tokenizer.is_file():
             found["tokenizer"] = {"sha256": file_sha256(tokenizer), **_tokenizer_kinds(_read(tokenizer))}
         for name in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
             if (folder / name).is_file():
                 values = _read(folder / name)
-                kept = redact_each({key: value for key, value in values.items() if key not in _TEXT_KEYS})
-                found[name] = kept if len(json.dumps(kept)) < _CONFIG_BYTES else "too long"
+                found[name] = _short({key: value for key, value in values.items() if key not in _TEXT_KEYS})
     except (OSError, ValueError, RecursionError, AttributeError) as error:  # damaged: that may be why it failed
-        found["unreadable"] = redact(f"{type(error).__name__}: {error}")
+        found["unreadable"] = redact(f"{type(error).__name__}: {error}")[:_LENGTH]
     return found
+
+
+def _short(values: Any) -> Any:
+    shown = redact_each(values)
+    return shown if len(json.dumps(shown, indent=2)) < _CONFIG_BYTES else "too long"
 
 
 def _read(path: Path) -> Any:

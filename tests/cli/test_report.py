@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import stat
@@ -15,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from small_checkpoints import write_checkpoint
 from typer.testing import CliRunner
 
 import mlp_export.run_record as run_record_module
 from mlp_export.cli.app import app
+from mlp_export.cli.reporting import reporting
 from mlp_export.devices.bug_report import bug_report
 from mlp_export.redaction import redact
-from mlp_export.run_record import LAST_FAILURE, LAST_RUN, RunRecord, read_records, state_folder
+from mlp_export.run_record import RunRecord, read_records
 
 ROOT = Path(__file__).parents[2]
 SECRET = "s3cr3t-value"
@@ -80,7 +83,8 @@ def test_a_refused_export(tmp_path: Path, state: Path, monkeypatch: pytest.Monke
     assert "chat_template" not in found["model"]["tokenizer_config.json"]
     assert values["versions"]["packages"]["torch"] and values["system"]["available_ram_bytes"] > 0
     assert "exit code 2" in told["last_run"]
-    assert stat.S_IMODE((state / LAST_RUN).stat().st_mode) == 0o600
+    (kept,) = state.glob("run-*.json")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 def test_stages_and_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +124,7 @@ def test_an_internal_error_names_a_report(
 
 
 def test_what_no_report_holds(
-    broken: Callable[[BaseException], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: Callable[[BaseException], None], state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A secret of the environment, passwords in URLs, tokens, the home folder, prompts and serials."""
     monkeypatch.setenv("HF_TOKEN", SECRET)
@@ -132,8 +136,8 @@ def test_what_no_report_holds(
     broken(RuntimeError(f"{words} {tmp_path}/home-of-alice/x"))
     monkeypatch.setattr("mlp_export.cli.inspect.reporting", run_record_reporting("my secret prompt", "R58N"))
     assert run(monkeypatch, "inspect", f"https://u:pass99@host/{SECRET}")[0] == 1
-    text = json.dumps(bug_report()) + (state_folder() / "mlp-export-report.json").read_text()
-    text += (state_folder() / LAST_FAILURE).read_text()
+    text = json.dumps(bug_report()) + "".join(path.read_text() for path in state.iterdir())
+    assert len(list(state.iterdir())) == 2
     for private in (
         SECRET,
         "hunter22",
@@ -173,6 +177,11 @@ def test_the_command_line_without_ones_own_words(
     ("text", "shown"),
     [
         ("http://host:80/path", "http://host:80/path"),
+        ("http://u:p@ss@proxy:8080 x", "http://[removed]@proxy:8080 x"),
+        ("'https://u:pa/s?s@h/'", "'https://[removed]@h/'"),
+        ("//u:pw@h/", "//[removed]@h/"),
+        ("proxy='alice:secretpw@h:1'", "proxy='[removed]@h:1'"),
+        ("owner/name@main: no", "owner/name@main: no"),
         ("ssh://git@host/x", "ssh://[removed]@host/x"),
         ("socks5://a:b@h:1", "socks5://[removed]@h:1"),
         ("https://h/f?X-Amz-Signature=1 next", "https://h/f?[removed] next"),
@@ -233,7 +242,7 @@ def test_a_success_is_kept_beside_the_failure(
     record = RunRecord(["run", "b"])
     record.end(0)
     assert [entry["exit_code"] for entry in read_records()] == [0, 1]
-    (state / LAST_FAILURE).write_text('{"command": 1')  # damaged: the other is there
+    min(state.glob("run-*.json")).write_text('{"command": 1')  # damaged: the other is there
     assert [entry["exit_code"] for entry in read_records()] == [0]
 
 
@@ -241,28 +250,144 @@ def test_a_killed_run(tmp_path: Path, state: Path) -> None:
     """As the system does for lack of memory: the next report says so, also after another command."""
     script = "import time; from mlp_export.run_record import *; r = RunRecord(['export']); r.save(); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)})
-    while not (state / LAST_RUN).exists():
+    while not read_records():
         assert process.poll() is None
         time.sleep(0.02)
     assert "ended" not in bug_report()["runs"][0]  # it runs
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert "killed" in bug_report()["runs"][0]["ended"]
+    (state / ".run-1-abc.json.1-0").write_text("half")  # of a run that was killed while it wrote
+    RunRecord(["inspect"]).end(2)  # no other command takes its place
     RunRecord(["run"]).end(0)
-    last, failed = bug_report()["runs"]
-    assert last["command"] == ["run"] and failed["command"] == ["export"] and "killed" in failed["ended"]
+    assert [run["command"] for run in bug_report()["runs"]] == [["run"], ["inspect"], ["export"]]
+    assert "killed" in bug_report()["runs"][2]["ended"]
+    assert not list(state.glob(".*"))
+    (kept,) = (path for path in state.iterdir() if written(path)["command"] == ["export"])
+    kept.write_text(json.dumps(written(kept) | {"host": "another"}))
+    assert "ended" not in bug_report()["runs"][2]  # nothing is known of it
 
 
-def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
-    import logging
-
-    record = RunRecord(["export"])
+@pytest.mark.parametrize("letter", ["x", "\u6f22", "\U0001f469", "\udce9"])
+def test_records_are_bounded(letter: str, state: Path) -> None:
+    record = RunRecord([letter * 1000] * 1000)
     with run_record_module.recording(record):
         for number in range(2000):
-            logging.getLogger("mlp_export.x").info("%d %s", number, "x" * 10_000)
-    record.end(1, ValueError("y" * 1_000_000))
-    assert (state / LAST_RUN).stat().st_size < 300_000
+            logging.getLogger("mlp_export.x").info("%d %s", number, letter * 1000)
+    record.end(1, ValueError("\n".join([letter * 1000] * 1000)))
+    (kept,) = state.iterdir()
+    assert kept.stat().st_size < 500_000
     assert "1999" in record.to_json()["log"][-1]
+    for _ in range(20):
+        RunRecord(["inspect"]).save()  # all run
+    assert len(list(state.iterdir())) == 16
+
+
+def test_what_is_long_is_redacted_before_it_is_cut() -> None:
+    prompt = "My diary of Monday. " * 40 + "\nAnd of Tuesday." * 40
+    record = RunRecord(["run"], (prompt,))
+    with run_record_module.recording(record):
+        logging.getLogger("mlp_export.x").info("asked %s", prompt)
+    record.end(1, ValueError(f"cannot encode {prompt!r} or {prompt}"))
+    text = json.dumps(bug_report())
+    assert "diary" not in text and "Tuesday" not in text and "cannot encode '[text]' or [text]" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("run B --prompt -my_diary --json", "run B --prompt [text] --json"),
+        ("run B --prompt --serial R58N", "run B --prompt [text] R58N"),
+        ("bench B --device --json", "bench B --device --json"),
+        ("bench B --device R58N", "bench B --device [text]"),
+        ("bench B --device=R58N", "bench B --device=[text]"),
+        ("bench --device .", "bench --device ."),
+        ("push B --device ios --quiet", "push B --device ios --quiet"),
+        ("push B --device ios:0000-11", "push B --device ios:[text]"),
+        ("doctor --device --serial R58N", "doctor --device --serial [text]"),
+    ],
+)
+def test_whose_words_are_whose(line: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["mlp-export", *line.split()])
+    with reporting(False):
+        pass
+    assert read_records()[0]["command"] == shown.split()
+
+
+def test_what_is_typed_into_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(*_: object, read: Callable[[str], str], **__: object) -> None:
+        raise RuntimeError(f"cannot encode {read('> ')!r}")
+
+    monkeypatch.setattr("mlp_export.cli.chat.open_to_run", lambda path: (None, None))
+    monkeypatch.setattr("mlp_export.runtime.chat_session.chat_repl", answer)
+    monkeypatch.setattr("builtins.input", lambda shown: " Dear diary ")
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup has it
+    try:
+        assert run(monkeypatch, "chat", "b")[0] == 1
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    (found,) = read_records()
+    assert found["error"]["message"] == "cannot encode ' [text] '" and "diary" not in json.dumps(found)
+
+
+@pytest.mark.parametrize(("error", "code"), [(BrokenPipeError(), 141), (typer.Abort(), 130)])
+def test_a_run_that_a_person_stopped_is_no_failure(error: Exception, code: int) -> None:
+    RunRecord(["export"]).end(1)
+    with pytest.raises((typer.Exit, typer.Abort)), reporting(False):
+        raise error
+    assert [entry["exit_code"] for entry in read_records()] == [code, 1]
+
+
+def test_without_proc(broken: Callable[[BaseException], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chroot: commands do what they did, and a report says what is not known."""
+    monkeypatch.setattr("psutil.PROCFS_PATH", str(tmp_path / "none"))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: (tmp_path / "none" / "meminfo").read_text())
+    monkeypatch.setenv("CXX", "c++ '")  # no command line
+    broken(ValueError("it fails"))
+    assert "it fails" in run(monkeypatch, "inspect", "x")[2]
+    code, _, err = run(monkeypatch, "report", "--out", tmp_path / "r.json")
+    assert (code, err) == (0, "")
+    values = written(tmp_path / "r.json")
+    assert "memory of this machine" in values["system"]["available_ram_bytes"]
+    assert "ValueError" in values["versions"]["tools"]["compiler"]
+    assert values["runs"][0]["error"]["message"] == "it fails"
+
+
+@pytest.mark.parametrize("change", [{"pid": "x"}, {"pid": -1}, {"pid": 2**80}, {"command": [1]}, {"exit_code": "1"}])
+def test_a_damaged_record_is_no_obstacle(change: dict[str, Any], state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunRecord(["export"]).save()
+    (kept,) = state.iterdir()
+    kept.write_text(json.dumps(written(kept) | change))
+    assert run(monkeypatch, "report", "--out", state / "r.json")[0] == 0
+    RunRecord(["run"]).end(0)
+    assert read_records()[0]["command"] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("alice:secretpw@proxy:3128", "[removed]@proxy:3128"),
+        ("http://u:p@ss/word@proxy:8080", "[removed]@proxy:8080"),
+        ("//alice:secret pw@h/", "[removed]@h/"),
+        ("http://proxy:3128", "http://proxy:3128"),
+    ],
+)
+def test_proxies(proxy: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert bug_report()["environment"]["HTTPS_PROXY"] == shown
+    told = redact(f"the proxy '{proxy}' fails")
+    assert "secret" not in told and "ss/word" not in told and told.endswith(f"{shown.rpartition('@')[2]}' fails")
+
+
+def test_ordinary_words_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false-or-not")
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Alice Miller")
+    monkeypatch.setenv("X_TOKEN", "false")
+    monkeypatch.setenv("MY_API_KEY", "abcdefgh")
+    assert redact("false-or-not Alice Miller false abcdefgh") == "false-or-not Alice Miller false [removed]"
+    assert redact("a bad bag, a", ("a",)) == "[text] bad bag, [text]"
+    assert redact("a.py says diary1", ("diary",)) == "a.py says [text]1"
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,8 @@ _PATHS += (
     "MODEL/config.json",
 )
 _PATHS += ("LOOP", "FIFO", "NEW\n", "/etc/shadow", "FILE/x", "BUNDLE/", "./BUNDLE/../BUNDLE")
+# Of what a command writes: nothing outside of the input's own folder, for fuzzing may run as root.
+_OUTPUTS = tuple(path for path in _PATHS if path != ".." and not path.startswith("/"))
 _MODELS = (
     *_PATHS,
     "demo",
@@ -94,7 +96,7 @@ _COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "export": (
         ("--backend", "BACKEND", "--model", "MODELNAME", "--dry-run"),
         (
-            *(("--context", "NUMBER"), ("--prefill-chunk", "NUMBER"), ("--out", "PATH"), ("--weights", "WEIGHTS")),
+            *(("--context", "NUMBER"), ("--prefill-chunk", "NUMBER"), ("--out", "OUTPUT"), ("--weights", "WEIGHTS")),
             *(("--head", "WEIGHTS"), ("--quantizer", "QUANTIZER"), ("--calibration", "TEXTFILE"), ("--allow-lossy",)),
             *(("--runtime", "NUMBER"), ("--overwrite",), ("--soc", "TEXT"), ("--kv-cache", "WEIGHTS"), ("--json",)),
             *(("--accept-license", "TEXT"), ("--no-verify",), ("--quiet",), ("--verbose",)),
@@ -102,7 +104,7 @@ _COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     ),
     "export, for real": (
         ("--backend", "xnnpack", "--model", "MODEL", "--quantizer", "nearest", "--no-verify", "--context", "64"),
-        (("--out", "PATH"), ("--overwrite",), ("--context", "NUMBER"), ("--json",), ("--quiet",)),
+        (("--out", "OUTPUT"), ("--overwrite",), ("--context", "NUMBER"), ("--json",), ("--quiet",)),
     ),
     "run": (
         ("PATH", "--prompt", "TEXT", "--max-new-tokens", "2"),
@@ -126,7 +128,7 @@ _COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
         ),
     ),
     "quantize": (
-        ("MODELNAME", "--out", "PATH", "--calibration", "TEXTFILE"),
+        ("MODELNAME", "--out", "OUTPUT", "--calibration", "TEXTFILE"),
         (
             *(("--json",), ("--distill", "SMALL"), ("--weights", "WEIGHTS"), ("--head", "WEIGHTS")),
             *(("--calibration-tokens", "NUMBER"), ("--backend", "BACKEND"), ("--overwrite",), ("--format", "gguf")),
@@ -134,12 +136,13 @@ _COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     ),
     "push": (("PATH",), (("--serial", "TEXT"), ("--install", "PATH"), ("--open",), ("--json",))),
     "models": ((), (("--json",),)),
+    "report": ((), (("--out", "OUTPUT"), ("--json",))),
     "doctor": ((), (("--json",), ("--backend", "BACKEND"))),
     "--version": ((), ()),
     "--help": ((), ()),
 }
 _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_STATE_HOME"), _PATHS),
+    **dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_STATE_HOME"), _OUTPUTS),
     **dict.fromkeys(
         ("HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY", "https_proxy", "NO_PROXY", "HF_ENDPOINT", "PIP_INDEX_URL"),
         (
@@ -198,6 +201,8 @@ class CommandTarget:
     def _word(self, draw: random.Random, word: str) -> str:
         if word == "PATH":
             return "BUNDLE" if draw.random() < 0.6 else draw.choice(_PATHS)
+        if word == "OUTPUT":
+            return draw.choice(_OUTPUTS)
         if word == "TEXTFILE":  # a pipe is waited for: it may be another command's output
             return "FILE" if draw.random() < 0.6 else draw.choice([path for path in _PATHS if path != "FIFO"])
         if word == "MODELNAME":
@@ -221,7 +226,7 @@ class CommandTarget:
         }
         code, out, err = _run(arguments, environment, given["stdin"], folder)
         bug = re.search(r"this is a bug.*", err)
-        expect(bug is None and "Traceback" not in out + err, f"{bug and bug[0]}\n{_log_named_in(err)}")
+        expect(bug is None and "Traceback" not in out + err, f"{bug and bug[0]}\n{_traceback_named_in(err)}")
         expect(code in _CODES, f"exit code {code}")
         expect(code == 0 or "hint" in err or "error" in err or code in (1, 130, 141), f"exit code {code}, told {err!r}")
         if "--json" in arguments and "--help" not in arguments and "-h" not in arguments and out:
@@ -243,10 +248,12 @@ def _in_folder(word: str, folder: Path) -> str:
     return str(folder / word) if word.startswith(known) else word
 
 
-def _log_named_in(text: str) -> str:
-    """The traceback in the file that the hint of an internal error names; `text` itself where it names none."""
-    named = re.search(r"/\S+\.log", text)
-    return Path(named[0]).read_text() if named and Path(named[0]).is_file() else text[-1000:]
+def _traceback_named_in(text: str) -> str:
+    """The traceback in the report that the hint of an internal error names; `text` itself where it names none."""
+    named = re.search(r"report it with (\S+\.json)", text)
+    if named is None or not Path(named[1]).is_file():
+        return text[-1000:]
+    return "\n".join(json.loads(Path(named[1]).read_text())["runs"][0]["error"]["traceback"])
 
 
 @contextlib.contextmanager
@@ -255,9 +262,13 @@ def _environment(changes: Mapping[str, str | None], folder: Path) -> Iterator[No
     quiet = {
         "HF_ENDPOINT": "http://127.0.0.1:9",
         "PIP_INDEX_URL": "http://127.0.0.1:9",
+        "HOME": str(folder / "home"),
         "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_STATE_HOME": str(folder / "state"),
     }
-    for name, value in {**quiet, **changes}.items():
+    # Without HOME the system knows a home folder, which is the developer's own.
+    kept = {} if {**quiet, **changes}["HOME"] else {name: quiet[name] for name in quiet if name.startswith("XDG_")}
+    for name, value in {**quiet, **changes, **kept}.items():
         if value is None:
             os.environ.pop(name, None)
         else:
