@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as HFTokenizer
-from tokenizers.models import BPE
+from tokenizers.models import BPE, Model
 
 from mlp_export.errors import InputError
 from mlp_export.paths import check_fetched
@@ -123,14 +123,8 @@ class Tokenizer:
             strip = {"type": "Strip", "content": answer_strip, "start": 1, "stop": 0}
             steps = [values["decoder"]] if values.get("decoder") else []
             whole["decoder"] = {"type": "Sequence", "decoders": [*steps, {"type": "Fuse"}, strip]}
-        try:
-            tokenizer = cls(HFTokenizer.from_str(json.dumps(whole)), source)
-        except Exception as error:  # the library raises bare Exception
-            raise InputError(
-                f"{source or 'the tokenizer'} does not go with normalization {normalization!r} and "
-                f"answer_strip {answer_strip!r}: {error}",
-                "export the model again",
-            ) from error
+        with _library_errors(source, f"take normalization {normalization!r} and answer_strip {answer_strip!r}"):
+            tokenizer = cls(HFTokenizer.from_str(carried if whole == values else json.dumps(whole)), source)
         tokenizer._carried = carried
         tokenizer.normalization, tokenizer.answer_strip = normalization, answer_strip
         return tokenizer
@@ -235,8 +229,15 @@ class Tokenizer:
 
     def decode_each(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """`decode` of each sequence, special tokens spelled out."""
-        texts: list[str] = self._tokenizer.decode_batch([list(ids) for ids in sequences], skip_special_tokens=False)
+        with _library_errors(self._source, "decode"):
+            texts: list[str] = self._tokenizer.decode_batch([list(ids) for ids in sequences], skip_special_tokens=False)
         return texts
+
+    def unreachable_ids(self) -> list[int]:
+        """Ids of `unreachable_words` of the vocabulary that are no added tokens."""
+        vocab, added = self._tokenizer.get_vocab(with_added_tokens=False), self._tokenizer.get_added_tokens_decoder()
+        with _library_errors(self._source, "encode"):
+            return [vocab[word] for word in unreachable_words(self._tokenizer.model, vocab) if vocab[word] not in added]
 
     def stream(self, *, special: bool = False) -> TokenStream:
         """A decoder for ids that come one at a time."""
@@ -271,14 +272,15 @@ class Tokenizer:
         """`text` as it is given to a runner with the bundle's tokenizer.json: see `TokenizerInfo.normalization`."""
         if self.normalization is None:
             return text
-        # Every second part is an added token, which `tokenizers` finds before it normalizes.
+        # Every second part is an added token that `tokenizers` finds before it normalizes.
         parts = self._added_pattern.split(text) if self._added_pattern else [text]
         parts[::2] = [normalizers.NFC().normalize_str(part) for part in parts[::2]]
         return "".join(parts)
 
     @functools.cached_property
     def _added_pattern(self) -> re.Pattern[str] | None:
-        added = sorted(self.added_tokens(), key=len, reverse=True)
+        tokens = self._tokenizer.get_added_tokens_decoder().values()
+        added = sorted((token.content for token in tokens if not token.normalized), key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, added))})") if added else None
 
     def file(self) -> Path | str:
@@ -322,6 +324,15 @@ def _library_errors(source: Path | None, action: str) -> Iterator[None]:
         raise InputError(
             f"{source or 'the tokenizer'} {what}: {error}", "the file is damaged: fetch the checkpoint again"
         ) from error
+
+
+def unreachable_words(model: Model, vocab: Iterable[str]) -> Iterator[str]:
+    """The words of `vocab` that the model encodes with other tokens: BPE words that no merges make, or that merges of a
+    lower rank keep from being made. Not the tokens of bytes.
+    """
+    for word in vocab:
+        if len(word) > 1 and not _BYTE_TOKEN.fullmatch(word) and len(model.tokenize(word)) > 1:
+            yield word
 
 
 def has_tokenizer(folder: Path) -> bool:
