@@ -278,13 +278,25 @@ def _drop_empty(values: Values) -> None:
 
 
 def _spell_punctuation(values: Values) -> None:
-    """Punctuation (Falcon's), which ExecuTorch's lacks, as the regex that it stands for: ASCII's and Unicode's."""
+    """Punctuation (Falcon's), which ExecuTorch's lacks, as a split by the characters that it takes for that."""
     for step in _flat(values.get("pre_tokenizer"), "pre_tokenizer"):
         if step["type"] == "Punctuation" and step.get("behavior") in ("Isolated", "Contiguous"):
             run = "+" if step["behavior"] == "Contiguous" else ""
-            pattern = {"Regex": rf"[!-/:-@\[-`{{-~\p{{P}}]{run}"}
             step.clear()
+            pattern = {"Regex": f"[{_punctuation()}]{run}"}
             step.update(type="Split", pattern=pattern, behavior="Isolated", invert=False)
+
+
+def _punctuation() -> str:
+    """The inside of a class of characters: those of `tokenizers`' own version of Unicode, which \\p{P} may not be."""
+    splitter, found = pre_tokenizers.Punctuation("removed"), []
+    for start in range(0, 0x30000, 0x100):  # planes without letters have none
+        if 0xD800 <= start < 0xE000:
+            continue
+        letters = "".join(map(chr, range(start, start + 0x100)))
+        others = {letter for part, _ in splitter.pre_tokenize_str(letters) for letter in part}
+        found += [letter for letter in letters if letter not in others]
+    return "".join(rf"\x{{{ord(letter):X}}}" for letter in found)
 
 
 def _spell_metaspace(values: Values) -> None:
