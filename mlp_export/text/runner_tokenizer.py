@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tokenizers import Regex, pre_tokenizers
 from tokenizers.models import BPE
 
 from mlp_export.errors import InputError
@@ -80,7 +81,7 @@ def tokenizer_for_runner(tokenizer: Tokenizer) -> RunnerTokenizer:
         )
     if carried is not tokenizer and (lost := _own_difference(tokenizer, carried)) is not None:
         raise InputError(f"the tokenizer cannot be carried to phones: {lost}", "please report it with the model's name")
-    return RunnerTokenizer(carried, _notes(found))
+    return RunnerTokenizer(carried, (*_notes(found), *_strip_notes(tokenizer)))
 
 
 def compare(
@@ -93,9 +94,9 @@ def compare(
     is put before them), of `exercise_texts` and of tokens' texts; texts of all ids, first in an answer and inside it,
     and of the ids of those texts.
 
-    `file` is the tokenizer.json or its text where it is another than `carried` would write. What a bundle's manifest
-    leaves to the caller (`Tokenizer.normalization`, `answer_strip`) is done here as well. Of a text with characters
-    that the vocabulary cannot spell, the rest alone must have the same ids.
+    `file` is the tokenizer.json or its text where it is another than `carried` would write. What is left to the caller
+    (`Tokenizer.normalized`, `answer_strip`) is done here as well. Of a text with characters that the vocabulary cannot
+    spell, the rest alone must have the same ids.
     """
     rows = reference.vocab_size
     asked = [*prompts, ("", True), ("Hello world", True), *((text, False) for text in _texts(reference, rows))]
@@ -224,6 +225,17 @@ def _notes(found: Comparison) -> tuple[str, ...]:
     )
 
 
+def _strip_notes(tokenizer: Tokenizer) -> list[str]:
+    tokens = list(tokenizer.stripping_tokens)
+    if not tokens:
+        return []
+    more = f" and {len(tokens) - 4} more" if len(tokens) > 4 else ""
+    return [
+        f"white space beside {', '.join(tokens[:4])}{more} means nothing to the checkpoint's tokenizer: "
+        "phones read it as text, so leave none there in a plain prompt"
+    ]
+
+
 def _parts(values: Mapping[str, Any]) -> str:
     """What a tokenizer.json is made of, for a hint."""
     kinds = [f"{part} {'+'.join(_kinds(values[part]))}" for part in _STEPS if values.get(part)]
@@ -264,7 +276,9 @@ def _rewritten(original: Values) -> tuple[Values, Literal["NFC"] | None, str | N
     values = {
         key: values.get(key, original[key]) for key in original
     }  # the model is large, and changed by none but one
+    _drop_empty(values)
     normalization = _leave_nfc(values)
+    _spell_punctuation(values)
     _spell_metaspace(values)
     _keep_matches(values)
     strip = _leave_strip(values)
@@ -279,6 +293,35 @@ def _leave_nfc(values: Values) -> Literal["NFC"] | None:
         return None
     values["normalizer"] = _sequence([step for step in steps if step["type"] != "NFC"], "normalizer")
     return "NFC"
+
+
+def _drop_empty(values: Values) -> None:
+    """A sequence of no steps (DeepSeek's normalizer), which ExecuTorch's does not read."""
+    for part in _STEPS:
+        if values.get(part) is not None and not _flat(values[part], part):
+            values[part] = None
+
+
+def _spell_punctuation(values: Values) -> None:
+    """Punctuation (Falcon's), which ExecuTorch's lacks, as a split by the characters that it takes for that."""
+    for step in _flat(values.get("pre_tokenizer"), "pre_tokenizer"):
+        if step["type"] == "Punctuation" and step.get("behavior") in ("Isolated", "Contiguous"):
+            run = "+" if step["behavior"] == "Contiguous" else ""
+            step.clear()
+            pattern = {"Regex": f"[{_punctuation()}]{run}"}
+            step.update(type="Split", pattern=pattern, behavior="Isolated", invert=False)
+
+
+def _punctuation() -> str:
+    """The inside of a class of characters: those of `tokenizers`' own version of Unicode, which \\p{P} may not be."""
+    splitter, found = pre_tokenizers.Punctuation("removed"), []
+    for start in range(0, 0x30000, 0x100):  # planes without letters have none
+        if 0xD800 <= start < 0xE000:
+            continue
+        letters = "".join(map(chr, range(start, start + 0x100)))
+        others = {letter for part, _ in splitter.pre_tokenize_str(letters) for letter in part}
+        found += [letter for letter in letters if letter not in others]
+    return "".join(rf"\x{{{ord(letter):X}}}" for letter in found)
 
 
 def _spell_metaspace(values: Values) -> None:
@@ -301,10 +344,23 @@ def _spell_metaspace(values: Values) -> None:
 
 
 def _keep_matches(values: Values) -> None:
-    """Split by a regex that removes what does not match: ExecuTorch's gives the matches, whatever it is asked for."""
+    """Split by a regex: ExecuTorch's gives the matches, whatever it is asked for, and drops what is between them."""
     for step in _flat(values.get("pre_tokenizer"), "pre_tokenizer"):
-        if step["type"] == "Split" and step.get("invert") and step.get("behavior") in ("Removed", "Isolated"):
+        if step["type"] != "Split":
+            continue
+        if step.get("invert") and step.get("behavior") in ("Removed", "Isolated"):
             step.update(behavior="Isolated", invert=False)
+        elif step.get("behavior") == "Isolated" and not step.get("invert"):
+            words = step["pattern"].get("Regex")
+            if words is not None and not _covers(words):
+                step["pattern"] = {"Regex": rf"(?:{words})|(?:(?!{words})[\s\S])+"}
+
+
+def _covers(words: str) -> bool:
+    """Whether matches of the regex leave nothing of a text between them."""
+    matches = pre_tokenizers.Split(Regex(words), "removed", invert=True)
+    texts = (text for text in exercise_texts(()) if text)
+    return all(sum(end - start for _, (start, end) in matches.pre_tokenize_str(text)) == len(text) for text in texts)
 
 
 def _leave_strip(values: Values) -> str | None:

@@ -40,6 +40,11 @@ _LLAMA4_WORDS = "|".join(
     ]
 )
 _BYTE_TOKEN = re.compile("<0x[0-9A-Fa-f]{2}>")  # of SentencePiece: a byte that no piece of the vocabulary has
+# What `tokenizers` strips beside added tokens: Unicode's White_Space. Python's `strip` takes U+001C to U+001F as well.
+_WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
+    "\u202f\u205f\u3000"
+)
 _LLAMA4_RANKS = 200_000
 _LLAMA4_SPECIALS = 2_048
 
@@ -269,18 +274,45 @@ class Tokenizer:
         return [token.content for token in added]
 
     def normalized(self, text: str) -> str:
-        """`text` as it is given to a runner with the bundle's tokenizer.json: see `TokenizerInfo.normalization`."""
+        """`text` as it is given to a runner with the bundle's tokenizer.json: see `TokenizerInfo.normalization`; and
+        without the white space that added tokens drop, which ExecuTorch's tokenizer takes for text.
+        """
+        text = self.without_dropped_space(text)
         if self.normalization is None:
             return text
-        # Every second part is an added token that `tokenizers` finds before it normalizes.
-        parts = self._added_pattern.split(text) if self._added_pattern else [text]
+        parts = self._between_added(text)
         parts[::2] = [normalizers.NFC().normalize_str(part) for part in parts[::2]]
         return "".join(parts)
+
+    def without_dropped_space(self, text: str) -> str:
+        """`text` without the white space that added tokens with `lstrip` or `rstrip` drop: the ids are the same."""
+        stripping = self.stripping_tokens
+        if not stripping:
+            return text
+        parts = self._between_added(text)
+        for place in range(1, len(parts), 2):
+            if (token := stripping.get(parts[place])) is not None:
+                if token.lstrip:
+                    parts[place - 1] = parts[place - 1].rstrip(_WHITE_SPACE)
+                if token.rstrip:
+                    parts[place + 1] = parts[place + 1].lstrip(_WHITE_SPACE)
+        return "".join(parts)
+
+    def _between_added(self, text: str) -> list[str]:
+        """`text` in parts, of which every second is an added token that `tokenizers` finds before it normalizes."""
+        return self._added_pattern.split(text) if self._added_pattern else [text]
+
+    @functools.cached_property
+    def stripping_tokens(self) -> dict[str, AddedToken]:
+        """The added tokens that drop the white space before or behind them, by what they spell."""
+        added = [token for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items())]
+        return {token.content: token for token in added if token.lstrip or token.rstrip}
 
     @functools.cached_property
     def _added_pattern(self) -> re.Pattern[str] | None:
         tokens = self._tokenizer.get_added_tokens_decoder().values()
-        added = sorted((token.content for token in tokens if not token.normalized), key=len, reverse=True)
+        found = (token.content for token in tokens if self.normalization is None or not token.normalized)
+        added = sorted(found, key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, added))})") if added else None
 
     def file(self) -> Path | str:

@@ -269,6 +269,77 @@ def with_parts(name: str = "GPT-2", **parts: Any) -> HFTokenizer:
     return inner
 
 
+def check_unread(inner: HFTokenizer, folder: Path, error: str) -> None:
+    """That ExecuTorch's tokenizer does not read the file as it is."""
+    inner.save(str(folder / "original.json"))
+    with pytest.raises(StockTokenizerError, match=error):
+        ask_stock_tokenizer(folder / "original.json", [("", False)], 0)
+
+
+def test_a_sequence_of_no_normalizers(tmp_path: Path) -> None:
+    """As DeepSeek's."""
+    inner = with_parts(normalizer=normalizers.Sequence([]))
+    check_unread(inner, tmp_path, "Missing normalizers")
+    check_carried(inner, tmp_path, normalization=None, strip=None)
+
+
+def test_splits_that_leave_text_between_their_matches(tmp_path: Path) -> None:
+    """As DeepSeek's: digits by themselves, then CJK, then words. ExecuTorch's drops what a regex does not match."""
+    numbers, han = Regex(r"\p{N}{1,3}"), Regex("[\u4e00-\u9fa5]+|[\r\n]")
+    steps = [pre_tokenizers.Split(one, "isolated") for one in (numbers, han)]
+    inner = with_parts(pre_tokenizer=pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(False, use_regex=True)]))
+    inner.save(str(tmp_path / "original.json"))
+    asked = [("The river 12345 rises", False)]
+    (dropped,) = ask_stock_tokenizer(tmp_path / "original.json", asked, 0).ids
+    assert dropped == []  # why
+    carried = check_carried(inner, tmp_path, normalization=None, strip=None)
+    (ids,) = ask_stock_tokenizer(carried.file(), asked, 0).ids
+    assert ids == inner.encode(asked[0][0], add_special_tokens=False).ids != []
+
+
+@pytest.mark.parametrize("behavior", ["contiguous", "isolated"])
+def test_punctuation_is_said_by_a_regex(behavior: str, tmp_path: Path) -> None:
+    """As Falcon's, with digits in threes behind it."""
+    steps = [
+        pre_tokenizers.Punctuation(behavior),
+        pre_tokenizers.ByteLevel(False),
+        pre_tokenizers.Digits(individual_digits=False),
+        pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+    ]
+    inner = with_parts(pre_tokenizer=pre_tokenizers.Sequence(steps))
+    check_unread(inner, tmp_path, "Punctuation")
+    carried = check_carried(inner, tmp_path, normalization=None, strip=None)
+    text = "a..b $+<=>^`|~ \u00bfx? 12345 \u3002\u3002 \u20ac \u1b7e"  # the last is none to `tokenizers`
+    (ids,) = ask_stock_tokenizer(carried.file(), [(text, False)], 0).ids
+    assert ids == inner.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize(
+    ("flags", "bare"),
+    [
+        ({"rstrip": True}, "a \n <mark>b <|end|> c"),
+        ({"lstrip": True}, "a<mark>\u3000 b <|end|> c"),
+        ({"lstrip": True, "rstrip": True}, "a<mark>b <|end|> c"),
+    ],
+)
+@pytest.mark.parametrize("name", ["GPT-2", "Llama 2", "Qwen"])
+def test_white_space_that_tokens_drop_is_left_to_the_caller(
+    name: str, flags: dict[str, bool], bare: str, tmp_path: Path
+) -> None:
+    """As Phi-3's and Phi-4's."""
+    original = Tokenizer(with_token(name, **flags))
+    found = tokenizer_for_runner(original)
+    assert [note for note in found.notes if "white space beside <mark> means nothing" in note]
+    text = "a \n <mark>\u3000 b <|end|> c"
+    ids = original.encode(text, bos=False, special=True)
+    assert found.tokenizer.normalized(text) == bare
+    stock = runners(found.tokenizer, tmp_path)
+    assert stock.encode(bare, 0, 0) == ids != stock.encode(text, 0, 0)
+    assert found.tokenizer.encode(text, bos=False, special=True) == ids
+    # str.strip takes U+001C as well, which `tokenizers` leaves.
+    assert original.normalized("\x1c<mark>\x1c") == "\x1c<mark>\x1c"
+
+
 def without_letter(letter: str) -> HFTokenizer:
     """A byte-level vocabulary that lacks a byte, and so does what `tokenizers` encodes."""
     values = json.loads(VECTORS["tokenizers"]["GPT-2"])
@@ -290,9 +361,8 @@ def with_unk() -> HFTokenizer:
 STRIP_TWO = decoders.Sequence([decoders.Replace(META, " "), decoders.Fuse(), decoders.Strip(" ", 2, 0)])
 REFUSED: dict[str, tuple[Callable[[], HFTokenizer], str]] = {
     "Metaspace, first": (lambda: of_vectors("Metaspace"), "Metaspace"),
-    "lstrip": (lambda: with_token(lstrip=True), "<mark>"),
-    "rstrip": (lambda: with_token(rstrip=True), "<mark>"),
     "single_word": (lambda: with_token(single_word=True), "<mark>"),
+    "single_word that drops white space": (lambda: with_token(single_word=True, rstrip=True), "<mark>"),
     "normalized, where something is put before a text": (lambda: with_token("Llama 2", normalized=True), "<mark>"),
     "Lowercase": (lambda: with_parts(normalizer=normalizers.Lowercase()), "Lowercase"),
     "NFKC": (lambda: with_parts(normalizer=normalizers.NFKC()), "NFKC"),
