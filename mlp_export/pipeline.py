@@ -65,6 +65,7 @@ from mlp_export.text.chat import (
     unchosen_templates,
 )
 from mlp_export.text.chat_derivation import DerivedChat, derive_chat_format
+from mlp_export.text.runner_chat import chat_for_runner
 from mlp_export.text.runner_tokenizer import RunnerTokenizer, tokenizer_for_runner
 from mlp_export.text.shipped import shipped_text
 from mlp_export.text.tokenizer import Tokenizer
@@ -198,9 +199,10 @@ def plan(options: ExportOptions) -> ExportPlan:
     located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, Progress()) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
-    derived = DerivedChat(None) if found is None else _chat(found[0].folder)[1]
+    derived = DerivedChat(None)
     if found is not None:
-        _tokenizer(found[0].folder, found[1].config)
+        tokenizer, _ = _tokenizer(found[0].folder, found[1].config)
+        _, derived = _chat(found[0].folder, tokenizer)
     return ExportPlan(
         model=resolved.id,
         backend=options.backend,
@@ -248,7 +250,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     with progress.stage("read the checkpoint"):
         tokenizer, carried = _tokenizer(model.folder, checkpoint.config)
         stop = [text for text in map(tokenizer.token, checkpoint.config.eos_ids) if text is not None]
-        template, derived = _chat(model.folder, stop)
+        template, derived = _chat(model.folder, tokenizer, stop)
         chat = derived.chat
         for line in (*carried.notes, *chat_notes(chat, derived.limits)):
             progress.note(line)
@@ -343,11 +345,11 @@ def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], prog
     return reports
 
 
-def _chat(folder: Path, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, DerivedChat]:
+def _chat(folder: Path, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, DerivedChat]:
     """The template of a checkpoint's folder, and what of it a bundle carries."""
     template = read_chat_template(folder)
     if template is not None:
-        return template, derive_chat_format(template, stop)
+        return template, chat_for_runner(derive_chat_format(template, stop), tokenizer)
     names = unchosen_templates(folder)
     return None, DerivedChat(None, (f"of the templates {', '.join(names)} none is named default",) if names else ())
 

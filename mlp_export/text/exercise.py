@@ -90,25 +90,30 @@ def _spaces() -> Iterator[str]:
 
 
 def _characters() -> Iterator[str]:
-    """Every byte that UTF-8 has, at each place of a character where it may stand, in short texts."""
-    lead = [chr(0x80 + 0x40 * n + n % 64) for n in range(30)]
-    three = [chr(0x1000 * n + 0x40 * (n + 7) + n) for n in range(1, 16) if n != 13]
-    four = [chr(0x10000 + 0x40000 * n + 0x1000 * (n + 1) + 0x41 * n) for n in range(4)] + ["\U00100041"]
-    low = [chr(n) for n in range(0x180)]
-    for chunk in _batches([*low, *lead, *three, *four], 8):
+    """Every byte that UTF-8 has, at each place of a character where it may stand, in short texts.
+
+    The six bits of each place are varied in a character of each range of numbers (and of those whose first byte bounds
+    the second: E0, ED, F0, F4).
+    """
+    letters = [chr(n) for n in range(0x180)]
+    ranges = ((0x4E9, 0x80, 0x800), (0x4E16, 0x800, 0x10000), (0xD55C, 0x800, 0x10000))
+    for middle, low, end in (*ranges, (0x1F642, 0x10000, 0x110000), (0x10F642, 0x10000, 0x110000)):
+        numbers = [middle & ~(63 << place) | n << place for place in (18, 12, 6, 0) for n in range(64)]
+        letters += [chr(n) for n in numbers if low <= n < end and not 0xD800 <= n < 0xE000]
+    for chunk in _batches(list(dict.fromkeys(letters)), 8):
         yield "".join(chunk)
         yield " ".join(chunk)
-    continued = [chr(0x400 + n) for n in range(64)] + [chr(0x4000 + 0x41 * n) for n in range(64)]
-    yield "".join(continued)
-    yield " ".join(continued)
 
 
 def _around(token: str) -> Iterator[str]:
-    """An added token at the ends of a text, right beside text, spaces, marks, digits and itself, and cut short."""
+    """An added token at the ends of a text, right beside text, spaces, marks, digits and itself, and cut short. U+0301
+    composes with letters, U+0338 with ">".
+    """
     yield f"{token}"
     yield f"{token}x {token} y{token}"
     yield f" {token}  x\n{token}\n\ny\t{token}\tz {token}. {token}1"
     yield f"a{token}{token} \u00e9{token}\u4e16_{token}_\U0001f642{token} {token[:-1]} {token[1:]}"
+    yield f"{token}\u0301 {token}\u0338"
     for form in ("NFC", "NFD"):
         if (other := unicodedata.normalize(form, token)) != token:
             yield f"a{other}b {other} {token}"

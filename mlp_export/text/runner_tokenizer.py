@@ -1,28 +1,36 @@
-"""The tokenizer.json that a bundle carries: ExecuTorch's own tokenizer, which phones run, means by it what the
-checkpoint's means.
+"""The tokenizer.json that a bundle carries, for which ExecuTorch's own tokenizer, on phones, gives the checkpoint's ids
+and texts.
 
-ExecuTorch's reads the same format through code of its own (meta-pytorch/tokenizers 1.5) that lacks some steps and does
-others otherwise. Steps that it gets wrong are written in another way where one is known (`_rewritten`); whether that is
-right is never assumed: `compare` holds both against each other over `exercise_texts`, each token of the vocabulary and
-each added token.
+ExecuTorch's reads the same format through code of its own (meta-pytorch/tokenizers, pytorch_tokenizers 1.5.0) that
+lacks some steps and does others otherwise. Steps that it gets wrong are written in another way where one is known
+(`_rewritten`); whether that is right is never assumed: `compare` holds both against each other. Encoded are
+`exercise_texts`, the texts of at most 60,000 tokens of the vocabulary, and each word that the model itself spells with
+more tokens than one; decoded is each token.
 """
 
 from __future__ import annotations
 
 import copy
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from tokenizers import Regex, pre_tokenizers
+from tokenizers.models import BPE
 
 from mlp_export.errors import InputError
 from mlp_export.text.exercise import exercise_texts
 from mlp_export.text.stock_tokenizer import StockTokenizerError, ask_stock_tokenizer
-from mlp_export.text.tokenizer import Tokenizer
+from mlp_export.text.tokenizer import Tokenizer, unreachable_words
 
 _WORDS_OF_A_TEXT = 12  # tokens of the vocabulary that are compared together
-_MOST_TOKENS = 60_000  # whose texts are encoded; all are decoded
-_UNTYPED = ("Cc", "Cf", "Cn", "Co", "Cs")  # categories of characters that are not letters of any text
+_MAX_ENCODED = 60_000  # tokens whose texts are encoded, evenly spaced; all are decoded
+# What is put between words: with it a word is one by itself to the usual splits, with a space before it or without.
+_JOINTS = (" . ", "\n", "x")
+_RARE = ("Cc", "Cf", "Cn", "Co", "Cs")  # categories: controls, formats, unassigned, private, surrogates
+_COMMON = "\t\n\r\u200c\u200d"  # controls and formats that people type: white space, joiners of Persian and emoji
 _METASPACE = "\u2581"
 
 Values = dict[str, Any]
@@ -44,70 +52,73 @@ class Comparison:
 
     texts: int
     difference: str | None  # the first, as a sentence
-    untyped: tuple[str, ...] = ()  # characters that nobody types, whose text differs
+    unencodable: tuple[str, ...] = ()  # characters that the vocabulary cannot spell, where ids differ around them
+
+    def unencodable_names(self) -> str:
+        """The first of these characters by their numbers, and how many more there are."""
+        named = ", ".join(f"U+{ord(letter):04X}" for letter in self.unencodable[:4])
+        more = len(self.unencodable) - 4
+        return named + (f" and {more} more" if more > 0 else "")
 
 
 def tokenizer_for_runner(tokenizer: Tokenizer) -> RunnerTokenizer:
     """The checkpoint's `tokenizer` as a bundle carries it.
 
     Raises InputError where ExecuTorch's tokenizer reads some text otherwise, in every way of writing it that is known,
-    and where `tokenizers` itself cannot decode a token.
+    and where `tokenizers` itself cannot decode a token; MissingError and ResourceError where this machine cannot ask.
     """
-    try:
-        return _carried(tokenizer)
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of the library's Rust, and no Exception
-            raise
-        raise InputError(
-            f"the tokenizer's own library fails at it: {error}", "use a checkpoint whose tokenizer transformers can use"
-        ) from error
-
-
-def _carried(tokenizer: Tokenizer) -> RunnerTokenizer:
     original = tokenizer.to_json()
     values, normalization, strip = _rewritten(original)
+    values = _hide_unreachable(values)
     unchanged = values == original
     carried = tokenizer if unchanged else Tokenizer.from_json(values, tokenizer.source, normalization, strip)
     found = compare(tokenizer, carried)
-    if found.difference is not None and (renamed := _without_unreachable(values)) is not None:
-        carried = Tokenizer.from_json(renamed, tokenizer.source, normalization, strip)
-        found = compare(tokenizer, carried)
     if found.difference is not None:
         raise InputError(
             f"the tokenizer cannot be carried to phones: {found.difference}",
-            f"ExecuTorch's tokenizer has no equivalent of {_parts(original)}: "
-            "use a checkpoint whose tokenizer it reads, byte-level BPE for one",
+            f"the tokenizer is made of {_parts(original)}: "
+            "use a checkpoint whose tokenizer ExecuTorch reads as transformers does, byte-level BPE for one",
         )
     if carried is not tokenizer and (lost := _own_difference(tokenizer, carried)) is not None:
         raise InputError(f"the tokenizer cannot be carried to phones: {lost}", "please report it with the model's name")
-    return RunnerTokenizer(carried, _notes(found))
+    return RunnerTokenizer(carried, (*_notes(found), *_strip_notes(tokenizer)))
 
 
-def compare(reference: Tokenizer, carried: Tokenizer, prompts: Sequence[tuple[str, bool]] = ()) -> Comparison:
+def compare(
+    reference: Tokenizer,
+    carried: Tokenizer,
+    prompts: Sequence[tuple[str, bool]] = (),
+    file: Path | str | None = None,
+) -> Comparison:
     """`carried`'s tokenizer.json as ExecuTorch reads it against `reference`: ids of `prompts` (texts, and whether BOS
     is put before them), of `exercise_texts` and of tokens' texts; texts of all ids, first in an answer and inside it,
     and of the ids of those texts.
 
-    What a bundle's manifest leaves to the caller (`Tokenizer.normalization`, `answer_strip`) is done here as well.
+    `file` is the tokenizer.json or its text where it is another than `carried` would write. What is left to the caller
+    (`Tokenizer.normalized`, `answer_strip`) is done here as well. Of a text with characters that the vocabulary cannot
+    spell, the rest alone must have the same ids.
     """
     rows = reference.vocab_size
     asked = [*prompts, ("", True), ("Hello world", True), *((text, False) for text in _texts(reference, rows))]
+    unencodable = _unencodable(reference, (text for text, _ in asked))
+    asked = list(dict.fromkeys([*asked, *((_without(text, unencodable), bos) for text, bos in asked)]))
     expected = [reference.encode(text, bos=bos, special=True) for text, bos in asked]
+    questions = [(carried.normalized(text), bos) for text, bos in asked]
     try:
-        answers = ask_stock_tokenizer(carried.file(), [(carried.normalized(text), bos) for text, bos in asked], rows)
+        answers = ask_stock_tokenizer(carried.file() if file is None else file, questions, rows)
     except StockTokenizerError as error:
         return Comparison(len(asked), f"ExecuTorch's does not read it: {error}")
-    untyped: set[str] = set()
+    around: set[str] = set()
     for (text, _), ids, found in zip(asked, expected, answers.ids, strict=True):
         if found != ids:
-            if not (untyped_here := _untyped(reference, text)):
-                return Comparison(len(asked), _told(reference, text, ids, found))
-            untyped |= untyped_here
-    shown = _other_text(reference, answers.pieces, carried.answer_strip or "", expected)
-    return Comparison(len(asked), shown, tuple(sorted(untyped)))
+            if unencodable.isdisjoint(text):
+                return Comparison(len(asked), _ids_difference(reference, text, ids, found))
+            around |= unencodable.intersection(text)
+    shown = _text_difference(reference, answers.pieces, carried.answer_strip or "", expected)
+    return Comparison(len(asked), shown, tuple(sorted(around)))
 
 
-def _other_text(
+def _text_difference(
     reference: Tokenizer, pieces: Sequence[bytes | str | None], strip: str, sequences: Sequence[Sequence[int]]
 ) -> str | None:
     """The first ids whose text a runner shows otherwise, token by token, as a sentence."""
@@ -115,14 +126,14 @@ def _other_text(
     anchor = _anchor(reference)
     inside = [[anchor, i] for i in known] if anchor is not None else []
     answers: list[Sequence[int]] = [*([i] for i in known), *inside, *sequences]
+    raised = {i: piece for i, piece in enumerate(pieces) if isinstance(piece, str)}
+    data = [piece if isinstance(piece, bytes) else b"" for piece in pieces]
     for ids, text in zip(answers, reference.decode_each(answers), strict=True):
-        parts = [pieces[i] for i in ids]
-        raised = next((part for part in parts if isinstance(part, str)), None)
-        data = b"".join(part for part in parts if isinstance(part, bytes))
-        shown = data.decode("utf-8", "replace").removeprefix(strip)
-        if raised is not None or shown != text:
-            told = f"fails: {raised}" if raised is not None else f"shows {shown[:60]!r}"
-            return f"the tokens {str([reference.token(i) for i in ids])[:80]} mean {text[:60]!r}, ExecuTorch's {told}"
+        shown = b"".join([data[i] for i in ids]).decode("utf-8", "replace").removeprefix(strip)
+        failed = next((i for i in ids if i in raised), None) if raised else None
+        if failed is not None or shown != text:
+            found = f"shows {shown[:60]!r}" if failed is None else f"fails: {raised[failed]}"
+            return f"the tokens {str([reference.token(i) for i in ids])[:80]} mean {text[:60]!r}, ExecuTorch's {found}"
     return None
 
 
@@ -136,30 +147,46 @@ def _anchor(reference: Tokenizer) -> int | None:
 
 
 def _texts(reference: Tokenizer, rows: int) -> list[str]:
-    """What is encoded: `exercise_texts`, and the texts of the first `rows` tokens between others, of large
-    vocabularies every second or so.
+    """What is encoded: `exercise_texts`, the texts of tokens below `rows` between others, at most `_MAX_ENCODED`, and
+    the words that no merges make, which ExecuTorch's takes as the one token of the vocabulary.
     """
     added = reference.added_tokens()
-    texts = list(dict.fromkeys(exercise_texts(added)))
-    tokens = range(0, rows, 1 + rows // _MOST_TOKENS)
     known, replaced = set(added), "\N{REPLACEMENT CHARACTER}"
-    words = [word for word in reference.decode_each([[i] for i in tokens]) if word and word not in known]
-    words = [word for word in words if replaced not in word]
+
+    def words(ids: Iterable[int]) -> list[str]:
+        decoded = dict.fromkeys(reference.decode_each([[i] for i in ids]))
+        return [word for word in decoded if word and word not in known and replaced not in word]
+
+    texts = [*exercise_texts(added), *_together(words(range(0, rows, 1 + rows // _MAX_ENCODED)), _JOINTS[0])]
+    if rows:
+        unreachable = words(reference.unreachable_ids())
+        texts += [text for joint in _JOINTS for text in _together(unreachable, joint)]
+    return list(dict.fromkeys(texts))
+
+
+def _together(words: Sequence[str], joint: str) -> list[str]:
     starts = range(0, len(words), _WORDS_OF_A_TEXT)
-    return texts + [" . ".join(["x", *words[start : start + _WORDS_OF_A_TEXT], "x"]) for start in starts]
+    return [joint.join(["x", *words[start : start + _WORDS_OF_A_TEXT], "x"]) for start in starts]
 
 
-def _untyped(reference: Tokenizer, text: str) -> set[str]:
-    """Characters of `text` that nobody types and the vocabulary cannot spell: controls, private and unassigned ones,
+def _unencodable(reference: Tokenizer, texts: Iterable[str]) -> frozenset[str]:
+    """Characters of `texts` that are rare and that the vocabulary cannot spell: controls, private and unassigned ones,
     and the letter that stands for a space.
 
     `tokenizers` leaves out the byte that has no token, ExecuTorch's the whole word.
     """
-    rare = {letter for letter in text if unicodedata.category(letter) in _UNTYPED or letter == _METASPACE}
-    return {x for x in rare if reference.decode(reference.encode(x, bos=False, special=False), special=True) != x}
+    letters = {letter for text in texts for letter in text}
+    rare = {x for x in letters if (unicodedata.category(x) in _RARE and x not in _COMMON) or x == _METASPACE}
+    return frozenset(
+        x for x in rare if reference.decode(reference.encode(x, bos=False, special=False), special=True) != x
+    )
 
 
-def _told(reference: Tokenizer, text: str, expected: list[int], found: list[int] | str) -> str:
+def _without(text: str, letters: frozenset[str]) -> str:
+    return text if letters.isdisjoint(text) else "".join(x for x in text if x not in letters)
+
+
+def _ids_difference(reference: Tokenizer, text: str, expected: list[int], found: list[int] | str) -> str:
     """The first difference as a sentence."""
     if isinstance(found, str):
         return f"ExecuTorch's fails at the text {text[:60]!r}: {found}"
@@ -176,9 +203,11 @@ def _told(reference: Tokenizer, text: str, expected: list[int], found: list[int]
 def _own_difference(tokenizer: Tokenizer, carried: Tokenizer) -> str | None:
     """Where the rewritten file means another thing to `tokenizers` itself."""
     texts = _texts(tokenizer, 0)
+    unencodable = _unencodable(tokenizer, texts)
+    texts += [_without(text, unencodable) for text in texts if not unencodable.isdisjoint(text)]
     ids = [tokenizer.encode(text, bos=False, special=True) for text in texts]
     for text, expected in zip(texts, ids, strict=True):
-        if expected != carried.encode(text, bos=False, special=True) and not _untyped(tokenizer, text):
+        if expected != carried.encode(text, bos=False, special=True) and unencodable.isdisjoint(text):
             return f"the rewritten file encodes {text[:60]!r} otherwise"
     answers = [*([i] for i in range(tokenizer.vocab_size)), *ids]
     for expected_text, text in zip(tokenizer.decode_each(answers), carried.decode_each(answers), strict=True):
@@ -188,14 +217,23 @@ def _own_difference(tokenizer: Tokenizer, carried: Tokenizer) -> str | None:
 
 
 def _notes(found: Comparison) -> tuple[str, ...]:
-    if not found.untyped:
+    if not found.unencodable:
         return ()
-    named = ", ".join(f"U+{ord(letter):04X}" for letter in found.untyped[:4])
-    more = len(found.untyped) - 4
     return (
-        f"the tokenizer cannot spell {named}{f' and {more} more' if more > 0 else ''}: "
+        f"the tokenizer cannot spell {found.unencodable_names()}: "
         "phones read a word with such a character otherwise, or leave it out",
     )
+
+
+def _strip_notes(tokenizer: Tokenizer) -> list[str]:
+    tokens = list(tokenizer.stripping_tokens)
+    if not tokens:
+        return []
+    more = f" and {len(tokens) - 4} more" if len(tokens) > 4 else ""
+    return [
+        f"white space beside {', '.join(tokens[:4])}{more} means nothing to the checkpoint's tokenizer: "
+        "phones read it as text, so leave none there in a plain prompt"
+    ]
 
 
 def _parts(values: Mapping[str, Any]) -> str:
@@ -238,7 +276,9 @@ def _rewritten(original: Values) -> tuple[Values, Literal["NFC"] | None, str | N
     values = {
         key: values.get(key, original[key]) for key in original
     }  # the model is large, and changed by none but one
+    _drop_empty(values)
     normalization = _leave_nfc(values)
+    _spell_punctuation(values)
     _spell_metaspace(values)
     _keep_matches(values)
     strip = _leave_strip(values)
@@ -247,12 +287,41 @@ def _rewritten(original: Values) -> tuple[Values, Literal["NFC"] | None, str | N
 
 
 def _leave_nfc(values: Values) -> Literal["NFC"] | None:
-    """NFC is left to the caller: ExecuTorch's drops the marks (1.5.1)."""
+    """NFC is left to the caller: ExecuTorch's drops the marks (pytorch_tokenizers 1.5.0)."""
     steps = _flat(values.get("normalizer"), "normalizer")
     if not any(step["type"] == "NFC" for step in steps):
         return None
     values["normalizer"] = _sequence([step for step in steps if step["type"] != "NFC"], "normalizer")
     return "NFC"
+
+
+def _drop_empty(values: Values) -> None:
+    """A sequence of no steps (DeepSeek's normalizer), which ExecuTorch's does not read."""
+    for part in _STEPS:
+        if values.get(part) is not None and not _flat(values[part], part):
+            values[part] = None
+
+
+def _spell_punctuation(values: Values) -> None:
+    """Punctuation (Falcon's), which ExecuTorch's lacks, as a split by the characters that it takes for that."""
+    for step in _flat(values.get("pre_tokenizer"), "pre_tokenizer"):
+        if step["type"] == "Punctuation" and step.get("behavior") in ("Isolated", "Contiguous"):
+            run = "+" if step["behavior"] == "Contiguous" else ""
+            step.clear()
+            pattern = {"Regex": f"[{_punctuation()}]{run}"}
+            step.update(type="Split", pattern=pattern, behavior="Isolated", invert=False)
+
+
+def _punctuation() -> str:
+    """The inside of a class of characters: those of `tokenizers`' own version of Unicode, which \\p{P} may not be."""
+    splitter, found = pre_tokenizers.Punctuation("removed"), []
+    for start in range(0, 0x30000, 0x100):  # planes without letters have none
+        if 0xD800 <= start < 0xE000:
+            continue
+        letters = "".join(map(chr, range(start, start + 0x100)))
+        others = {letter for part, _ in splitter.pre_tokenize_str(letters) for letter in part}
+        found += [letter for letter in letters if letter not in others]
+    return "".join(rf"\x{{{ord(letter):X}}}" for letter in found)
 
 
 def _spell_metaspace(values: Values) -> None:
@@ -275,10 +344,23 @@ def _spell_metaspace(values: Values) -> None:
 
 
 def _keep_matches(values: Values) -> None:
-    """Split by a regex that removes what does not match: ExecuTorch's gives the matches, whatever it is asked for."""
+    """Split by a regex: ExecuTorch's gives the matches, whatever it is asked for, and drops what is between them."""
     for step in _flat(values.get("pre_tokenizer"), "pre_tokenizer"):
-        if step["type"] == "Split" and step.get("invert") and step.get("behavior") in ("Removed", "Isolated"):
+        if step["type"] != "Split":
+            continue
+        if step.get("invert") and step.get("behavior") in ("Removed", "Isolated"):
             step.update(behavior="Isolated", invert=False)
+        elif step.get("behavior") == "Isolated" and not step.get("invert"):
+            words = step["pattern"].get("Regex")
+            if words is not None and not _covers(words):
+                step["pattern"] = {"Regex": rf"(?:{words})|(?:(?!{words})[\s\S])+"}
+
+
+def _covers(words: str) -> bool:
+    """Whether matches of the regex leave nothing of a text between them."""
+    matches = pre_tokenizers.Split(Regex(words), "removed", invert=True)
+    texts = (text for text in exercise_texts(()) if text)
+    return all(sum(end - start for _, (start, end) in matches.pre_tokenize_str(text)) == len(text) for text in texts)
 
 
 def _leave_strip(values: Values) -> str | None:
@@ -328,24 +410,29 @@ def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
     return first, second
 
 
-def _without_unreachable(values: Values) -> Values | None:
-    """The file with tokens that no merge makes under spellings that no text has; None where there are none such.
+def _hide_unreachable(values: Values) -> Values:
+    """The file with words that no merges make under spellings that no text has.
 
-    `tokenizers` never encodes a text with them, unless `ignore_merges` is set; ExecuTorch's takes a word that is a
-    token of the vocabulary as that token, always.
+    `tokenizers` never encodes a text with them; ExecuTorch's takes a word that is a token of the vocabulary as that
+    token, always. Merges that would make them, or go on from them, are never applied, and left out: inside the word, a
+    longer text has the merges of the word alone until one reaches across its ends.
     """
     model = values["model"]
     vocab, merges = model.get("vocab"), model.get("merges")
     if not isinstance(vocab, dict) or not isinstance(merges, list) or model.get("ignore_merges"):
-        return None
+        return values
     pairs = [_pair(merge) for merge in merges]
-    kept = {first + second for first, second in pairs} | {part for pair in pairs for part in pair}
-    kept |= {entry["content"] for entry in values.get("added_tokens", [])} | {model.get("unk_token")}
-    mark = next(letter for letter in map(chr, range(0xFDD0, 0xFDF0)) if not any(letter in token for token in vocab))
-    hidden = {token for token in vocab if len(token) > 1 and token not in kept and not token.startswith("<0x")}
-    if not hidden:
-        return None
+    options = {key: model[key] for key in _BPE_OPTIONS if model.get(key) is not None}
+    kept = {entry["content"] for entry in values.get("added_tokens", [])} | {model.get("unk_token")}
+    hidden = frozenset(unreachable_words(BPE(vocab=vocab, merges=pairs, **options), vocab)) - kept
+    mark = next((x for x in map(chr, range(0xFDD0, 0xFDF0)) if not any(x in token for token in vocab)), None)
+    if not hidden or mark is None:
+        return values
     renamed = {(mark + token if token in hidden else token): number for token, number in vocab.items()}
+    applied = [list(pair) for pair in pairs if hidden.isdisjoint((*pair, "".join(pair)))]
     unmark = {"type": "Replace", "pattern": {"String": mark}, "content": ""}
     decoder = _sequence([unmark, *_flat(values.get("decoder"), "decoder")], "decoder")
-    return {**values, "model": {**model, "vocab": renamed}, "decoder": decoder}
+    return {**values, "model": {**model, "vocab": renamed, "merges": applied}, "decoder": decoder}
+
+
+_BPE_OPTIONS = ("unk_token", "fuse_unk", "byte_fallback", "continuing_subword_prefix", "end_of_word_suffix")

@@ -39,7 +39,7 @@ def ask_stock_tokenizer(file: Path | str, texts: Sequence[tuple[str, bool]], ids
     BOS is put before them, and the text of each id below `ids`.
 
     Raises StockTokenizerError where the file is not read or the process does not end well, MissingError and
-    ResourceError where this machine cannot ask.
+    ResourceError where this machine cannot ask or kills the process.
     """
     found = importlib.util.find_spec("pytorch_tokenizers")
     if found is None or not found.submodule_search_locations:
@@ -59,9 +59,19 @@ def _ask(command: Sequence[str], request: str, texts: Sequence[tuple[str, bool]]
         done = subprocess.run(command, input=request.encode(), capture_output=True, check=False, timeout=_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise StockTokenizerError(f"no answer in {_SECONDS} s{_where(error.stdout or b'', texts)}") from None
+    except OSError as error:
+        raise ResourceError(
+            f"cannot start a process for ExecuTorch's tokenizer: {error}",
+            "close other programs or raise the limits of this user (ulimit -a), and try again",
+        ) from error
+    if done.returncode == -signal.SIGKILL:  # which no code of its own raises
+        raise ResourceError(
+            f"the process that runs ExecuTorch's tokenizer was killed (SIGKILL){_where(done.stdout, texts)}",
+            "systems kill processes where memory runs out: close other programs, and try again",
+        )
     if done.returncode < 0:
-        told = f"the process ended by {signal.Signals(-done.returncode).name}"
-        raise StockTokenizerError(f"{told}{_where(done.stdout, texts)}")
+        ended = f"the process ended by {signal.Signals(-done.returncode).name}"
+        raise StockTokenizerError(f"{ended}{_where(done.stdout, texts)}")
     if done.returncode:
         raise StockTokenizerError(_reason(done.stderr.decode(errors="replace")))
     *ids, last = [json.loads(line) for line in done.stdout.splitlines()]

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as HFTokenizer
-from tokenizers.models import BPE
+from tokenizers.models import BPE, Model
 
 from mlp_export.errors import InputError
 from mlp_export.paths import check_fetched
@@ -40,6 +40,11 @@ _LLAMA4_WORDS = "|".join(
     ]
 )
 _BYTE_TOKEN = re.compile("<0x[0-9A-Fa-f]{2}>")  # of SentencePiece: a byte that no piece of the vocabulary has
+# What `tokenizers` strips beside added tokens: Unicode's White_Space. Python's `strip` takes U+001C to U+001F as well.
+_WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
+    "\u202f\u205f\u3000"
+)
 _LLAMA4_RANKS = 200_000
 _LLAMA4_SPECIALS = 2_048
 
@@ -123,14 +128,8 @@ class Tokenizer:
             strip = {"type": "Strip", "content": answer_strip, "start": 1, "stop": 0}
             steps = [values["decoder"]] if values.get("decoder") else []
             whole["decoder"] = {"type": "Sequence", "decoders": [*steps, {"type": "Fuse"}, strip]}
-        try:
-            tokenizer = cls(HFTokenizer.from_str(json.dumps(whole)), source)
-        except Exception as error:  # the library raises bare Exception
-            raise InputError(
-                f"{source or 'the tokenizer'} does not go with normalization {normalization!r} and "
-                f"answer_strip {answer_strip!r}: {error}",
-                "export the model again",
-            ) from error
+        with _library_errors(source, f"take normalization {normalization!r} and answer_strip {answer_strip!r}"):
+            tokenizer = cls(HFTokenizer.from_str(carried if whole == values else json.dumps(whole)), source)
         tokenizer._carried = carried
         tokenizer.normalization, tokenizer.answer_strip = normalization, answer_strip
         return tokenizer
@@ -235,8 +234,15 @@ class Tokenizer:
 
     def decode_each(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """`decode` of each sequence, special tokens spelled out."""
-        texts: list[str] = self._tokenizer.decode_batch([list(ids) for ids in sequences], skip_special_tokens=False)
+        with _library_errors(self._source, "decode"):
+            texts: list[str] = self._tokenizer.decode_batch([list(ids) for ids in sequences], skip_special_tokens=False)
         return texts
+
+    def unreachable_ids(self) -> list[int]:
+        """Ids of `unreachable_words` of the vocabulary that are no added tokens."""
+        vocab, added = self._tokenizer.get_vocab(with_added_tokens=False), self._tokenizer.get_added_tokens_decoder()
+        with _library_errors(self._source, "encode"):
+            return [vocab[word] for word in unreachable_words(self._tokenizer.model, vocab) if vocab[word] not in added]
 
     def stream(self, *, special: bool = False) -> TokenStream:
         """A decoder for ids that come one at a time."""
@@ -268,17 +274,45 @@ class Tokenizer:
         return [token.content for token in added]
 
     def normalized(self, text: str) -> str:
-        """`text` as it is given to a runner with the bundle's tokenizer.json: see `TokenizerInfo.normalization`."""
+        """`text` as it is given to a runner with the bundle's tokenizer.json: see `TokenizerInfo.normalization`; and
+        without the white space that added tokens drop, which ExecuTorch's tokenizer takes for text.
+        """
+        text = self.without_dropped_space(text)
         if self.normalization is None:
             return text
-        # Every second part is an added token, which `tokenizers` finds before it normalizes.
-        parts = self._added_pattern.split(text) if self._added_pattern else [text]
+        parts = self._between_added(text)
         parts[::2] = [normalizers.NFC().normalize_str(part) for part in parts[::2]]
         return "".join(parts)
 
+    def without_dropped_space(self, text: str) -> str:
+        """`text` without the white space that added tokens with `lstrip` or `rstrip` drop: the ids are the same."""
+        stripping = self.stripping_tokens
+        if not stripping:
+            return text
+        parts = self._between_added(text)
+        for place in range(1, len(parts), 2):
+            if (token := stripping.get(parts[place])) is not None:
+                if token.lstrip:
+                    parts[place - 1] = parts[place - 1].rstrip(_WHITE_SPACE)
+                if token.rstrip:
+                    parts[place + 1] = parts[place + 1].lstrip(_WHITE_SPACE)
+        return "".join(parts)
+
+    def _between_added(self, text: str) -> list[str]:
+        """`text` in parts, of which every second is an added token that `tokenizers` finds before it normalizes."""
+        return self._added_pattern.split(text) if self._added_pattern else [text]
+
+    @functools.cached_property
+    def stripping_tokens(self) -> dict[str, AddedToken]:
+        """The added tokens that drop the white space before or behind them, by what they spell."""
+        added = [token for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items())]
+        return {token.content: token for token in added if token.lstrip or token.rstrip}
+
     @functools.cached_property
     def _added_pattern(self) -> re.Pattern[str] | None:
-        added = sorted(self.added_tokens(), key=len, reverse=True)
+        tokens = self._tokenizer.get_added_tokens_decoder().values()
+        found = (token.content for token in tokens if self.normalization is None or not token.normalized)
+        added = sorted(found, key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, added))})") if added else None
 
     def file(self) -> Path | str:
@@ -322,6 +356,15 @@ def _library_errors(source: Path | None, action: str) -> Iterator[None]:
         raise InputError(
             f"{source or 'the tokenizer'} {what}: {error}", "the file is damaged: fetch the checkpoint again"
         ) from error
+
+
+def unreachable_words(model: Model, vocab: Iterable[str]) -> Iterator[str]:
+    """The words of `vocab` that the model encodes with other tokens: BPE words that no merges make, or that merges of a
+    lower rank keep from being made. Not the tokens of bytes.
+    """
+    for word in vocab:
+        if len(word) > 1 and not _BYTE_TOKEN.fullmatch(word) and len(model.tokenize(word)) > 1:
+            yield word
 
 
 def has_tokenizer(folder: Path) -> bool:

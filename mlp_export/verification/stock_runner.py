@@ -40,8 +40,11 @@ def check_tokenizer(bundle: Bundle, prompts: Sequence[Prompt]) -> Check:
         "and by Hugging Face's, on tokenizer.json"
     )
     tokenizer = bundle.tokenizer()
-    found = compare(tokenizer, tokenizer, [(prompt.text, prompt.bos) for prompt in prompts])
+    asked = [(prompt.text, prompt.bos) for prompt in prompts]
+    found = compare(tokenizer, tokenizer, asked, bundle.path / "tokenizer.json")
     equal = f"the runner's ids for {found.texts:,} texts are the reference's, and so is the text of each token"
+    if found.unencodable:
+        equal += f"; but for texts with {found.unencodable_names()}, which the vocabulary cannot spell"
     return Check("tokenizer", found.difference is None, found.difference or equal, "equal", compared)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -15,10 +17,11 @@ from tokenizers import Tokenizer as HFTokenizer
 from tokenizers.models import BPE, Unigram, WordPiece
 
 from mlp_export.errors import InputError, MissingError, ResourceError
-from mlp_export.text import stock_tokenizer
+from mlp_export.text import runner_tokenizer, stock_tokenizer
+from mlp_export.text.exercise import exercise_texts
 from mlp_export.text.runner_tokenizer import compare, tokenizer_for_runner
 from mlp_export.text.stock_tokenizer import StockTokenizerError, ask_stock_tokenizer
-from mlp_export.text.tokenizer import Tokenizer
+from mlp_export.text.tokenizer import Tokenizer, unreachable_words
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "tokenizers.json").read_text(encoding="utf-8"))
 META = "\u2581"
@@ -180,6 +183,71 @@ def test_words_that_no_merge_makes_are_hidden_from_executorch(tmp_path: Path) ->
     assert carried.decode([word]) == " qwop"
 
 
+def with_words(*words: str, merges: Sequence[tuple[str, str]] = ()) -> HFTokenizer:
+    """GPT-2's with more words at the end of its vocabulary, before the added tokens, and merges of higher ranks."""
+    values = json.loads(VECTORS["tokenizers"]["GPT-2"])
+    vocab = values["model"]["vocab"]
+    for word in words:
+        vocab[word] = len(vocab)
+    for number, entry in enumerate(values["added_tokens"]):
+        entry["id"] = len(vocab) + number
+    values["model"]["merges"] += [list(pair) for pair in merges]
+    return HFTokenizer.from_str(json.dumps(values))
+
+
+@pytest.mark.parametrize("word", ["\u0120qwop", "qwop"])
+def test_an_unreachable_word_that_is_not_sampled_is_found(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_tokenizer, "_MAX_ENCODED", 1)
+    reference = Tokenizer(with_words(word))
+    assert list(unreachable_words(reference._tokenizer.model, reference._tokenizer.get_vocab())).count(word) == 1
+    assert "qwop" in str(compare(reference, reference).difference)
+    assert compare(Tokenizer(with_words()), Tokenizer(with_words())).difference is None
+    assert compare(reference, tokenizer_for_runner(reference).tokenizer).difference is None
+
+
+def test_a_large_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of whose words every second is sampled: the others are reachable, this one is not."""
+    monkeypatch.setattr(runner_tokenizer, "exercise_texts", lambda added: iter(["Hello"]))
+    pairs = [(a, b) for a in "ABCDEFGHIJKLMNOP" for b in "0123456789!#$%&+"]
+    made = ["".join(pair) for pair in pairs]
+    merges = [*pairs, *((a, b) for a in made for b in made)]
+    words = ["".join(pair) for pair in merges]
+    first = with_words().get_vocab_size(with_added_tokens=False)
+    place = 60_000 + first % 2 + 1
+    assert (first + place) % 2 == 1
+    reference = Tokenizer(with_words(*words[:place], "\u0120qwop", *words[place:], merges=merges))
+    assert reference.unreachable_ids() == [reference.token_id("\u0120qwop")] == [first + place]
+    assert "qwop" in str(compare(reference, reference).difference)
+
+
+def test_a_word_that_another_order_of_merges_hides(tmp_path: Path) -> None:
+    """There is a merge that makes it, and one of a lower rank that takes its letters apart (Gemma's U+2581 YYYY)."""
+    inner = with_words("qw", "wz", "qwz", "qwzqwz", merges=[("w", "z"), ("q", "w"), ("qw", "z"), ("qwz", "qwz")])
+    ids = inner.encode("x\nqwz\nqwzqwz", add_special_tokens=False).ids
+    inner.save(str(tmp_path / "original.json"))
+    stock = CppHFTokenizer()
+    stock.load(str(tmp_path / "original.json"))
+    assert inner.token_to_id("qwz") not in ids and inner.token_to_id("qwz") in stock.encode("x\nqwz\nqwzqwz", 0, 0)
+    carried = check_carried(inner, tmp_path, normalization=None, strip=None)
+    assert runners(carried, tmp_path).encode("x\nqwz\nqwzqwz", 0, 0) == ids
+    assert carried.decode([inner.token_to_id("qwzqwz")]) == "qwzqwz"
+
+
+def test_no_letter_is_left_to_hide_words_with() -> None:
+    marks = [chr(number) for number in range(0xFDD0, 0xFDF0)]
+    with pytest.raises(InputError, match="encodes"):
+        tokenizer_for_runner(Tokenizer(with_words("\u0120qwop", *marks)))
+
+
+def test_normalized_added_tokens_are_found_behind_nfc(tmp_path: Path) -> None:
+    inner = of_vectors("Qwen")
+    inner.add_tokens([AddedToken("cafe", normalized=True)])
+    carried = check_carried(inner, tmp_path, normalization="NFC", strip=None)
+    assert carried.normalized("cafe\u0301") == "caf\u00e9"
+    ids = inner.encode("cafe\u0301", add_special_tokens=False).ids
+    assert inner.token_to_id("cafe") not in ids and runners(carried, tmp_path).encode("caf\u00e9", 0, 0) == ids
+
+
 def test_a_split_that_keeps_what_matches(tmp_path: Path) -> None:
     inner = of_vectors("GPT-2")
     words = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -199,6 +267,77 @@ def with_parts(name: str = "GPT-2", **parts: Any) -> HFTokenizer:
     for part, value in parts.items():
         setattr(inner, part, value)
     return inner
+
+
+def check_unread(inner: HFTokenizer, folder: Path, error: str) -> None:
+    """That ExecuTorch's tokenizer does not read the file as it is."""
+    inner.save(str(folder / "original.json"))
+    with pytest.raises(StockTokenizerError, match=error):
+        ask_stock_tokenizer(folder / "original.json", [("", False)], 0)
+
+
+def test_a_sequence_of_no_normalizers(tmp_path: Path) -> None:
+    """As DeepSeek's."""
+    inner = with_parts(normalizer=normalizers.Sequence([]))
+    check_unread(inner, tmp_path, "Missing normalizers")
+    check_carried(inner, tmp_path, normalization=None, strip=None)
+
+
+def test_splits_that_leave_text_between_their_matches(tmp_path: Path) -> None:
+    """As DeepSeek's: digits by themselves, then CJK, then words. ExecuTorch's drops what a regex does not match."""
+    numbers, han = Regex(r"\p{N}{1,3}"), Regex("[\u4e00-\u9fa5]+|[\r\n]")
+    steps = [pre_tokenizers.Split(one, "isolated") for one in (numbers, han)]
+    inner = with_parts(pre_tokenizer=pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(False, use_regex=True)]))
+    inner.save(str(tmp_path / "original.json"))
+    asked = [("The river 12345 rises", False)]
+    (dropped,) = ask_stock_tokenizer(tmp_path / "original.json", asked, 0).ids
+    assert dropped == []  # why
+    carried = check_carried(inner, tmp_path, normalization=None, strip=None)
+    (ids,) = ask_stock_tokenizer(carried.file(), asked, 0).ids
+    assert ids == inner.encode(asked[0][0], add_special_tokens=False).ids != []
+
+
+@pytest.mark.parametrize("behavior", ["contiguous", "isolated"])
+def test_punctuation_is_said_by_a_regex(behavior: str, tmp_path: Path) -> None:
+    """As Falcon's, with digits in threes behind it."""
+    steps = [
+        pre_tokenizers.Punctuation(behavior),
+        pre_tokenizers.ByteLevel(False),
+        pre_tokenizers.Digits(individual_digits=False),
+        pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+    ]
+    inner = with_parts(pre_tokenizer=pre_tokenizers.Sequence(steps))
+    check_unread(inner, tmp_path, "Punctuation")
+    carried = check_carried(inner, tmp_path, normalization=None, strip=None)
+    text = "a..b $+<=>^`|~ \u00bfx? 12345 \u3002\u3002 \u20ac \u1b7e"  # the last is none to `tokenizers`
+    (ids,) = ask_stock_tokenizer(carried.file(), [(text, False)], 0).ids
+    assert ids == inner.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize(
+    ("flags", "bare"),
+    [
+        ({"rstrip": True}, "a \n <mark>b <|end|> c"),
+        ({"lstrip": True}, "a<mark>\u3000 b <|end|> c"),
+        ({"lstrip": True, "rstrip": True}, "a<mark>b <|end|> c"),
+    ],
+)
+@pytest.mark.parametrize("name", ["GPT-2", "Llama 2", "Qwen"])
+def test_white_space_that_tokens_drop_is_left_to_the_caller(
+    name: str, flags: dict[str, bool], bare: str, tmp_path: Path
+) -> None:
+    """As Phi-3's and Phi-4's."""
+    original = Tokenizer(with_token(name, **flags))
+    found = tokenizer_for_runner(original)
+    assert [note for note in found.notes if "white space beside <mark> means nothing" in note]
+    text = "a \n <mark>\u3000 b <|end|> c"
+    ids = original.encode(text, bos=False, special=True)
+    assert found.tokenizer.normalized(text) == bare
+    stock = runners(found.tokenizer, tmp_path)
+    assert stock.encode(bare, 0, 0) == ids != stock.encode(text, 0, 0)
+    assert found.tokenizer.encode(text, bos=False, special=True) == ids
+    # str.strip takes U+001C as well, which `tokenizers` leaves.
+    assert original.normalized("\x1c<mark>\x1c") == "\x1c<mark>\x1c"
 
 
 def without_letter(letter: str) -> HFTokenizer:
@@ -222,9 +361,8 @@ def with_unk() -> HFTokenizer:
 STRIP_TWO = decoders.Sequence([decoders.Replace(META, " "), decoders.Fuse(), decoders.Strip(" ", 2, 0)])
 REFUSED: dict[str, tuple[Callable[[], HFTokenizer], str]] = {
     "Metaspace, first": (lambda: of_vectors("Metaspace"), "Metaspace"),
-    "lstrip": (lambda: with_token(lstrip=True), "<mark>"),
-    "rstrip": (lambda: with_token(rstrip=True), "<mark>"),
     "single_word": (lambda: with_token(single_word=True), "<mark>"),
+    "single_word that drops white space": (lambda: with_token(single_word=True, rstrip=True), "<mark>"),
     "normalized, where something is put before a text": (lambda: with_token("Llama 2", normalized=True), "<mark>"),
     "Lowercase": (lambda: with_parts(normalizer=normalizers.Lowercase()), "Lowercase"),
     "NFKC": (lambda: with_parts(normalizer=normalizers.NFKC()), "NFKC"),
@@ -240,8 +378,9 @@ REFUSED: dict[str, tuple[Callable[[], HFTokenizer], str]] = {
     "a byte of letters that the vocabulary lacks": (lambda: without_letter("\u00c3"), "encodes"),
     "suffixes of words": (
         lambda: HFTokenizer(BPE({"a</w>": 0, "a": 1, "b": 2, "b</w>": 3}, [], end_of_word_suffix="</w>")),
-        "",
+        "encodes",
     ),
+    "a byte of white space that the vocabulary lacks": (lambda: without_letter("\u0109"), "encodes"),
 }
 
 
@@ -251,19 +390,33 @@ def test_what_has_no_equivalent_is_refused_with_the_text(kind: str) -> None:
     with pytest.raises(InputError, match="the tokenizer cannot be carried to phones") as caught:
         tokenizer_for_runner(Tokenizer(make()))
     assert said in caught.value.message
-    assert "ExecuTorch" in caught.value.message and "no equivalent of model" in caught.value.hint
+    assert "ExecuTorch" in caught.value.message and "the tokenizer is made of model" in caught.value.hint
     assert caught.value.exit_code == 3
 
 
 def test_a_library_that_panics_is_a_tokenizer_that_cannot_be_used() -> None:
     """Strip(1, 1) of `tokenizers` 0.23 panics at a token that is the letter alone."""
-    with pytest.raises(InputError, match="library fails at it"):
+    with pytest.raises(InputError, match="cannot decode"):
         tokenizer_for_runner(Tokenizer(with_parts(decoder=decoders.Strip("a", 1, 1))))
 
 
 def test_bytes_that_nobody_types_are_told() -> None:
     found = tokenizer_for_runner(Tokenizer(without_letter("\u0106")))  # of U+0006
     assert len(found.notes) == 1 and "cannot spell U+0006:" in found.notes[0]
+
+
+def test_a_character_that_cannot_be_spelled_excuses_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = without_letter("\u0106")
+    inner.add_tokens([AddedToken("<mark>", normalized=False, single_word=True)])
+    reference = Tokenizer(inner)
+    for texts, difference in ((["a\x06 b"], False), (["a\x06x<mark>"], True)):
+        monkeypatch.setattr(runner_tokenizer, "exercise_texts", lambda added, texts=texts: iter(texts))
+        found = compare(reference, reference)
+        assert (found.difference is not None) == difference, texts
+    assert "'ax<mark>'" in str(found.difference)
+
+
+def test_no_notes_where_all_is_spelled() -> None:
     assert tokenizer_for_runner(Tokenizer(of_vectors("GPT-2"))).notes == ()
 
 
@@ -278,6 +431,22 @@ def test_compare_finds_other_ids_and_other_text() -> None:
     vocab = values["model"]["vocab"]
     vocab["z"], vocab["q"] = vocab["q"], vocab["z"]  # two letters, in the file alone
     assert "encodes" in str(compare(reference, Tokenizer.from_json(values, None, None, None)).difference)
+
+
+def test_exercise_texts_have_every_byte_at_each_place() -> None:
+    leads = {1: range(0x80), 2: range(0xC2, 0xE0), 3: range(0xE0, 0xF0), 4: range(0xF0, 0xF5)}
+    expected = {(length, 0, byte) for length, bytes_ in leads.items() for byte in bytes_}
+    expected |= {(length, place, byte) for length in leads for place in range(1, length) for byte in range(0x80, 0xC0)}
+    found = set()
+    for letter in {letter for text in exercise_texts(()) for letter in text}:
+        spelled = letter.encode()
+        found |= {(len(spelled), place, byte) for place, byte in enumerate(spelled)}
+    assert found == expected
+
+
+def test_exercise_texts_put_marks_behind_added_tokens() -> None:
+    texts = "\n".join(exercise_texts(["cafe", "<end>"]))
+    assert "cafe\u0301" in texts and "<end>\u0338" in texts
 
 
 # The process that asks
@@ -311,7 +480,7 @@ def test_answers_of_a_process_that_talks_on_stdout(fake: Callable[[str], None]) 
     ("code", "said"),
     [
         ("return [1] if text != 'two' else os.abort()", "SIGABRT at the text 'two'"),
-        ("return [1] if text != 'three' else os.kill(os.getpid(), 9)", "SIGKILL at the text 'three'"),
+        ("return [1] if text != 'three' else os.kill(os.getpid(), 11)", "SIGSEGV at the text 'three'"),
         ("return [1] if text != 'two' else time.sleep(60)", "no answer in 1 s at the text 'two'"),
     ],
 )
@@ -322,6 +491,28 @@ def test_a_process_that_ends_or_hangs(
     monkeypatch.setattr(stock_tokenizer, "_SECONDS", 1 if "sleep" in code else 60)
     with pytest.raises(StockTokenizerError, match=said):
         ask_stock_tokenizer("{}", ASKED, 2)
+
+
+def test_a_killed_process_is_no_fault_of_the_tokenizer(fake: Callable[[str], None]) -> None:
+    """What systems do where memory runs out."""
+    fake("return [1] if text != 'two' else os.kill(os.getpid(), 9)")
+    with pytest.raises(ResourceError, match=r"was killed \(SIGKILL\) at the text 'two'"):
+        ask_stock_tokenizer("{}", ASKED, 2)
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
+def test_a_process_that_cannot_be_started(
+    number: int, as_path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*args: Any, **kwargs: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "tokenizer.json").write_text("{}")
+    monkeypatch.setattr(stock_tokenizer.subprocess, "run", run)
+    with pytest.raises(ResourceError, match="cannot start a process") as caught:
+        ask_stock_tokenizer(tmp_path / "tokenizer.json" if as_path else "{}", ASKED, 2)
+    assert "TMPDIR" not in caught.value.hint
 
 
 def test_a_text_at_which_it_throws_is_an_answer(fake: Callable[[str], None]) -> None:
