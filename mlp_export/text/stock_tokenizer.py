@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlp_export.errors import MissingError
+from mlp_export.errors import MissingError, ResourceError
 from mlp_export.scratch import scratch_folder
 
 _SECONDS = 600  # for 262,144 tokens 7 s of an x86-64 core were enough, and 0.3 GB
