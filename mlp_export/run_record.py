@@ -45,7 +45,7 @@ class RunRecord(logging.Handler):
         self.typed, self.keep = list(typed), keep
         self.command = [redact(word)[:_LENGTH] for word in command[:_WORDS]]
         self.began = time.time_ns()
-        self.name = f"run-{self.began}-{secrets.token_hex(4)}.json"
+        self.file_name = f"run-{self.began}-{secrets.token_hex(4)}.json"
         self.checkpoint: str | None = None  # its folder, which a report reads the config out of
         self.stages: list[StageRecord] = []
         self.lines: collections.deque[str] = collections.deque(maxlen=_LINES)
@@ -109,7 +109,7 @@ class RunRecord(logging.Handler):
             return
         with suppress(Exception):
             folder = state_folder()
-            write_private(folder / self.name, self.to_json())
+            write_private(folder / self.file_name, self.to_json())
             kept = tuple(_kept(folder))
             for path in (*folder.glob("run-*.json"), *folder.glob(".*")):  # the latter of killed processes
                 if not path.name.removeprefix(".").startswith(kept):
