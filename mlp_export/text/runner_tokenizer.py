@@ -401,7 +401,7 @@ def _merge_runs(values: Values) -> None:
     grown = [(_METASPACE * n, _METASPACE) for n in range(longest - 1, 0, -1)]
     first = frozenset(grown)
     others = [pair for pair in map(_pair, merges) if pair not in first]  # of two alike `tokenizers` takes the last
-    values["model"] = {**model, "merges": [list(pair) for pair in (*grown, *others)]}
+    values["model"] = {**model, "merges": [*grown, *others]}
 
 
 def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
@@ -429,7 +429,7 @@ def _hide_unreachable(values: Values) -> Values:
     if not hidden or mark is None:
         return values
     renamed = {(mark + token if token in hidden else token): number for token, number in vocab.items()}
-    applied = [list(pair) for pair in pairs if hidden.isdisjoint((*pair, "".join(pair)))]
+    applied = [(a, b) for a, b in pairs if a not in hidden and b not in hidden and a + b not in hidden]
     unmark = {"type": "Replace", "pattern": {"String": mark}, "content": ""}
     decoder = _sequence([unmark, *_flat(values.get("decoder"), "decoder")], "decoder")
     return {**values, "model": {**model, "vocab": renamed, "merges": applied}, "decoder": decoder}
