@@ -904,7 +904,7 @@ def test_gguf_holds_the_codes(tied: bool, group: int, tmp_path: Path) -> None:
         tokenizer.token(number) for number in range(tokenizer.vocab_size)
     ]
     types = fields["tokenizer.ggml.token_type"]
-    assert (types[0], types[BOS_ID], types[VOCAB_SIZE - 1]) == (TokenType.NORMAL, TokenType.CONTROL, TokenType.UNUSED)
+    assert (types[0], types[BOS_ID], types[VOCAB_SIZE - 1]) == (TokenType.NORMAL, TokenType.CONTROL, TokenType.CONTROL)
     assert fields["tokenizer.ggml.bos_token_id"] == BOS_ID and fields["tokenizer.ggml.add_bos_token"] is True
     assert fields["tokenizer.ggml.eos_token_id"] == EOS_ID
     assert fields["tokenizer.chat_template"] == CHAT_TEMPLATE
