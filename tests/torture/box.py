@@ -52,6 +52,10 @@ class Box:
                     found[str(path.relative_to(self.root))] = "folder" if path.is_dir() else file_sha256(path)
         return found
 
+    def unfinished_records(self) -> list[str]:
+        """Parts of records of runs, which the next run is to remove; whole records differ from run to run."""
+        return sorted(path.name for path in (self.root / "state").rglob(".*"))
+
     def held_locks(self) -> list[str]:
         """Files and folders of the box that are still locked by somebody."""
         held = []

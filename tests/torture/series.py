@@ -95,6 +95,7 @@ def run_series(series: Series, job: Job, box: Box, material: Material, index: st
             result.problems.append(f"the undisturbed run ended with {ended.code}: {_last(ended.output)}")
         result.problems += [f"after it {line}" for line in difference(box.contents(), expected.contents)]
         result.problems += [f"after it {name} is locked" for name in box.held_locks()]
+        result.problems += [f"after it a part of a record: {name}" for name in box.unfinished_records()]
         if result.problems:
             kept = box.root.with_name(f"kept-{series.number}")
             shutil.rmtree(kept, ignore_errors=True)
