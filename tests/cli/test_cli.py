@@ -361,7 +361,7 @@ def test_chat_and_run_say_what_of_the_template_is_not_carried(bundle: Bundle) ->
         assert "template" not in run("run", bundle.path, "--prompt", "Hi", silent).err
     edit(bundle, chat=None, chat_limits=["turns are numbered", "and more"])
     done = run("chat", bundle.path, typed="Hi\n")
-    assert done.code == 2 and "chat template (turns are numbered; and more)" in done.err and "--raw" in done.err
+    assert done.code == 2 and "has no chat format: turns are numbered; and more" in done.err and "--raw" in done.err
     done = run("run", bundle.path, "--prompt", "Hi")
     assert done.code == 0 and "the chat template is not carried: turns are numbered" in done.err.splitlines()
 
