@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError, UsageError
-from mlp_export.paths import check_utf8
+from mlp_export.paths import check_utf8, resolved
 from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, existing_parent, is_mount_point, temporary_folder
 from mlp_export.scratch import abandoned, held_folder, make_locked_folder, remove_folder
 
@@ -48,7 +48,7 @@ class FolderWriter:
 
     def __init__(self, target: Path, kind: OutputKind, overwrite: bool = False) -> None:
         """Raises UsageError where `target` exists and may not be replaced: before any work."""
-        self.target = target.resolve()
+        self.target = resolved(target)
         self.kind = kind
         self.overwrite = overwrite
         self.folder: Path
@@ -126,7 +126,7 @@ def check_file_target(target: Path, kind: OutputKind, overwrite: bool) -> None:
 
     A file that holds something else is never replaced, nor a device or a pipe.
     """
-    check_utf8(target.resolve(), UsageError)
+    check_utf8(resolved(target), UsageError)
     try:
         if target.is_dir():
             raise UsageError(
@@ -147,7 +147,7 @@ def check_folder_target(target: Path, kind: OutputKind, overwrite: bool) -> None
 
     A folder that holds something else is never replaced.
     """
-    check_utf8(target.resolve(), UsageError)
+    check_utf8(resolved(target), UsageError)
     try:
         if target.is_dir():
             _check_folder(target, kind, overwrite)
@@ -160,7 +160,7 @@ def check_folder_target(target: Path, kind: OutputKind, overwrite: bool) -> None
 
 def _check_parent(target: Path) -> None:
     """Raises OSError where nothing can be made beside `target`."""
-    parent = existing_parent(target.resolve().parent)
+    parent = existing_parent(resolved(target).parent)
     if not parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -59,6 +59,11 @@ def check_utf8(path: Path, error: type[MlpExportError] = InputError) -> None:
     )
 
 
+def resolved(path: Path) -> Path:
+    """`path` without links. `Path.resolve` raises RuntimeError for a loop of them, and Python 3.13's does not."""
+    return Path(os.path.realpath(path))
+
+
 def check_reachable(path: Path) -> None:
     """Raises InputError where the system does not say whether anything is at `path`: its name is too long, or a folder
     on the way may not be searched.

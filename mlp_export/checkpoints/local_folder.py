@@ -15,7 +15,7 @@ from mlp_export.checkpoints.formats.recognize import QUANTIZATION_FILES
 from mlp_export.checkpoints.license_files import LicenseStatement, license_text, notice_text
 from mlp_export.checkpoints.model_source import Announce, ModelDescription, ResolvedModel
 from mlp_export.errors import InputError
-from mlp_export.paths import check_utf8
+from mlp_export.paths import check_utf8, resolved
 
 _SNAPSHOTS = "snapshots/*/config.json"
 # What is read of a checkpoint, as patterns.
@@ -86,7 +86,7 @@ def snapshot_of(folder: Path) -> Snapshot | None:
 
 def check_folder(given: Path) -> Path:
     """The resolved path of a checkpoint folder. Raises InputError where it holds none or may not be read."""
-    folder = given.resolve()
+    folder = resolved(given)
     check_utf8(folder)
     try:
         files = [entry.name for entry in os.scandir(folder)]

@@ -124,11 +124,12 @@ def unchosen_templates(folder: Path) -> list[str]:
     if read_chat_template(folder) is not None or not config.is_file():
         return []
     source = read_json_object(config).get("chat_template")
-    return [str(name) for name in _named(source)] if isinstance(source, list) else []
+    return list(_named(source)) if isinstance(source, list) else []
 
 
-def _named(templates: Sequence[object]) -> dict[object, object]:
-    return {entry.get("name"): entry.get("template") for entry in templates if isinstance(entry, dict)}
+def _named(templates: Sequence[object]) -> dict[str, object]:
+    entries = [(entry.get("name"), entry.get("template")) for entry in templates if isinstance(entry, dict)]
+    return {name: template for name, template in entries if isinstance(name, str)}
 
 
 Trim = Literal["none", "newlines", "whitespace"]  # newlines: line feeds alone; whitespace: what str.strip drops
