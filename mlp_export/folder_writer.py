@@ -18,7 +18,15 @@ from typing import Self
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError, UsageError
 from mlp_export.paths import check_utf8, resolved
-from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, existing_parent, is_mount_point, temporary_folder
+from mlp_export.resources import (
+    DISK_FAILED,
+    DISK_FULL,
+    NOT_WRITABLE,
+    existing_parent,
+    is_mount_point,
+    names_file_in,
+    temporary_folder,
+)
 from mlp_export.scratch import abandoned, held_folder, make_locked_folder, remove_folder
 
 _SCRATCH = ".scratch"
@@ -260,7 +268,7 @@ def _no_space(error: OSError, target: Path, kind: OutputKind) -> ResourceError:
     temporary = temporary_folder()
     same = os.stat(temporary).st_dev == os.stat(existing_parent(target)).st_dev
     name = error.filename2 or error.filename
-    if name is not None and not _is_of(name, target) and Path(os.fsdecode(name)).is_relative_to(temporary):
+    if name is not None and not _is_of(name, target) and names_file_in(error, temporary):
         return ResourceError(
             f"no space left for temporary files at {temporary}: {error.strerror}",
             "free some space there, or set TMPDIR to a folder on another disk; nothing was left behind",

@@ -47,12 +47,7 @@ from mlp_export.models.quantized_weight import WeightFormat
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.compressed_tensors import read_record
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
-from mlp_export.quantization.quantize import (
-    CALIBRATION_TOKENS,
-    calibration,
-    quantize_costs,
-    quantized_checkpoint,
-)
+from mlp_export.quantization.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint
 from mlp_export.quantization.scheme import Scheme, Weights, with_head
 from mlp_export.quantization.store import QuantizedModel, store_bytes
 from mlp_export.resources import human_bytes, require

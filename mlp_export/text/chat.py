@@ -156,9 +156,8 @@ class ChatFormat:
     generation_prompt: str | None = None  # where the assistant is to speak; None: assistant_prefix
     # Of an answer, all up to and with the last of it is dropped; None: nothing is.
     reasoning_end: Annotated[str, Field(min_length=1)] | None = None
-    reasoning_trim: Trim | None = (
-        None  # stripped from the start of what is left where reasoning was dropped; None: none
-    )
+    # Stripped from the start of what is left where reasoning was dropped; None: none.
+    reasoning_trim: Trim | None = None
     answer_trim_start: Trim | None = None  # stripped from the start of an answer, after that; None: as `trim` says
     answer_trim_end: Trim | None = None
 

@@ -32,6 +32,7 @@ _JOINTS = (" . ", "\n", "x")
 _RARE = ("Cc", "Cf", "Cn", "Co", "Cs")  # categories: controls, formats, unassigned, private, surrogates
 _COMMON = "\t\n\r\u200c\u200d"  # controls and formats that people type: white space, joiners of Persian and emoji
 _METASPACE = "\u2581"
+_NAMED = 4  # of tokens or characters, in a note
 
 Values = dict[str, Any]
 
@@ -56,9 +57,7 @@ class Comparison:
 
     def unencodable_names(self) -> str:
         """The first of these characters by their numbers, and how many more there are."""
-        named = ", ".join(f"U+{ord(letter):04X}" for letter in self.unencodable[:4])
-        more = len(self.unencodable) - 4
-        return named + (f" and {more} more" if more > 0 else "")
+        return _first([f"U+{ord(letter):04X}" for letter in self.unencodable])
 
 
 def tokenizer_for_runner(tokenizer: Tokenizer) -> RunnerTokenizer:
@@ -225,13 +224,18 @@ def _notes(found: Comparison) -> tuple[str, ...]:
     )
 
 
+def _first(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _strip_notes(tokenizer: Tokenizer) -> list[str]:
     tokens = list(tokenizer.stripping_tokens)
     if not tokens:
         return []
-    more = f" and {len(tokens) - 4} more" if len(tokens) > 4 else ""
     return [
-        f"white space beside {', '.join(tokens[:4])}{more} means nothing to the checkpoint's tokenizer: "
+        f"white space beside {_first(tokens)} means nothing to the checkpoint's tokenizer: "
         "phones read it as text, so leave none there in a plain prompt"
     ]
 
@@ -272,10 +276,8 @@ def _rewritten(original: Values) -> tuple[Values, Literal["NFC"] | None, str | N
     """The file in words that ExecuTorch's tokenizer reads rightly, and what is left to the caller: a Unicode form, and
     a space before an answer.
     """
-    values = copy.deepcopy({key: value for key, value in original.items() if key != "model"})
-    values = {
-        key: values.get(key, original[key]) for key in original
-    }  # the model is large, and changed by none but one
+    # The model is large, and no step changes it in place.
+    values = {key: value if key == "model" else copy.deepcopy(value) for key, value in original.items()}
     _drop_empty(values)
     normalization = _leave_nfc(values)
     _spell_punctuation(values)

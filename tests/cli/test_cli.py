@@ -84,19 +84,6 @@ def bundle(pte: bytes, tmp_path: Path) -> Bundle:
     return write_bundle(tmp_path / "b", pte)
 
 
-@pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Makes `inspect` raise."""
-
-    def set_error(error: BaseException) -> None:
-        def fail(path: Path) -> None:
-            raise error
-
-        monkeypatch.setattr("mlp_export.evaluation.inspect_artifact.inspect_artifact", fail)
-
-    return set_error
-
-
 # Help
 
 

@@ -45,19 +45,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> tuple[int, str, 
     return done.exit_code, done.stdout, done.stderr
 
 
-@pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Makes `inspect` raise."""
-
-    def set_error(error: BaseException) -> None:
-        def fail(path: Path) -> None:
-            raise error
-
-        monkeypatch.setattr("mlp_export.evaluation.inspect_artifact.inspect_artifact", fail)
-
-    return set_error
-
-
 def written(path: Path) -> dict[str, Any]:
     values = json.loads(path.read_text())
     assert isinstance(values, dict)
