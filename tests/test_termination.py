@@ -11,6 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+# A shell's background jobs ignore SIGINT and nohup's SIGHUP, and so would what they start.
+DEFAULT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+
 PROGRAM = """
 import ctypes, signal, sys, time
 from mlp_export.termination import Termination
@@ -58,8 +65,12 @@ finally:
 
 
 def run(place: str, number: int, seconds: float = 0.05, prefix: str = "") -> tuple[int, str]:
-    program = prefix + PROGRAM.format(signal=int(number), seconds=seconds, place=place)
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return run_program(prefix + PROGRAM.format(signal=int(number), seconds=seconds, place=place))
+
+
+def run_program(program: str) -> tuple[int, str]:
+    command = [sys.executable, "-c", DEFAULT + program]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     return done.returncode, done.stdout
 
 
@@ -93,8 +104,7 @@ def test_a_second_signal_does_not_disturb_the_clean_up() -> None:
     again = PROGRAM.replace("time.sleep(0.5)", "signal.raise_signal({signal}); time.sleep(0.5)")
     assert again != PROGRAM
     program = again.format(signal=int(signal.SIGINT), seconds=0.05, place="in_clean_up")
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stdout) == (130, "cleaned\n")
+    assert run_program(program) == (130, "cleaned\n")
 
 
 def test_nohup_is_respected() -> None:

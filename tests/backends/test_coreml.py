@@ -20,6 +20,7 @@ import pytest
 import torch
 from artifacts import QUIET, compatibility_issues, export_options, quantized, read_weight
 from executorch.backends.apple.coreml import executorchcoreml
+from fake_process import replace_program
 from small_checkpoints import VOCAB_SIZE, write_checkpoint
 from typer.testing import CliRunner
 
@@ -762,7 +763,7 @@ def xcode(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """As on a Mac, with a stand-in for Xcode's compiler, which makes a folder. Its calls."""
     calls: list[list[str]] = []
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         calls.append(command)
         weights = Path(command[-1]) / "model.mlmodelc" / "weights"
         weights.mkdir(parents=True)
@@ -772,7 +773,7 @@ def xcode(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     monkeypatch.setattr(xcode_module.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(xcode_module.subprocess, "run", run)
+    replace_program(monkeypatch, "coremlcompiler", run)
     return calls
 
 
@@ -795,10 +796,10 @@ def test_a_compiled_model_takes_the_packages_place(checkpoint: Path, tmp_path: P
 def test_a_compiler_that_fails_leaves_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "error: no such operator")
 
-    monkeypatch.setattr(xcode_module.subprocess, "run", run)
+    replace_program(monkeypatch, "coremlcompiler", run)
     with pytest.raises(xcode_module.CompileError, match="coremlcompiler failed: error: no such operator"):
         export(options(checkpoint, tmp_path / "b", compiled_model=True, verify=False), QUIET)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from artifacts import export_options, quantized, read_weight
+from fake_process import replace_program
 from qnn_libraries import simulated
 from small_checkpoints import write_checkpoint
 
@@ -656,17 +657,10 @@ def test_an_old_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_compiler_that_fails_leaves_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str
 ) -> None:
-    from mlp_export.backends.qnn import compile_process
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, code, stdout="", stderr="[ERROR] graph prepare failed 12\n")
 
-    others = subprocess.run  # ExecuTorch's tokenizer is asked in a process, too
-
-    def run(command: Sequence[str], **settings: Any) -> subprocess.CompletedProcess[Any]:
-        if not any("compile_process" in str(word) for word in command):
-            return others(command, **settings)
-        return subprocess.CompletedProcess([], code, stdout="", stderr="[ERROR] graph prepare failed 12\n")
-
-    sdk.probe(sdk.find_sdk())  # is asked once, before `run` is another
-    monkeypatch.setattr(compile_process.subprocess, "run", run)
+    replace_program(monkeypatch, "compile_process", run)
     with pytest.raises(Exception, match=error):
         export(options(checkpoint, tmp_path / "b"), QUIET)
     assert not list(tmp_path.iterdir())
