@@ -27,7 +27,7 @@ from mlp_export.resources import (
     names_file_in,
     temporary_folder,
 )
-from mlp_export.scratch import abandoned, held_folder, make_locked_folder, remove_folder
+from mlp_export.scratch import abandoned, held_folder
 
 _SCRATCH = ".scratch"
 
@@ -60,14 +60,14 @@ class FolderWriter:
         self.kind = kind
         self.overwrite = overwrite
         self.folder: Path
-        self._lock = -1
         check_folder_target(target, kind, overwrite)
 
     def __enter__(self) -> Self:
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             _clean_up(self.target)
-            self.folder, self._lock = make_locked_folder(self.target.parent, f".{self.target.name}", mode=0o777)
+            self._held = held_folder(self.target.parent, f".{self.target.name}", mode=0o777)
+            self.folder = self._held.__enter__()
         except OSError as error:
             raise _storage_error(error, self.target, self.kind) or error from error
         return self
@@ -90,24 +90,15 @@ class FolderWriter:
         check_folder_target(self.target, self.kind, self.overwrite)
         old = _replace(self.folder, self.target, self.kind)
         _fsync(self.target.parent)
-        self._unlock()
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)  # the new folder is in place; the next run removes what is left
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._lock >= 0:
-            try:
-                remove_folder(self.folder)
-            finally:
-                self._unlock()
+        self._held.__exit__(None, None, None)
         if isinstance(error, OSError) and (told := _storage_error(error, self.target, self.kind)) is not None:
             raise told from error
-
-    def _unlock(self) -> None:
-        os.close(self._lock)
-        self._lock = -1
 
 
 @contextmanager

@@ -311,7 +311,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
             bundle = writer.write_manifest(manifest)
         report = None
         if options.verify:
-            report = verify(bundle, quantized, progress)
+            report = verify(bundle, quantized, progress, writer.scratch)
             if not report.passed:
                 failed = [f"{check.name} ({check.detail})" for check in report.checks if not check.passed]
                 raise VerificationError(

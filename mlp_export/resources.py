@@ -162,10 +162,10 @@ def require(peak_ram_bytes: int, disk_bytes: int, folder: Path) -> None:
             f"this needs {human_bytes(disk_bytes)} of disk, {human_bytes(disk)} are free at {folder}",
             "free some space, or give an --out on a larger disk",
         )
-    require_temporary(_TEMPORARY_BYTES)
+    require_temporary()
 
 
-def require_temporary(needed: int) -> None:
+def require_temporary(needed: int = _TEMPORARY_BYTES) -> None:
     """Raises ResourceError, naming need and have, where TMPDIR's disk is too small."""
     temporary = temporary_folder()
     free = shutil.disk_usage(temporary).free

@@ -110,9 +110,13 @@ class RunRecord(logging.Handler):
         with suppress(Exception):
             folder = state_folder()
             write_private(folder / self.file_name, self.to_json())
-            kept = tuple(_kept(folder))
-            for path in (*folder.glob("run-*.json"), *folder.glob(".*")):  # the latter of killed processes
-                if not path.name.removeprefix(".").startswith(kept):
+            kept = _kept(folder)
+            running = tuple(name for name, record in kept.items() if not _end(record))
+            for path in folder.glob("run-*.json"):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+            for path in folder.glob(".*"):  # unfinished, by killed processes but for those that run
+                if not path.name[1:].startswith(running):
                     path.unlink(missing_ok=True)
 
 

@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,14 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError
-from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, names_file_in, temporary_folder
+from mlp_export.resources import (
+    DISK_FAILED,
+    DISK_FULL,
+    NOT_WRITABLE,
+    names_file_in,
+    require_temporary,
+    temporary_folder,
+)
 
 _TEMPORARY = "mlp-export"
 
@@ -57,42 +65,46 @@ def temporary_file() -> BinaryIO:
 
 
 @contextmanager
-def held_folder(parent: Path, stem: str) -> Iterator[Path]:
+def held_folder(parent: Path, stem: str, mode: int = 0o700) -> Iterator[Path]:
     """The same with errors as they are. Raises OSError where `parent` fails."""
     for lock, leftover, kind in abandoned(parent, stem):
-        with _closing(lock):
+        try:
             if kind == "tmp":  # an old folder is somebody's bundle, which the next export there puts back
                 shutil.rmtree(leftover, ignore_errors=True)
-    folder, lock = make_locked_folder(parent, stem)
-    with _closing(lock):
-        try:
-            yield folder
         finally:
-            remove_folder(folder)
+            os.close(lock)
+    folder, held = _unused(parent, stem), None
+    try:
+        folder.mkdir(mode)
+        while (held := _held(folder)) is None:
+            folder = _unused(parent, stem)
+            folder.mkdir(mode)
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # a signal, of which one is raised, may have come before
+            if held is not None:
+                os.close(held)
 
 
 @contextmanager
 def library_temporaries() -> Iterator[None]:
-    """For the body, `tempfile` makes its files in a scratch folder: those of libraries, which have plain names."""
+    """For the body, `tempfile` makes its files in a scratch folder: those of libraries, which have plain names.
+
+    Raises ResourceError where a program that a library runs fails and the disk has not the space that an export needs.
+    """
     with scratch_folder() as folder:
         before, tempfile.tempdir = tempfile.tempdir, str(folder)
         try:
-            yield
-        finally:
-            tempfile.tempdir = before
-
-
-def make_locked_folder(parent: Path, stem: str, mode: int = 0o700) -> tuple[Path, int]:
-    """A new folder STEM.tmp-PID-RANDOM in `parent`, and the descriptor that holds its lock, where there are locks."""
-    while True:
-        folder = parent / f"{stem}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
-        folder.mkdir(mode)
-        # A process that cleans up may take the folder before it is locked: then make another.
-        with suppress(FileNotFoundError):
-            descriptor = _open(folder)
-            if _lock(descriptor) != "busy" and folder.exists():
-                return folder, descriptor
-            os.close(descriptor)
+            try:
+                yield
+            finally:
+                tempfile.tempdir = before
+        except subprocess.CalledProcessError:  # flatc fails on a full disk as it does on damage
+            require_temporary()
+            raise
 
 
 def abandoned(parent: Path, stem: str) -> Iterator[tuple[int, Path, str]]:
@@ -114,6 +126,22 @@ def abandoned(parent: Path, stem: str) -> Iterator[tuple[int, Path, str]]:
             os.close(descriptor)
 
 
+def _unused(parent: Path, stem: str) -> Path:
+    return parent / f"{stem}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _held(folder: Path) -> int | None:
+    """The descriptor that holds the lock of a new folder, where there are locks; None where a process that cleans up
+    took it before.
+    """
+    with suppress(FileNotFoundError):
+        descriptor = _open(folder)
+        if _lock(descriptor) != "busy" and folder.exists():
+            return descriptor
+        os.close(descriptor)
+    return None
+
+
 def _open(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -127,15 +155,6 @@ def _lock(descriptor: int) -> Literal["taken", "busy", "no locks"]:
     except OSError:  # ENOLCK, ENOTSUP, ENOSYS
         return "no locks"
     return "taken"
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove `folder` as far as that can be done; a second Ctrl-C on the way is raised when it is gone."""
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _storage_error(error: OSError, parent: Path, *, chosen: bool) -> MlpExportError | None:
@@ -152,11 +171,3 @@ def _storage_error(error: OSError, parent: Path, *, chosen: bool) -> MlpExportEr
             f"see whether that folder is still there{'' if chosen else ', or set TMPDIR to another one'}",
         )
     return None
-
-
-@contextmanager
-def _closing(descriptor: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(descriptor)

@@ -100,7 +100,7 @@ class FakeRuntime:
     def open(self, path: Path) -> Session:
         return self.session
 
-    def open_tapped(self, path: Path, config: ModelConfig) -> None:
+    def open_tapped(self, path: Path, config: ModelConfig, scratch: Path | None) -> None:
         return None
 
     def verification_budget(self, parameters: int) -> VerificationBudget:

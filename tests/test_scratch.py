@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType, SimpleNamespace
 
 import pytest
 
 import mlp_export.scratch as scratch_module
 from mlp_export.errors import MissingError, ResourceError, UsageError
-from mlp_export.folder_writer import check_file_target, write_file
+from mlp_export.folder_writer import FolderWriter, OutputKind, check_file_target, write_file
 from mlp_export.quantization.gguf import GGUF as KIND
 from mlp_export.scratch import abandoned, library_temporaries, scratch_folder
 
 ROOT = Path(__file__).parent.parent
+FOLDER = OutputKind("folder", lambda path: True)
 HELD = """
 import sys
 from pathlib import Path
@@ -193,19 +196,51 @@ def test_an_exception_on_the_way(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
-def test_a_second_interrupt_while_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right, calls = scratch_module.shutil.rmtree, []
+def use_scratch(parent: Path) -> None:
+    with scratch_folder(parent) as folder:
+        (folder / "codes").write_text("x")
 
-    def interrupted(path: Path, ignore_errors: bool = False) -> None:
-        calls.append(path)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        right(path, ignore_errors)
 
-    monkeypatch.setattr(scratch_module.shutil, "rmtree", interrupted)
-    with pytest.raises(KeyboardInterrupt), scratch_folder(tmp_path):
-        pass
-    assert not names(tmp_path)
+def write_a_file(parent: Path) -> None:
+    with write_file(parent / "out", KIND) as file:
+        file.write_text("x")
+
+
+def write_a_folder(parent: Path) -> None:
+    with FolderWriter(parent / "out", FOLDER) as writer:
+        (writer.folder / "codes").write_text("x")
+        writer.move_into_place()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # `Termination` raises those again
+@pytest.mark.parametrize("work", [use_scratch, write_a_file, write_a_folder])
+def test_an_interrupt_at_any_moment(work: Callable[[Path], None], tmp_path: Path) -> None:
+    """Nothing stays, or the whole. Signals raise where a function begins, or one in C has returned."""
+    remaining, ends = 0, set()
+
+    def interrupt(_: FrameType, event: str, __: object) -> None:
+        nonlocal remaining
+        if event in ("call", "c_return"):
+            remaining -= 1
+            if remaining == 0:
+                raise KeyboardInterrupt
+
+    for moment in itertools.count(1):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        remaining = moment
+        try:
+            sys.setprofile(interrupt)
+            work(folder)
+        except (KeyboardInterrupt, OSError):  # shutil turns one into the other where a file was just closed
+            pass
+        finally:
+            sys.setprofile(None)
+        assert names(folder) in ([], ["out"]), moment
+        ends.add(tuple(names(folder)))
+        if remaining > 0:  # the work was done before
+            break
+    assert moment > 50 and len(ends) == (1 if work is use_scratch else 2)
 
 
 def test_temporary_files_of_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +248,19 @@ def test_temporary_files_of_libraries(tmp_path: Path, monkeypatch: pytest.Monkey
     with library_temporaries(), tempfile.TemporaryDirectory() as folder:
         assert Path(folder).parent.parent == tmp_path
         assert Path(folder).parent.name.startswith("mlp-export.tmp-")
+    assert tempfile.tempdir == str(tmp_path) and not names(tmp_path)
+
+
+@pytest.mark.parametrize(("free", "kind"), [(1000, ResourceError), (32_000_000, subprocess.CalledProcessError)])
+def test_a_library_whose_program_fails(
+    free: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails alike for a full disk and for a fault of its own: what an export asks for tells them apart."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    said = f"needs 32 MB for temporary files, .* are free at {tmp_path}$" if kind is ResourceError else "flatc"
+    with pytest.raises(kind, match=said), library_temporaries():
+        raise subprocess.CalledProcessError(1, "flatc")
     assert tempfile.tempdir == str(tmp_path) and not names(tmp_path)
 
 

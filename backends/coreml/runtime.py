@@ -42,7 +42,9 @@ class CoremlRuntime:
 
         return InterpretedSession(path)
 
-    def open_tapped(self, path: Path, config: ModelConfig) -> AbstractContextManager[TappedSession] | None:
+    def open_tapped(
+        self, path: Path, config: ModelConfig, scratch: Path | None
+    ) -> AbstractContextManager[TappedSession] | None:
         if sys.platform == "darwin":
             return None  # Core ML shows no results but the function's own
         from mlp_export.backends.coreml.tapped import open_tapped

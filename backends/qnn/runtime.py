@@ -34,7 +34,7 @@ class QnnRuntime:
         self.load()
         return SimulatorSession(path)
 
-    def open_tapped(self, path: Path, config: ModelConfig) -> None:
+    def open_tapped(self, path: Path, config: ModelConfig, scratch: Path | None) -> None:
         return None  # a context binary shows what it was compiled to show, and compiled anew it is another one
 
     def verification_budget(self, parameters: int) -> VerificationBudget:

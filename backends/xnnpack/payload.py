@@ -86,8 +86,9 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
         start, constants = header.flatbuffer_offset, header.constant_data_offset
         flatbuffer = data[start : start + header.flatbuffer_size]
         parts.append((flatbuffer, data[constants : constants + header.constant_data_size]))
-    # Asked before: flatc fails on a full disk as it does on damage.
-    require_temporary(_JSON_FACTOR * sum(len(flatbuffer) for flatbuffer, _ in parts))
+    # flatc fails on a full disk as it does on damage.
+    needed = _JSON_FACTOR * sum(len(flatbuffer) for flatbuffer, _ in parts)
+    require_temporary(needed)
     with scratch_folder() as folder:
         schema = folder / "schema.fbs"
         schema.write_bytes(serialization._get_schema_bytes())
@@ -101,6 +102,7 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
         except subprocess.CalledProcessError as error:
             if error.returncode == -signal.SIGXFSZ:  # ulimit -f
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder)) from error
+            require_temporary(needed - sum(file.stat().st_size for file in folder.glob("*.json")))
             raise _damaged(error) from error
         except Exception as error:  # flatc checks nothing: damage shows as any exception
             raise _damaged(error) from error

@@ -24,10 +24,12 @@ class XnnpackRuntime:
 
         return ExecutorchSession(path)
 
-    def open_tapped(self, path: Path, config: ModelConfig) -> AbstractContextManager[TappedSession]:
+    def open_tapped(
+        self, path: Path, config: ModelConfig, scratch: Path | None
+    ) -> AbstractContextManager[TappedSession]:
         from mlp_export.backends.xnnpack.tapped import open_tapped
 
-        return open_tapped(path, config)
+        return open_tapped(path, config, scratch)
 
     def verification_budget(self, parameters: int) -> VerificationBudget:
         return VerificationBudget()

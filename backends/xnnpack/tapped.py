@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,11 +170,12 @@ class TappedXnnpackSession:
 
 
 @contextmanager
-def open_tapped(path: Path, config: ModelConfig) -> Iterator[TappedXnnpackSession]:
-    """The program at `path` with its layers' results. Raises InputError where they are not found."""
-    # On the program's disk, which has space for a file as large; of a bundle that may not be written to, elsewhere.
-    parent = path.parent if os.access(path.parent, os.W_OK) else None
-    with scratch_folder(parent, f".{path.stem}.tapped") as folder:
+def open_tapped(path: Path, config: ModelConfig, scratch: Path | None = None) -> Iterator[TappedXnnpackSession]:
+    """The program at `path` with its layers' results: a copy in folder `scratch`, TMPDIR if not given.
+
+    Raises InputError where they are not found.
+    """
+    with scratch_folder(scratch) as folder:
         tapped = folder / path.name
         with tapped.open("wb") as file, mapped(path) as data:
             most_rows = write_tapped(data, config, file)

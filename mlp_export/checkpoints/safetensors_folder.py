@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
-from mlp_export.paths import check_fetched
+from mlp_export.paths import check_fetched, check_reachable
 
 FETCH_AGAIN = "the file is damaged or cut off: fetch the checkpoint again"
 
@@ -63,6 +63,7 @@ def read_headers(folder: Path) -> StoredTensors:
     for name in sorted(set(weight_map.values())):
         if Path(name).name != name or name in ("", ".", ".."):
             raise InputError(f"{index} names the shard {name!r}, expected a file of the same folder", FETCH_AGAIN)
+        check_reachable(folder / name)
         if not (folder / name).is_file():
             raise InputError(
                 f"the shard {name} is missing from {folder}", "fetch the checkpoint again: a finished part is kept"

@@ -51,10 +51,13 @@ class HostRuntime(Protocol):
         """Load a `.pte`. Raises InputError where it is no program of this delegate."""
         ...
 
-    def open_tapped(self, path: Path, config: ModelConfig) -> AbstractContextManager[TappedSession] | None:
+    def open_tapped(
+        self, path: Path, config: ModelConfig, scratch: Path | None
+    ) -> AbstractContextManager[TappedSession] | None:
         """The `.pte` loaded so that it shows what its layers compute; None where this runtime cannot show it.
 
-        Raises InputError where this program does not show it.
+        `scratch` is the folder for a copy as large as the program, TMPDIR if None. Raises InputError where this
+        program does not show it.
         """
         ...
 

@@ -40,12 +40,13 @@ def watch_layers(
     numerics: Numerics,
     context: int,
     words: Sequence[int],
+    scratch: Path | None = None,
 ) -> LayerWatch | None:
     """A comparison of each layer of the `.pte` with the reference's, on tokens `words` over and over; None where
-    `runtime` cannot show layers. Raises InputError where this program does not show them.
+    `runtime` cannot show layers. `scratch` is as in `verify`. Raises InputError where this program does not show them.
     """
     config = weights.config
-    opened = runtime.open_tapped(path, config)
+    opened = runtime.open_tapped(path, config, scratch)
     if opened is None:
         return None
     if isinstance(numerics, DynamicNumerics):

@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -105,8 +106,13 @@ def call_plans(config: ModelConfig, context: int, chunk: int, budget: Verificati
     return plans
 
 
-def compare_with_model(bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress) -> ModelComparison:
-    """The artifact's logits, and its layers where they are shown, against the reference's: one decoding for both."""
+def compare_with_model(
+    bundle: Bundle, model: QuantizedModel, backend: Backend, progress: Progress, scratch: Path | None
+) -> ModelComparison:
+    """The artifact's logits, and its layers where they are shown, against the reference's: one decoding for both.
+
+    `scratch` is as in `verify`.
+    """
     manifest, config = bundle.manifest, model.config
     plans = call_plans(
         config, manifest.context, manifest.prefill_chunk, backend.runtime.verification_budget(manifest.model.parameters)
@@ -122,7 +128,7 @@ def compare_with_model(bundle: Bundle, model: QuantizedModel, backend: Backend, 
     watch: LayerWatch | None = None
     with progress.stage("the layers' results"):
         try:
-            watch = watch_layers(backend.runtime, bundle.pte, model, exact, manifest.context, words)
+            watch = watch_layers(backend.runtime, bundle.pte, model, exact, manifest.context, words, scratch)
         except InputError as error:
             checks.append(Check("layers", False, str(error), "limit", _LAYERS))
     runs = [

@@ -55,9 +55,10 @@ def prompts_for(bundle: Bundle, tokenizer: Tokenizer, budget: VerificationBudget
     def prompt(text: str, bos: bool) -> Prompt:
         return Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True), budget.answer_tokens)
 
-    long = prompt(_SENTENCE, manifest.tokenizer.add_bos)
-    while len(long.ids) <= manifest.prefill_chunk:
-        long = prompt(long.text + _SENTENCE, long.bos)
+    one = prompt(_SENTENCE, manifest.tokenizer.add_bos)
+    times = 1 + manifest.prefill_chunk // len(one.ids)
+    while len((long := prompt(times * _SENTENCE, one.bos)).ids) <= manifest.prefill_chunk:
+        times += 1 + times // 8
     prompts = [long]
     if manifest.chat:
         prompts.append(prompt(manifest.chat.compose([Message("user", _QUESTION)]), False))

@@ -52,7 +52,7 @@ def verify_bundle(
         bundle, files = check_files(path)
     with bundle_errors(bundle.path), scratch_folder() as scratch:
         quantized = None if model is None else _model_of(bundle, model, scratch, progress, accept_license)
-        report = verify(bundle, quantized, progress)
+        report = verify(bundle, quantized, progress, scratch)
     return replace(report, checks=[files, *report.checks])
 
 
@@ -77,8 +77,13 @@ def _model_of(
     return QuantizedModel(checkpoint, store)
 
 
-def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> VerificationReport:
-    """Verify `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run."""
+def verify(
+    bundle: Bundle, model: QuantizedModel | None, progress: Progress, scratch: Path | None = None
+) -> VerificationReport:
+    """Verify `bundle`, whose files have been checked, against `model`; without it, its structure and a smoke run.
+
+    A file as large as the program is made on the way, in folder `scratch`, TMPDIR if not given.
+    """
     backend = get_backend(bundle.manifest.backend.name)
     if backend.runtime.notes.note:
         progress.note(backend.runtime.notes.note)
@@ -89,7 +94,7 @@ def verify(bundle: Bundle, model: QuantizedModel | None, progress: Progress) -> 
         with backend.open_artifact(bundle.pte) as reader:
             weights = check_weights(model, reader, progress)
         bits = weights.passed
-        comparison = compare_with_model(bundle, model, backend, progress)
+        comparison = compare_with_model(bundle, model, backend, progress, scratch)
         checks += [weights, *comparison.checks]
     checks += _check_runs(bundle, backend, progress)
     for check in checks:

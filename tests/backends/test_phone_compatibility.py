@@ -148,19 +148,22 @@ def test_keys_of_weights_are_of_their_content() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "code", "kind", "said"),
+    ("free", "later", "code", "kind", "said"),
     [
-        (799, 1, ResourceError, "needs 800 B for temporary files, 799 B are free"),
-        (800, 1, InputError, "damaged"),
-        (800, -signal.SIGXFSZ, ResourceError, "no space left for temporary files .*File too large"),
+        (799, 799, 1, ResourceError, "needs 800 B for temporary files, 799 B are free"),
+        (800, 600, 1, ResourceError, "needs 700 B for temporary files, 600 B are free"),  # 100 B were written
+        (800, 700, 1, InputError, "damaged"),
+        (800, 700, -signal.SIGXFSZ, ResourceError, "no space left for temporary files .*File too large"),
     ],
 )
 def test_a_full_disk_is_no_damage(
-    free: int, code: int, kind: type[MlpExportError], said: str, monkeypatch: pytest.MonkeyPatch
+    free: int, later: int, code: int, kind: type[MlpExportError], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """flatc fails alike for both."""
 
     def fail(options: list[str]) -> None:
+        (Path(options[options.index("-o") + 1]) / "0.json").write_bytes(b"x" * 100)
+        monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=later))
         raise subprocess.CalledProcessError(code, "flatc")
 
     monkeypatch.setattr(payload_module, "run_flatc", fail)

@@ -308,6 +308,13 @@ def test_missing_shard(tmp_path: Path) -> None:
     refused(tmp_path, "model-00002-of-00003.safetensors", "missing")
 
 
+def test_a_shard_with_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    index = sharded(tmp_path)
+    index["weight_map"][EMBED] = 300 * "x"
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(tmp_path, 300 * "x", "too long")
+
+
 def test_truncated_shard(tmp_path: Path) -> None:
     sharded(tmp_path)
     file = tmp_path / "model-00003-of-00003.safetensors"

@@ -244,7 +244,9 @@ def test_a_killed_run(tmp_path: Path, state: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert "killed" in bug_report()["runs"][0]["ended"]
-    (state / ".run-1-abc.json.1-0").write_text("half")  # of a run that was killed while it wrote
+    (killed,) = state.glob("run-*.json")
+    for name in ("run-1-abc.json", killed.name):  # of runs that were killed while they wrote, at first or later
+        (state / f".{name}.1-0").write_text("half")
     RunRecord(["inspect"]).end(2)  # no other command takes its place
     RunRecord(["run"]).end(0)
     assert [run["command"] for run in bug_report()["runs"]] == [["run"], ["inspect"], ["export"]]
