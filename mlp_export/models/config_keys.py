@@ -42,6 +42,7 @@ _UNSUPPORTED = {
     "use_qk_norm": "a norm of queries and keys is not supported in this family",
     "use_bidirectional_attention": "it makes an embedding model, whose tokens see those behind them",
 }
+_MOST_LAYERS = 1000  # more than any model has; the names of their weights fit into memory
 _ROPE_KEYS = frozenset(
     """
     rope_theta rope_type type factor low_freq_factor high_freq_factor original_max_position_embeddings
@@ -106,6 +107,13 @@ class Keys:
             raise self.error(key, "a whole number above 0")
         return value
 
+    def num_layers(self) -> int:
+        """`num_hidden_layers`, of which lists are made before any weight is looked at."""
+        layers = self.positive_int("num_hidden_layers")
+        if layers > _MOST_LAYERS:
+            raise self.error("num_hidden_layers", f"a whole number from 1 to {_MOST_LAYERS}")
+        return layers
+
     def positive_float(self, key: str, default: float | None = None) -> float:
         self.know(key)
         value = self.values.get(key, default)
@@ -141,7 +149,7 @@ class Keys:
 
     def refuse_window(self) -> None:
         """Raises InputError for local layers in a family that has none."""
-        if any(self.local_layers(self.positive_int("num_hidden_layers")) or ()):
+        if any(self.local_layers(self.num_layers()) or ()):
             raise self.error("layer_types", "full_attention for each layer of a model of this family")
         if self.get("sliding_window") is not None:
             raise self.error("sliding_window", "null: models of this family have no local layers")
@@ -150,7 +158,7 @@ class Keys:
         """The same where `sliding_window` means nothing unless `use_sliding_window` is true, as in Qwen's configs."""
         if self.boolean("use_sliding_window", False):
             raise self.error("use_sliding_window", "false: local layers of this family are not supported")
-        if any(self.local_layers(self.positive_int("num_hidden_layers")) or ()):
+        if any(self.local_layers(self.num_layers()) or ()):
             raise self.error("layer_types", "full_attention for each layer of a model of this family")
         self.know("sliding_window", "max_window_layers")
 

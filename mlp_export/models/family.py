@@ -72,7 +72,7 @@ def read_shape(
     for key in ("hidden_act", "hidden_activation"):
         if keys.get(key) not in (None, *activations):
             raise keys.error(key, activations[0])
-    layers = keys.positive_int("num_hidden_layers")
+    layers = keys.num_layers()
     hidden = keys.positive_int("hidden_size")
     heads = keys.positive_int("num_attention_heads")
     kv_heads = heads if keys.get("num_key_value_heads") is None else keys.positive_int("num_key_value_heads")

@@ -81,6 +81,7 @@ class Tokenizer:
                 check_fetched(json_file)
                 raise
             tokenizer._check_ids()
+            tokenizer._check_template()
         elif model_file.is_file():
             tokenizer = cls(llama4_tokenizer(model_file), model_file)
         else:
@@ -107,6 +108,18 @@ class Tokenizer:
                 first, second = sorted((text, other))
                 raise InputError(
                     f"{self._source}: {first!r} and {second!r} have one id, {number}",
+                    "the file is damaged: fetch it again",
+                )
+
+    def _check_template(self) -> None:
+        """Raises InputError where a template that adds special tokens has no place for the text."""
+        if self._tokenizer.post_processor is None:
+            return
+        processor = json.loads(self._tokenizer.post_processor.__getstate__())
+        for step in (processor, *processor.get("processors", [])):
+            if step["type"] == "TemplateProcessing" and not any("Sequence" in piece for piece in step["single"]):
+                raise InputError(
+                    f"{self._source}: the template of `post_processor` leaves the text out, expected a `Sequence`",
                     "the file is damaged: fetch it again",
                 )
 

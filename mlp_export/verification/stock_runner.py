@@ -55,10 +55,9 @@ def prompts_for(bundle: Bundle, tokenizer: Tokenizer, budget: VerificationBudget
     def prompt(text: str, bos: bool) -> Prompt:
         return Prompt(text, bos, tokenizer.encode(text, bos=bos, special=True), budget.answer_tokens)
 
-    one = prompt(_SENTENCE, manifest.tokenizer.add_bos)
-    times = 1 + manifest.prefill_chunk // len(one.ids)
-    while len((long := prompt(times * _SENTENCE, one.bos)).ids) <= manifest.prefill_chunk:
-        times += 1 + times // 8
+    one, two = (prompt(times * _SENTENCE, manifest.tokenizer.add_bos) for times in (1, 2))
+    each = max(1, len(two.ids) - len(one.ids))  # what a sentence has behind another; 0 in a file that is damaged
+    long = prompt((1 + manifest.prefill_chunk // each) * _SENTENCE, one.bos)
     prompts = [long]
     if manifest.chat:
         prompts.append(prompt(manifest.chat.compose([Message("user", _QUESTION)]), False))

@@ -223,6 +223,20 @@ def test_files_that_name_different_tokens_are_told(
     assert len(found) == len(told) and all(part in line for part, line in zip(told, found, strict=True)), found
 
 
+def test_a_template_without_the_text(tmp_path: Path) -> None:
+    folder = write(tmp_path, {})
+    values = json.loads((folder / "tokenizer.json").read_text())
+    template: dict[str, Any] = {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}}
+    for processor in (template, {"type": "Sequence", "processors": [template]}):
+        (folder / "tokenizer.json").write_text(json.dumps(values | {"post_processor": processor}))
+        with pytest.raises(InputError, match="`post_processor` leaves the text out"):
+            Tokenizer.from_folder(folder)
+    template["single"].append({"Sequence": {"id": "A", "type_id": 0}})
+    template["pair"] += [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"]
+    (folder / "tokenizer.json").write_text(json.dumps(values | {"post_processor": template}))
+    assert Tokenizer.from_folder(folder).encode("E", bos=False, special=False)  # the control
+
+
 def test_two_tokens_of_one_id(tmp_path: Path) -> None:
     folder = write(tmp_path, {})
     values = json.loads((folder / "tokenizer.json").read_text())

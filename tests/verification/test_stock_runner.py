@@ -12,7 +12,8 @@ from make_vectors import good_manifest
 
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.bundle.manifest import Manifest
-from mlp_export.verification.stock_runner import check_tokenizer
+from mlp_export.runtime.host_runtime import VerificationBudget
+from mlp_export.verification.stock_runner import check_tokenizer, prompts_for
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "tokenizers.json").read_text(encoding="utf-8"))
 
@@ -36,6 +37,15 @@ def test_the_bundles_own_file_is_checked(tmp_path: Path) -> None:
     del values["added_tokens"]
     check = check_tokenizer(bundle_with(tmp_path, values, normalization="NFC"), [])
     assert not check.passed and "does not read it" in check.detail
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 128, 131072])
+def test_the_first_prompt_is_more_than_a_chunk(chunk: int, tmp_path: Path) -> None:
+    bundle = bundle_with(tmp_path, json.loads(VECTORS["tokenizers"]["GPT-2"]))
+    bundle = replace(bundle, manifest=replace(bundle.manifest, prefill_chunk=chunk))
+    tokenizer, budget = bundle.tokenizer(), VerificationBudget()
+    first, *_ = prompts_for(bundle, tokenizer, budget)
+    assert chunk < len(first.ids) < chunk + 100
 
 
 @pytest.mark.parametrize("lacks", [True, False])

@@ -29,7 +29,7 @@ def _read(keys: Keys) -> ModelConfig:
         raise keys.error("use_bidirectional_attention", "false: it makes an embedding model")
     if keys.boolean("attention_bias", False):
         raise keys.error("attention_bias", "false: biases are not supported in this family")
-    layers = keys.positive_int("num_hidden_layers")
+    layers = keys.num_layers()
     local_layers = keys.local_layers(layers)
     keys.know("sliding_window_pattern")  # transformers reads it where layer_types are missing
     if local_layers is None:

@@ -17,7 +17,7 @@ def _pro(keys: Keys) -> ModelConfig:
 
 def _r1(keys: Keys) -> ModelConfig:
     """Llama 4's class takes a missing `no_rope_layers` or `moe_layers` for NoPE layers and for experts."""
-    layers = keys.positive_int("num_hidden_layers")
+    layers = keys.num_layers()
     if not keys.get("no_rope_layers") and keys.positive_int("no_rope_layer_interval", 4) <= layers:
         raise keys.error(
             "no_rope_layers", "1 for each layer: where it is missing, Llama 4 leaves RoPE out of every 4th layer"
@@ -30,7 +30,7 @@ def _r1(keys: Keys) -> ModelConfig:
 
 
 def _llama4(keys: Keys, family: str, tied: bool) -> ModelConfig:
-    layers = keys.positive_int("num_hidden_layers")
+    layers = keys.num_layers()
     if keys.get("no_rope_layers"):  # an empty list is as good as none in Llama4TextConfig
         flags = keys.per_layer("no_rope_layers", layers, "an entry for each layer, all 1 (RoPE in every layer)")
         if any(flag not in (1, True) for flag in flags):

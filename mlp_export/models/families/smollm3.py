@@ -9,7 +9,7 @@ from mlp_export.models.family import Family, attention_biases, read_shape
 
 def _read(keys: Keys) -> ModelConfig:
     keys.refuse_switched_window()
-    layers = keys.positive_int("num_hidden_layers")
+    layers = keys.num_layers()
     interval = keys.positive_int("no_rope_layer_interval", 4)
     if keys.get("no_rope_layers") is None:
         nope = tuple(layer for layer in range(layers) if (layer + 1) % interval == 0)
