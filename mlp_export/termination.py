@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -71,3 +73,17 @@ class Termination:
 
     def _exception(self) -> Terminated:
         return (Interrupted if self.exit_code == 128 + signal.SIGINT else Terminated)(self.exit_code)
+
+    @staticmethod
+    @contextmanager
+    def kept() -> Iterator[None]:
+        """For the body, an error that comes after a signal is the signal's `Terminated`: libraries in C turn one into
+        the other ("could not determine the shape of object", by torch).
+        """
+        try:
+            yield
+        except Exception as error:
+            installed = getattr(signal.getsignal(signal.SIGALRM), "__self__", None)
+            if isinstance(installed, Termination) and installed.exit_code is not None:
+                raise installed._exception() from error
+            raise

@@ -46,6 +46,13 @@ def in_except():
 def in_plain_code():
     work()
 
+def in_a_library():
+    try:
+        work()
+    except BaseException:
+        pass
+    raise ValueError("could not determine the shape")
+
 def in_clean_up():
     try:
         work()
@@ -56,7 +63,8 @@ def in_clean_up():
 termination = Termination(check_seconds={seconds})
 termination.install()
 try:
-    {place}()
+    with Termination.kept():
+        {place}()
     time.sleep(2)
     print("lost")
 finally:
@@ -75,7 +83,7 @@ def run_program(program: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("place", ["in_plain_code", "in_del", "in_callback", "in_except"])
+@pytest.mark.parametrize("place", ["in_plain_code", "in_del", "in_callback", "in_except", "in_a_library"])
 def test_no_place_loses_a_signal(place: str, number: signal.Signals) -> None:
     assert run(place, number) == (128 + number, "")
 
@@ -83,6 +91,11 @@ def test_no_place_loses_a_signal(place: str, number: signal.Signals) -> None:
 @pytest.mark.parametrize("place", ["in_del", "in_callback", "in_except"])
 def test_without_the_timer_these_places_lose_it(place: str) -> None:
     assert run(place, signal.SIGTERM, seconds=1000) == (0, "lost\n")
+
+
+def test_an_error_without_a_signal_is_told() -> None:
+    program = PROGRAM.format(signal=int(signal.SIGTERM), seconds=0.05, place="in_a_library")
+    assert run_program(program.replace("signal.raise_signal(15)", "pass")) == (1, "")
 
 
 @pytest.mark.parametrize("place", ["in_del", "in_callback"])

@@ -20,6 +20,7 @@ from mlp_export.cli.output import show, tell
 from mlp_export.errors import MlpExportError, ResourceError
 from mlp_export.run_record import RunRecord, recording, state_folder, write_private
 from mlp_export.streams import discard
+from mlp_export.termination import Termination
 
 _OWN_WORDS = ("--prompt", "--serial")  # options whose values no report holds
 
@@ -33,7 +34,7 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
     record = _record(keep)
     try:
         check_environment()
-        with logs_on_stderr() if verbose else nullcontext(), recording(record):
+        with logs_on_stderr() if verbose else nullcontext(), recording(record), Termination.kept():
             yield record
         sys.stdout.flush()
         record.end(0)
