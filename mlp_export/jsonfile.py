@@ -33,8 +33,14 @@ def read_json_object(path: Path, *, strict: bool = False) -> dict[str, Any]:
             f"{path} is not valid JSON: {error}", "the file is damaged or cut off: fetch it again"
         ) from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} holds a JSON {type(value).__name__}, expected an object", "fetch the file again")
+        raise InputError(f"{path} holds {json_kind(value)}, expected an object", "fetch the file again")
     return value
+
+
+def json_kind(value: object) -> str:
+    """What JSON calls `value`."""
+    kinds = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", type(None): "null"}
+    return kinds.get(type(value), "true or false")
 
 
 def _check_text(text: str, value: object) -> None:

@@ -11,6 +11,7 @@ tokens that it spells stay text. A conversation is rendered by the template, whi
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import importlib.resources
 import json
@@ -24,6 +25,7 @@ from typing import Any, Literal
 import torch
 
 from mlp_export.errors import InputError, UsageError
+from mlp_export.jsonfile import json_kind
 from mlp_export.quantization.languages import spoken_language
 from mlp_export.resources import human_bytes
 from mlp_export.text.chat import ChatTemplate, Message
@@ -303,17 +305,20 @@ def _read(path: Path, notes: list[str]) -> str:
             data = file.read(_READ_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "give a text file") from error
-    if len(data) > _READ_BYTES:
-        if path.suffix == ".json":
+    whole = len(data) <= _READ_BYTES
+    if not whole:
+        end = data.rfind(b"\n", 0, _READ_BYTES) + 1
+        if path.suffix == ".json" or (path.suffix == ".jsonl" and not end):
             raise InputError(
-                f"{path} has more than {human_bytes(_READ_BYTES)}, a calibration takes less than one of them",
+                f"{path} has more than {human_bytes(_READ_BYTES)}{'' if path.suffix == '.json' else ' in a line'}, "
+                "a calibration takes less than one of them",
                 "give a part of it, or the same as .jsonl",
             )
-        data = data[: data.rfind(b"\n", 0, _READ_BYTES) + 1]
+        data = data[: end or _READ_BYTES]
         notes.append(f"of {path}, the first {human_bytes(len(data))} are read")
     hint = "give UTF-8 text, or conversations as .jsonl"
     try:
-        text = data.decode("utf-8-sig")
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=whole)  # it may end within a character
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start})", hint) from error
     if "\0" in text:
@@ -333,7 +338,7 @@ def _parse(record: Any, where: str) -> _Document | None:
     if isinstance(record, list):
         record = {"messages": record}
     if not isinstance(record, dict):
-        raise InputError(f"{where} holds a JSON {type(record).__name__}, expected a conversation", f"forms: {_FORMS}")
+        raise InputError(f"{where} holds {json_kind(record)}, expected a conversation", f"forms: {_FORMS}")
     turns: list[tuple[Any, Any]] | None = None
     for key in ("messages", "conversations", "conversation"):
         if isinstance(record.get(key), list):

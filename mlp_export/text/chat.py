@@ -23,7 +23,7 @@ from pydantic import Field, with_config
 
 from mlp_export.errors import InputError
 from mlp_export.json_schema import CLOSED
-from mlp_export.jsonfile import read_json_object
+from mlp_export.jsonfile import json_kind, read_json_object
 from mlp_export.text.special_tokens import read_special_tokens
 
 _FIXED_DATE = datetime.date(2025, 7, 1)  # any: for texts that have to be the same on every day
@@ -112,9 +112,7 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     if source is None:
         return None
     if not isinstance(source, str):
-        raise InputError(
-            f"{config_file}: `chat_template` is a {type(source).__name__}, expected text", "fetch it again"
-        )
+        raise InputError(f"{config_file}: `chat_template` is {json_kind(source)}, expected a text", "fetch it again")
     return ChatTemplate(source, read_special_tokens(folder).spelled())
 
 

@@ -295,6 +295,11 @@ def test_of_a_large_file_the_beginning_is_read(
     assert "the first" in found.notes[0] and "a.txt" in found.notes[0]
     with pytest.raises(InputError, match="takes less than one of them"):
         calibration_sequences(tokenizer, None, [write(tmp_path / "a.json", json.dumps([text]))], 2_048, 512)
+    with pytest.raises(InputError, match="more than 4 kB in a line, a calibration takes less than one of them"):
+        calibration_sequences(tokenizer, None, [write(tmp_path / "a.jsonl", json.dumps({"text": text}))], 2_048, 512)
+    line = prose().replace("\n", " ")[:3_999] + 2_000 * "\u6f22"  # as text8 is; the limit is within a character
+    found = calibration_sequences(tokenizer, None, [write(tmp_path / "a.txt", line)], 2_048, 512)
+    assert "the first 4 kB are read" in found.notes[0]
 
 
 # ---- told
@@ -419,7 +424,7 @@ def test_a_file_that_the_template_takes_nothing_of_is_given_up(
         ("a.parquet", b"PAR1\x15\x04\xff", "not UTF-8 text"),
         ("a.txt", b"Only a few words.", "0 calibration tokens"),
         ("a.jsonl", b'{"prompt": "a", "response": "b"}\n{"prompt": ', "line 2 is not valid JSON"),
-        ("a.jsonl", b"3\n", "holds a JSON int"),
+        ("a.jsonl", b"3\n", "line 1 holds a number, expected a conversation"),
         ("a.jsonl", [{"question": "a", "reply": "b"}], "has the keys question, reply"),
         ("a.jsonl", [{"messages": []}], "has the keys messages"),
         ("a.jsonl", [{"messages": [{"role": "tool", "content": "b"}]}], "holds no text"),
