@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and SIGINT as an exception in the main thread that is not lost.
+"""SIGTERM, SIGHUP, SIGINT and SIGXCPU as an exception in the main thread that is not lost.
 
 Python runs a signal's handler between any two instructions of the main thread. Where that is inside a ctypes callback,
 a `__del__` or an `except BaseException`, as libraries have around imports, an exception of the handler is dropped and
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGXCPU)  # the last of `ulimit -S -t`
 
 
 class Terminated(SystemExit):
@@ -26,7 +26,7 @@ class Interrupted(Terminated, KeyboardInterrupt):
 
 
 class Termination:
-    """Turns SIGTERM and SIGHUP into `Terminated` and SIGINT into `Interrupted`, so that `with` and `finally` clean up.
+    """Turns SIGINT into `Interrupted` and the others into `Terminated`, so that `with` and `finally` clean up.
 
     Uses SIGALRM.
     """

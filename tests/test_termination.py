@@ -82,7 +82,7 @@ def run_program(program: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGXCPU])
 @pytest.mark.parametrize("place", ["in_plain_code", "in_del", "in_callback", "in_except", "in_a_library"])
 def test_no_place_loses_a_signal(place: str, number: signal.Signals) -> None:
     assert run(place, number) == (128 + number, "")

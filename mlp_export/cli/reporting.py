@@ -17,7 +17,7 @@ import typer
 from mlp_export.cli.environment import check_environment
 from mlp_export.cli.logs import logs_on_stderr
 from mlp_export.cli.output import show, tell
-from mlp_export.errors import MlpExportError, ResourceError
+from mlp_export.errors import MissingError, MlpExportError, ResourceError
 from mlp_export.run_record import RunRecord, recording, state_folder, write_private
 from mlp_export.streams import discard
 from mlp_export.termination import Termination
@@ -61,10 +61,20 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
     except typer.Abort:  # Ctrl-C at a question
         record.end(130)
         raise
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] in ("", "mlp_export"):
+            _fail_of_ours(error, record, as_json)
+        record.end(MissingError.exit_code, error)
+        hint = "install mlp-export anew, in a new environment: see the README"
+        _fail(MissingError(f"{error.name} cannot be loaded: {error}", hint), as_json)
     except Exception as error:
-        record.end(MlpExportError.exit_code, error)
-        summary = f"{type(error).__name__}: {error}".splitlines()[0]
-        _fail(MlpExportError(f"this is a bug in mlp-export: {summary}", _write_report(record)), as_json)
+        _fail_of_ours(error, record, as_json)
+
+
+def _fail_of_ours(error: Exception, record: RunRecord, as_json: bool) -> NoReturn:
+    record.end(MlpExportError.exit_code, error)
+    summary = f"{type(error).__name__}: {error}".splitlines()[0]
+    _fail(MlpExportError(f"this is a bug in mlp-export: {summary}", _write_report(record)), as_json)
 
 
 def _fail(error: MlpExportError, as_json: bool) -> NoReturn:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mlp_export.cli.environment import check_environment
-from mlp_export.errors import MissingError, UsageError
+from mlp_export.errors import MissingError, ResourceError, UsageError
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
@@ -40,3 +42,32 @@ def test_logs_that_torch_does_not_know() -> None:
         [sys.executable, "-c", code], env={**os.environ, "TORCH_LOGS": "foo"}, capture_output=True, text=True
     )
     assert done.returncode == 1 and "UsageError: TORCH_LOGS is 'foo': Invalid log" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(("limit", "name"), [("RLIMIT_AS", "ulimit -v"), ("RLIMIT_DATA", "ulimit -d")])
+def test_limits_that_libraries_do_not_load_within(limit: str, name: str) -> None:
+    code = f"""
+import resource
+from mlp_export.cli.environment import check_environment as check
+check()
+resource.setrlimit(resource.{limit}, (400_000_000, resource.RLIM_INFINITY))
+check()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = f"ResourceError: torch and ExecuTorch do not load within the limits of this process: 400 MB ({name})"
+    assert done.returncode == 1 and said in done.stderr, done.stderr
+
+
+def test_a_limit_that_is_high_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8_000_000_000, resource.RLIM_INFINITY))
+    check_environment()
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # the control
+    with pytest.raises(ResourceError, match=r"8\.00 GB"):
+        check_environment()
+
+
+def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+    with pytest.raises(MissingError, match="no folder for temporary files"):
+        check_environment()

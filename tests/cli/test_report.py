@@ -99,6 +99,19 @@ def test_nothing_of_the_record_is_shown(tmp_path: Path) -> None:
     assert any("needs" in line for line in found["log"])
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("torch._C", 4), ("executorch", 4), ("mlp_export.gone", 1), ("mlp_export", 1), (None, 1)]
+)
+def test_a_library_that_cannot_be_loaded(
+    name: str | None, code: int, broken: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a disk that is mounted noexec. Our own modules are there, or it is our bug."""
+    broken(ImportError("libx.so: failed to map segment from shared object", name=name))
+    found, _, err = run(monkeypatch, "inspect", "x")
+    assert found == code and "failed to map segment" in err
+    assert ("this is a bug" in err) == (code == 1) and (f"{name} cannot be loaded" in err) == (code == 4)
+
+
 def test_an_internal_error_names_a_report(
     broken: Callable[[BaseException], None], state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
@@ -229,7 +230,9 @@ class CommandTarget:
         expect(bug is None and "Traceback" not in out + err, f"{bug and bug[0]}\n{_traceback_named_in(err)}")
         expect(code in _CODES, f"exit code {code}")
         expect(code == 0 or "hint" in err or "error" in err or code in (1, 130, 141), f"exit code {code}, told {err!r}")
-        if "--json" in arguments and "--help" not in arguments and "-h" not in arguments and out:
+        words = itertools.pairwise(["", *arguments])
+        as_json = any(word == "--json" and not before.startswith("-") for before, word in words)  # no option's value
+        if as_json and "--help" not in arguments and "-h" not in arguments and out:
             expect(isinstance(json.loads(out), dict), "--json printed no object")
         return 0
 
