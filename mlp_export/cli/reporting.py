@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ from mlp_export.run_record import RunRecord, recording, state_folder, write_priv
 from mlp_export.streams import discard
 from mlp_export.termination import Termination
 
+# What any call may meet, as it may meet a MemoryError: no process, file or memory more.
+_EXHAUSTED = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _OWN_WORDS = ("--prompt", "--serial")  # options whose values no report holds
 
 
@@ -61,6 +64,12 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
     except typer.Abort:  # Ctrl-C at a question
         record.end(130)
         raise
+    except OSError as error:
+        if error.errno not in _EXHAUSTED:
+            _fail_of_ours(error, record, as_json)
+        record.end(ResourceError.exit_code, error)
+        hint = "see the limits of processes, open files and memory: ulimit -u, -n and -v"
+        _fail(ResourceError(f"the system refused what this needs: {error.strerror}", hint), as_json)
     except ImportError as error:
         if (error.name or "").partition(".")[0] in ("", "mlp_export"):
             _fail_of_ours(error, record, as_json)

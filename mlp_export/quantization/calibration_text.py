@@ -308,12 +308,11 @@ def _read(path: Path, notes: list[str]) -> str:
     whole = len(data) <= _READ_BYTES
     if not whole:
         end = data.rfind(b"\n", 0, _READ_BYTES) + 1
-        if path.suffix == ".json" or (path.suffix == ".jsonl" and not end):
-            raise InputError(
-                f"{path} has more than {human_bytes(_READ_BYTES)}{'' if path.suffix == '.json' else ' in a line'}, "
-                "a calibration takes less than one of them",
-                "give a part of it, or the same as .jsonl",
-            )
+        too_long = f"more than {human_bytes(_READ_BYTES)}, a calibration takes less than one of them"
+        if path.suffix == ".json":
+            raise InputError(f"{path} has {too_long}", "give a part of it, or the same as .jsonl")
+        if path.suffix == ".jsonl" and not end:
+            raise InputError(f"the first line of {path} has {too_long}", "give a conversation on each line")
         data = data[: end or _READ_BYTES]
         notes.append(f"of {path}, the first {human_bytes(len(data))} are read")
     hint = "give UTF-8 text, or conversations as .jsonl"

@@ -100,6 +100,18 @@ def test_nothing_of_the_record_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "code"), [(errno.EAGAIN, 5), (errno.ENOMEM, 5), (errno.EMFILE, 5), (errno.ENFILE, 5), (errno.EXDEV, 1)]
+)
+def test_a_system_that_refuses(
+    number: int, code: int, broken: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(OSError(number, os.strerror(number)))
+    found, _, err = run(monkeypatch, "inspect", "x")
+    assert found == code and os.strerror(number) in err
+    assert ("this is a bug" in err) == (code == 1) and ("ulimit -u" in err) == (code == 5)
+
+
+@pytest.mark.parametrize(
     ("name", "code"), [("torch._C", 4), ("executorch", 4), ("mlp_export.gone", 1), ("mlp_export", 1), (None, 1)]
 )
 def test_a_library_that_cannot_be_loaded(
