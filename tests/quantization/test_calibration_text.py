@@ -295,7 +295,7 @@ def test_of_a_large_file_the_beginning_is_read(
     assert "the first" in found.notes[0] and "a.txt" in found.notes[0]
     with pytest.raises(InputError, match="takes less than one of them"):
         calibration_sequences(tokenizer, None, [write(tmp_path / "a.json", json.dumps([text]))], 2_048, 512)
-    with pytest.raises(InputError, match="the first line of .*jsonl has more than 4 kB"):
+    with pytest.raises(InputError, match=r"the first line of .*jsonl has more than 4 kB"):
         calibration_sequences(tokenizer, None, [write(tmp_path / "a.jsonl", json.dumps({"text": text}))], 2_048, 512)
     line = prose().replace("\n", " ")[:3_999] + 2_000 * "\u6f22"  # as text8 is; the limit is within a character
     found = calibration_sequences(tokenizer, None, [write(tmp_path / "a.txt", line)], 2_048, 512)
