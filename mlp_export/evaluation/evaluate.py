@@ -61,7 +61,7 @@ class Predictor(Protocol):
 
     def logits(self, sequence: int, rows: range) -> torch.Tensor:
         """float32 [len(rows), vocabulary]: what is said behind the tokens `rows` of a sequence. Rows are asked for in
-        order, each once.
+        order, each once. Where they are not finite, raises InputError of a checkpoint, VerificationError of a program.
         """
         ...
 
@@ -97,7 +97,10 @@ class ArtifactPredictor:
 
     def logits(self, sequence: int, rows: range) -> torch.Tensor:
         ids = self.sequences[sequence]
-        return torch.stack([self.session.forward(ids[position : position + 1], position) for position in rows])
+        logits = torch.stack([self.session.forward(ids[position : position + 1], position) for position in rows])
+        if not bool(logits.isfinite().all()):
+            raise VerificationError("the program answered NaN or infinity", "verify the bundle: `mlp-export verify`")
+        return logits
 
 
 @dataclass(frozen=True)
@@ -408,9 +411,6 @@ def _report(
     with progress.stage("evaluate", total=sum(map(len, sequences)) - len(sequences)) as stage:
         scores = score(predictor, sequences, reference, stage.advance)
     compared = scores.comparison
-    found = scores.loss if compared is None else [*scores.loss, *compared.reference_loss, *compared.kl]
-    if not all(bool(values.isfinite().all()) for values in found):
-        raise VerificationError("the program answered NaN or infinity", "verify the bundle: `mlp-export verify`")
     return EvaluationReport(
         tuple(texts),
         evaluated,

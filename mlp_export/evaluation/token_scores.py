@@ -20,10 +20,14 @@ An interval says how far the text at hand can mislead about more text of its kin
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+from mlp_export.errors import InputError
+from mlp_export.models.eager import OUT_OF_RANGE
 
 BLOCK = 64  # predictions
 MANY_SEQUENCES = 20
@@ -94,15 +98,19 @@ def score_rows(
 
 
 def perplexity(loss: Sequence[torch.Tensor]) -> Estimate:
-    """exp of the mean loss."""
+    """exp of the mean loss. Raises InputError where a double does not hold it."""
     mean = mean_estimate(loss)
+    if not max(mean.value, mean.high or mean.value) < math.log(sys.float_info.max):  # NaN is not, either
+        raise InputError(f"the model's mean loss is {mean.value:.3g} nats a token, beyond a perplexity", OUT_OF_RANGE)
     low, high = (None if end is None else math.exp(end) for end in (mean.low, mean.high))
     return Estimate(math.exp(mean.value), low, high)
 
 
 def mean_divergence(kl: Sequence[torch.Tensor]) -> Estimate:
-    """Mean KL, whose interval does not reach below 0."""
+    """Mean KL, whose interval does not reach below 0. Raises InputError where it is not finite."""
     mean = mean_estimate(kl)
+    if not math.isfinite(mean.value):
+        raise InputError("the model's KL divergence is not finite", OUT_OF_RANGE)
     return Estimate(mean.value, None if mean.low is None else max(mean.low, 0.0), mean.high)
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 
+from mlp_export.errors import InputError
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.layer import decode_layer, final_norm
 from mlp_export.models.numerics import Numerics
@@ -21,6 +22,8 @@ from mlp_export.models.weights import LayerWeights, WeightSource
 
 # Scores of 20 heads over 131,072 keys are 10 MB a query: queries are attended in blocks.
 _SCORES_BYTES = 256_000_000
+# What to do where numbers of a checkpoint leave the range of their type.
+OUT_OF_RANGE = "its weights are damaged, or too large: see whether it answers in transformers, and fetch it again"
 _HEAD_ROWS = 16384  # of 202,048, each 5 kB: the head is computed in blocks
 # gelu_tanh(x) = x sigmoid(x (a + b x^2)): 0.5 (1 + tanh(y)) is sigmoid(2 y), with y = sqrt(2 / pi) (x + 0.044715 x^3).
 GELU_TANH = (1.5957691216057308, 0.0713548162726009)
@@ -92,7 +95,10 @@ def decode_rows(
 def head_logits(
     weights: WeightSource, runs: Sequence[tuple[torch.Tensor, Numerics]], visitor: WeightVisitor | None = None
 ) -> list[torch.Tensor]:
-    """Logits float32 [n, vocabulary] of rows [n, hidden] that `decode_rows` returned, or of some of them."""
+    """Logits float32 [n, vocabulary] of rows [n, hidden] that `decode_rows` returned, or of some of them.
+
+    Raises InputError where they are not finite: nothing can be compared with them.
+    """
     vocabulary = weights.config.vocab_size
     with torch.no_grad():
         logits = [torch.empty(len(rows), vocabulary) for rows, _ in runs]
@@ -102,7 +108,10 @@ def head_logits(
                 out[:, ids] = numerics.linear_input(rows) @ head.T
             if visitor is not None:
                 visitor.head(ids, head)
-        return [numerics.point("head", rows) for rows, (_, numerics) in zip(logits, runs, strict=True)]
+        found = [numerics.point("head", rows) for rows, (_, numerics) in zip(logits, runs, strict=True)]
+    if not all(bool(rows.isfinite().all()) for rows in found):
+        raise InputError("the model answers NaN or infinity", OUT_OF_RANGE)
+    return found
 
 
 def rms_norm(rows: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from artifacts import CPU_NAME, export_model, quantized, small_model
 from fake_backend import TOKENIZER, FakeSession, ids_of, successors, write_bundle
+from safetensors.torch import load_file, save_file
 from small_checkpoints import BOS_ID, write_checkpoint
 from typer.testing import CliRunner
 
@@ -447,6 +448,40 @@ def test_quantization_error_is_that_of_eval(tmp_path: Path) -> None:
 
 
 # The command
+
+
+@pytest.mark.parametrize(
+    ("key", "factor", "said"),
+    [
+        ("model.norm.weight", 1e38, "the model answers NaN or infinity"),
+        ("model.layers.0.feed_forward.down_proj.weight", 1e38, "the model answers NaN or infinity"),
+        ("lm_head.weight", 1e20, "nats a token, beyond a perplexity"),
+        ("lm_head.weight", 1.0, None),
+    ],
+)
+def test_a_model_beyond_the_range_of_numbers(key: str, factor: float, said: str | None, tmp_path: Path) -> None:
+    """Its weights are finite: what it computes is not."""
+    folder = write_checkpoint(tmp_path / "model", tied=False)
+    tensors = load_file(folder / "model.safetensors")
+    tensors[key] = tensors[key] * factor
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    source, tokenizer = read_checkpoint(folder), Tokenizer.from_folder(folder)
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+    model = quantized(source, group_scheme(source.kind, source.config, None))
+
+    def measure() -> object:
+        return measure_quantization_error(model, source, tokenizer, DynamicNumerics("int8", "int8"), QUIET)
+
+    def evaluate_it() -> object:
+        with open_checkpoint(resolve(str(folder))) as opened:
+            return evaluate_checkpoint(opened, QUIET, max_tokens=64)
+
+    for call in (measure, evaluate_it):
+        if said is None:
+            call()
+            continue
+        with pytest.raises(InputError, match=said):
+            call()
 
 
 def test_the_command_takes_checkpoints_and_says_what_it_compares_with(tmp_path: Path) -> None:
