@@ -306,6 +306,9 @@ def _take_tensors(config: ModelConfig, stored: StoredTensors, reader: FormatRead
         hint = "the checkpoint is incomplete, or its config.json belongs to another model"
         if missing == ["lm_head.weight"]:
             hint = "where the head is the embedding, config.json must say `tie_word_embeddings: true`"
+        wrapped = next((key for key in stored.tensors if key.endswith(f".{missing[0]}")), None)
+        if wrapped is not None:  # `module.` of DDP, `_orig_mod.` of torch.compile, `base_model.model.` of peft
+            hint = f"it holds `{wrapped}`: save the model inside of that wrapper (of an adapter, merged)"
         raise InputError(f"{list_names(missing)}: missing from the checkpoint", hint)
     if config.tied_embeddings:
         _tie(taken)

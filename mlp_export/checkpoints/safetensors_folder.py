@@ -86,9 +86,12 @@ def _no_safetensors(folder: Path) -> InputError:
             "a pickle format that can run code when it is opened",
             "expected model.safetensors: convert the weights with safetensors' own tools, where you trust their source",
         )
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
     return InputError(
         f"neither model.safetensors nor model.safetensors.index.json in {folder}",
-        "give the folder of a downloaded checkpoint",
+        f"it has {list_names(others)}: fetch the index, which names the parts, or transformers' form of the checkpoint"
+        if others
+        else "give the folder of a downloaded checkpoint",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_checkpoints import VOCAB_SIZE, Family, config_json, random_tensors, save_tensors, write_checkpoint
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
@@ -300,6 +300,23 @@ def sharded(folder: Path) -> dict[str, Any]:
     write_checkpoint(folder, shards=3)
     index: dict[str, Any] = json.loads((folder / "model.safetensors.index.json").read_text())
     return index
+
+
+def test_parts_without_their_index(tmp_path: Path) -> None:
+    sharded(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    with pytest.raises(InputError) as told:
+        read_checkpoint(tmp_path)
+    assert "model-00001-of-00003.safetensors" in told.value.hint and "fetch the index" in told.value.hint
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "base_model.model."])
+def test_a_model_that_was_saved_with_its_wrapper(prefix: str, tmp_path: Path) -> None:
+    file = write_checkpoint(tmp_path) / "model.safetensors"
+    save_file({f"{prefix}{key}": tensor for key, tensor in load_file(file).items()}, file)
+    with pytest.raises(InputError, match="missing from the checkpoint") as told:
+        read_checkpoint(tmp_path)
+    assert f"it holds `{prefix}{EMBED}`" in told.value.hint
 
 
 def test_missing_shard(tmp_path: Path) -> None:
