@@ -70,6 +70,8 @@ def check_reachable(path: Path) -> None:
     """
     try:
         path.stat()
+    except ValueError as error:  # a NUL character
+        raise InputError(f"cannot look at {path}: {error}", "check the path") from error
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise InputError(

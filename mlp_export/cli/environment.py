@@ -12,7 +12,7 @@ from mlp_export.resources import human_bytes, temporary_folder
 
 _WHOLE_NUMBERS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")  # huggingface_hub/constants.py
 _LIMITS = (("ulimit -v", resource.RLIMIT_AS), ("ulimit -d", resource.RLIMIT_DATA))
-_ENOUGH_BYTES = 16_000_000_000  # of addresses, to load libraries: torch built for CUDA takes 4 GB
+_ENOUGH_BYTES = 8_000_000_000  # of addresses, to load libraries: torch built for CUDA takes 4 GB
 
 
 def check_environment() -> None:

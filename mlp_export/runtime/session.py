@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from mlp_export.runtime.host_runtime import HostRuntime
 
 
+class Sizes(Protocol):
+    """What a program says of itself; None where it does not."""
+
+    @property
+    def context(self) -> int | None: ...
+    @property
+    def prefill_chunk(self) -> int | None: ...
+    @property
+    def vocab_size(self) -> int | None: ...
+
+
 class Session(Protocol):
     """One loaded `.pte` with its KV caches. Calls share the caches: position 0 starts a new sequence."""
 
@@ -67,9 +78,15 @@ def load_session(bundle: Bundle, runtime: HostRuntime) -> Session:
 
     Raises InputError where the program does not load or is not the one the manifest describes.
     """
-    manifest = bundle.manifest
     session = runtime.open(bundle.pte)
-    found = {"context": session.context, "prefill_chunk": session.prefill_chunk, "vocab_size": session.vocab_size}
+    check_sizes(session, bundle)
+    return session
+
+
+def check_sizes(program: Sizes, bundle: Bundle) -> None:
+    """Raises InputError where a program has not the sizes that the bundle's manifest says it has."""
+    manifest = bundle.manifest
+    found = {"context": program.context, "prefill_chunk": program.prefill_chunk, "vocab_size": program.vocab_size}
     expected = {
         "context": manifest.context,
         "prefill_chunk": manifest.prefill_chunk,
@@ -81,4 +98,3 @@ def load_session(bundle: Bundle, runtime: HostRuntime) -> Session:
                 f"{bundle.pte} has {name} {value}, the manifest says {expected[name]}",
                 "the bundle was put together from two exports: export it again",
             )
-    return session

@@ -5,22 +5,22 @@ from __future__ import annotations
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.quantization.store import QuantizedModel
+from mlp_export.runtime.session import check_sizes
 from mlp_export.verification.report import Check
 
 
 def check_structure(bundle: Bundle, model: QuantizedModel | None, shares_tied_weights: bool) -> Check:
     """What the file itself says against what the manifest, and the model's config, say.
 
-    `shares_tied_weights` is whether the backend stores a tied head and embedding once.
+    `shares_tied_weights` is whether the backend stores a tied head and embedding once. Raises InputError where sizes
+    differ that all that follows goes by.
     """
     manifest, found = bundle.manifest, inspect_artifact(bundle.pte)
+    check_sizes(found, bundle)
     expected = {
         "backend": (manifest.backend.name, found.backend),
-        "context": (manifest.context, found.context),
-        "prefill chunk": (manifest.prefill_chunk, found.prefill_chunk),
         "KV cache bytes": (manifest.kv_cache_bytes, found.kv_cache_bytes),
         "KV scale bytes": (manifest.kv_scale_bytes, found.kv_scale_bytes),
-        "vocabulary": (manifest.model.shape["vocab_size"], found.vocab_size),
         "BOS id": (manifest.tokenizer.bos_id, found.bos_id),
         "stop ids": (list(manifest.tokenizer.eos_ids), found.eos_ids),
         "delegate calls": (1, sum(found.delegates.values())),
@@ -39,5 +39,6 @@ def check_structure(bundle: Bundle, model: QuantizedModel | None, shares_tied_we
         expected["model's stop ids"] = (list(model.config.eos_ids), found.eos_ids)
     wrong = [f"{name} is {there}, expected {said}" for name, (said, there) in expected.items() if said != there]
     wrong += found.compatibility_issues
-    detail = "; ".join(wrong) or ", ".join(expected) + " are as the manifest says"
+    right = ", ".join(["context, prefill chunk, vocabulary", *expected]) + " are as the manifest says"
+    detail = "; ".join(wrong) or right
     return Check("structure", not wrong, detail, "equal", "what the .pte says of itself with the manifest")

@@ -59,10 +59,10 @@ check()
 
 
 def test_a_limit_that_is_high_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (8_000_000_000, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (7_000_000_000, resource.RLIM_INFINITY))
     check_environment()
     monkeypatch.setattr(sys, "executable", "/bin/false")  # the control
-    with pytest.raises(ResourceError, match=r"8\.00 GB"):
+    with pytest.raises(ResourceError, match=r"7\.00 GB"):
         check_environment()
 
 

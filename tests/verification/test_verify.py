@@ -194,14 +194,20 @@ def test_a_changed_norm_fails_by_its_logits(bundle: Bundle, model: QuantizedMode
     [
         {"kv_cache_bytes": 1},
         {"kv_scale_bytes": 1},
-        {"context": 65},
-        {"prefill_chunk": 15},
         {"tied_weights_stored_once": False},
     ],
 )
 def test_a_manifest_of_another_program_fails(bundle: Bundle, change: dict[str, Any]) -> None:
     check = check_structure(replace(bundle, manifest=replace(bundle.manifest, **change)), None, True)
     assert not check.passed and "expected" in check.detail
+
+
+@pytest.mark.parametrize("change", [{"context": 65}, {"context": 2**31 - 1}, {"prefill_chunk": 15}])
+def test_sizes_of_another_program_are_told_before_anything_goes_by_them(bundle: Bundle, change: dict[str, Any]) -> None:
+    wrong = replace(bundle, manifest=replace(bundle.manifest, **change))
+    ((name, size),) = change.items()
+    with pytest.raises(InputError, match=f"has {name} .*, the manifest says {size}"):
+        verify(wrong, None, QUIET)
 
 
 def with_metadata(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
