@@ -162,7 +162,7 @@ def require(peak_ram_bytes: int, disk_bytes: int, folder: Path) -> None:
             f"this needs {human_bytes(disk_bytes)} of disk, {human_bytes(disk)} are free at {folder}",
             "free some space, or give an --out on a larger disk",
         )
-    require_temporary()
+    require_temporary(_TEMPORARY_BYTES)
 
 
 def require_temporary(needed: int = _TEMPORARY_BYTES) -> None:
