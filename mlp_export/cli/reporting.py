@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NoReturn
 
 import typer
 
@@ -41,12 +40,6 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
             yield record
         sys.stdout.flush()
         record.end(0)
-    except MlpExportError as error:
-        record.end(error.exit_code, error)
-        _fail(error, as_json)
-    except MemoryError as error:
-        record.end(ResourceError.exit_code, error)
-        _fail(ResourceError("out of memory", "close other programs, or choose a smaller --context"), as_json)
     except KeyboardInterrupt:
         record.end(130)
         tell("interrupted")
@@ -64,30 +57,31 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
     except typer.Abort:  # Ctrl-C at a question
         record.end(130)
         raise
-    except OSError as error:
-        if error.errno not in _EXHAUSTED:
-            _fail_of_ours(error, record, as_json)
-        record.end(ResourceError.exit_code, error)
-        hint = "see the limits of processes, open files and memory: ulimit -u, -n and -v"
-        _fail(ResourceError(f"the system refused what this needs: {error.strerror}", hint), as_json)
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] in ("", "mlp_export"):
-            _fail_of_ours(error, record, as_json)
-        record.end(MissingError.exit_code, error)
-        hint = "install mlp-export anew, in a new environment: see the README"
-        _fail(MissingError(f"{error.name} cannot be loaded: {error}", hint), as_json)
     except Exception as error:
-        _fail_of_ours(error, record, as_json)
+        told = _told(error)
+        record.end((told or MlpExportError).exit_code, error)
+        if told is None:
+            summary = f"{type(error).__name__}: {error}".splitlines()[0]
+            told = MlpExportError(f"this is a bug in mlp-export: {summary}", _write_report(record))
+        raise typer.Exit(report_error(told, as_json)) from None
 
 
-def _fail_of_ours(error: Exception, record: RunRecord, as_json: bool) -> NoReturn:
-    record.end(MlpExportError.exit_code, error)
-    summary = f"{type(error).__name__}: {error}".splitlines()[0]
-    _fail(MlpExportError(f"this is a bug in mlp-export: {summary}", _write_report(record)), as_json)
-
-
-def _fail(error: MlpExportError, as_json: bool) -> NoReturn:
-    raise typer.Exit(report_error(error, as_json))
+def _told(error: Exception) -> MlpExportError | None:
+    """What a person is told of `error`; None where it is our bug."""
+    if isinstance(error, MlpExportError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory", "close other programs, or choose a smaller --context")
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return ResourceError(
+            f"the system refused what this needs: {error.strerror}",
+            "see the limits of processes, open files and memory: ulimit -u, -n and -v",
+        )
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in ("", "mlp_export"):
+        return MissingError(
+            f"{error.name} cannot be loaded: {error}", "install mlp-export anew, in a new environment: see the README"
+        )
+    return None
 
 
 def report_error(error: MlpExportError, as_json: bool) -> int:
