@@ -24,6 +24,7 @@ from mlp_export.resources import (
     NOT_WRITABLE,
     existing_parent,
     is_mount_point,
+    make_folder,
     names_file_in,
     temporary_folder,
 )
@@ -64,7 +65,7 @@ class FolderWriter:
 
     def __enter__(self) -> Self:
         try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.target.parent)
             _clean_up(self.target)
             self._held = held_folder(self.target.parent, f".{self.target.name}", mode=0o777)
             self.folder = self._held.__enter__()
@@ -109,7 +110,7 @@ def write_file(target: Path, kind: OutputKind, overwrite: bool = False) -> Itera
     """
     check_file_target(target, kind, overwrite)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         with held_folder(target.parent, f".{target.name}") as folder:
             unfinished = folder / target.name
             yield unfinished

@@ -188,12 +188,14 @@ class _ResolvedExport:
 def plan(options: ExportOptions) -> ExportPlan:
     """What the export would need and make. Fetches a config.json at most.
 
-    Raises what `export` would raise before it reads weights, but for too little memory or disk.
+    Raises what `export` would raise before it reads weights, but for too little memory or disk, and a bundle that is
+    there already.
     """
     backend = _check_options(options)
     located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, Progress()) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
+    check_target(resolved.out, overwrite=True)
     derived = DerivedChat(None)
     if found is not None:
         tokenizer, _ = _tokenizer(found[0].folder, found[1].config)

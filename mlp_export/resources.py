@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import resource
@@ -125,6 +126,16 @@ def existing_parent(path: Path) -> Path:
     """`path` itself where it exists, else the nearest folder above it that does."""
     # Path.exists raises for a name that is too long, or a folder that may not be entered.
     return next(parent for parent in (path.absolute(), *path.absolute().parents) if os.path.exists(parent))
+
+
+def make_folder(path: Path) -> None:
+    """Make `path`, and the folders above it that are not there. Raises OSError.
+
+    `Path.mkdir(parents=True)` calls itself for each of them: RecursionError for a path that the system would take.
+    """
+    missing = itertools.takewhile(lambda folder: not os.path.exists(folder), path.parents)
+    for folder in (*reversed(list(missing)), path):
+        folder.mkdir(exist_ok=True)
 
 
 def temporary_folder() -> Path:

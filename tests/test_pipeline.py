@@ -712,14 +712,14 @@ def test_an_existing_bundle_is_not_overwritten(
 def test_a_folder_of_other_things_is_never_overwritten(cpu: Path, tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").write_text("years of work")
-    refused(UsageError, options(cpu, tmp_path / "b", overwrite=True), "other things", "--out")
-    refused(UsageError, options(cpu, tmp_path / "b" / "thesis.txt", overwrite=True), "is a file", "--out")
+    refused(UsageError, options(cpu, tmp_path / "b", overwrite=True), "other things", "--out", planned=True)
+    refused(UsageError, options(cpu, tmp_path / "b" / "thesis.txt", overwrite=True), "is a file", "--out", planned=True)
     assert (tmp_path / "b" / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_target_whose_name_is_too_long(cpu: Path, tmp_path: Path, no_weights: None) -> None:
     target = tmp_path / ("b" * 300)
-    refused(UsageError, options(cpu, target), "name too long", "--out")
+    refused(UsageError, options(cpu, target), "name too long", "--out", planned=True)
     for use in (Bundle.open, inspect_artifact):
         with pytest.raises(InputError, match="name too long"):
             use(target)
@@ -737,20 +737,20 @@ def test_a_target_that_may_not_be_looked_at(
         return looked_at(self, **how)
 
     monkeypatch.setattr(Path, "stat", stat)
-    refused(MissingError, options(cpu, tmp_path / "b"), "Permission denied", "--out")
+    refused(MissingError, options(cpu, tmp_path / "b"), "Permission denied", "--out", planned=True)
 
 
 def test_a_parent_that_is_a_file(cpu: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    refused(UsageError, options(cpu, tmp_path / "file" / "b"), "--out")
-    refused(UsageError, options(cpu, tmp_path / "file" / "deeper" / "b"), "--out")
+    refused(UsageError, options(cpu, tmp_path / "file" / "b"), "--out", planned=True)
+    refused(UsageError, options(cpu, tmp_path / "file" / "deeper" / "b"), "--out", planned=True)
     assert left_in(tmp_path) == ["file"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_no_permission(cpu: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    refused(MissingError, options(cpu, tmp_path / "b"), "Permission denied", "--out")
+    refused(MissingError, options(cpu, tmp_path / "b"), "Permission denied", "--out", planned=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 
 import mlp_export.resources as resources
 from mlp_export.errors import MissingError, ResourceError
-from mlp_export.resources import available_memory, is_mount_point, mount_points, require
+from mlp_export.resources import available_memory, is_mount_point, make_folder, mount_points, require
 
 MB = 2**20
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -112,6 +112,20 @@ def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingError, match="no folder for temporary files") as caught:
         require(0, 0, Path("/"))
     assert "TMPDIR" in caught.value.hint
+
+
+def test_folders_more_than_python_calls_itself_deep(tmp_path: Path) -> None:
+    (tmp_path / "stays").touch()
+    deep = Path(os.path.relpath(tmp_path), *"d" * 1_100)
+    make_folder(deep)
+    assert deep.is_dir()
+    make_folder(deep)
+    (deep / "file").touch()
+    for path in (deep / "file", deep / "file" / "below"):
+        with pytest.raises(OSError, match=r"File exists|Not a directory"):
+            make_folder(path)
+    (deep / "file").unlink()
+    os.removedirs(deep)  # pytest's own removal calls itself for each
 
 
 def test_mount_table(tmp_path: Path) -> None:

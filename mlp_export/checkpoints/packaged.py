@@ -28,6 +28,7 @@ from mlp_export.errors import InputError, UsageError
 from mlp_export.models.families import config_from_json
 from mlp_export.models.license import APACHE_2, GEMMA, License
 from mlp_export.paths import cache_folder
+from mlp_export.resources import make_folder
 
 _SOURCE = "source.json"  # in the folder: where its weights came from
 
@@ -216,7 +217,7 @@ def checkpoint_folder(
     check_consent(model, accepted)
     cache = cache or cache_folder()
     folder = cache / model.folder_name
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     with FileLock(cache / f"{model.alias}.lock"):
         if folder.is_dir():  # made by another process while this one waited
             return folder

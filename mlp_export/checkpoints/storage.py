@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from mlp_export.errors import MissingError, MlpExportError, ResourceError
 from mlp_export.paths import cache_folder
-from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE
+from mlp_export.resources import DISK_FAILED, DISK_FULL, NOT_WRITABLE, make_folder
 
 # What variables for the cache may name, and nothing can be made in.
 _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -62,7 +62,7 @@ def storage_error(error: OSError, cache: Path | None) -> MlpExportError | None:
 def make_cache(folder: Path) -> None:
     """Makes a folder of the cache. Raises MissingError where it cannot be made or written: before any work."""
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 

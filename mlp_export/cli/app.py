@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import inspect as signatures
 import io
+import json
 import locale
 import logging
 import os
@@ -48,8 +49,14 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        write_line(f"mlp-export {version('mlp-export')}")
+        number = version("mlp-export")
+        write_line(json.dumps({"version": number}) if _json_asked() else f"mlp-export {number}")
         raise typer.Exit
+
+
+def _json_asked() -> bool:
+    """Whether `--json` was typed: for what is said before the options are parsed."""
+    return "--json" in sys.argv
 
 
 VersionOption = Annotated[
@@ -109,7 +116,7 @@ def main() -> None:
     try:
         code = app(prog_name="mlp-export", standalone_mode=False)
     except TyperException as error:  # a command line that does not parse
-        code = report_error(UsageError(error.format_message(), "see `mlp-export --help`"), "--json" in sys.argv)
+        code = report_error(UsageError(error.format_message(), "see `mlp-export --help`"), _json_asked())
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except OSError as error:  # of a help text: commands report their own

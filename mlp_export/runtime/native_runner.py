@@ -34,6 +34,7 @@ from filelock import FileLock
 
 from mlp_export.errors import InputError, MissingError, UsageError
 from mlp_export.paths import cache_folder
+from mlp_export.resources import make_folder
 from mlp_export.scratch import scratch_folder
 
 LoadMode = Literal["file", "mmap", "mlock", "mlock-ignore-errors", "madvise"]
@@ -272,7 +273,7 @@ def build_runner(sdk: Sdk, cache: Path | None = None) -> Runner:
     for source in (*sources, Path(__file__), sdk.root / "version.py"):
         key.update(source.read_bytes() if source.is_file() else b"")
     place = (cache or cache_folder()) / "native"
-    place.mkdir(parents=True, exist_ok=True)
+    make_folder(place)
     folder = place / key.hexdigest()[:16]
     with FileLock(place / "build.lock"):
         if not folder.is_dir():

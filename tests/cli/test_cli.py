@@ -120,6 +120,8 @@ def test_export_is_the_command_where_none_is_named(tmp_path: Path) -> None:
 def test_version() -> None:
     done = run("--version")
     assert (done.code, done.out) == (0, f"mlp-export {version('mlp-export')}\n")
+    for options in (("--version", "--json"), ("--json", "--version")):
+        assert run_process(*options).json == {"version": version("mlp-export")}
 
 
 def test_shell_completion_proposes_commands_and_options() -> None:
