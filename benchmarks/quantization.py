@@ -54,7 +54,7 @@ from mlp_export.evaluation.token_scores import Estimate, mean_divergence, perple
 from mlp_export.models.numerics import FLOAT, DynamicNumerics, Numerics
 from mlp_export.models.weights import FloatWeights, WeightSource
 from mlp_export.paths import cache_folder
-from mlp_export.quantization.calibration_text import calibration_sequences
+from mlp_export.quantization.calibration_text import CalibrationTexts, calibration_sequences
 from mlp_export.quantization.nearest import round_checkpoint
 from mlp_export.quantization.scheme import INT8, Scheme
 from mlp_export.quantization.store import QuantizedModel
@@ -271,7 +271,7 @@ class PeerQuantizer:
 def calibration_text(tokenizer: Tokenizer, checkpoint: Checkpoint) -> str:
     """What our own quantizers calibrate on, as text with special tokens spelled."""
     template = read_chat_template(checkpoint.path)
-    ids = calibration_sequences(tokenizer, template, (), CALIBRATION_TOKENS, SEQUENCE).ids
+    ids = calibration_sequences(tokenizer, template, CalibrationTexts(), CALIBRATION_TOKENS, SEQUENCE).ids
     return tokenizer.decode(ids.flatten().tolist(), special=True)
 
 

@@ -45,6 +45,7 @@ from mlp_export.models.config import ModelConfig
 from mlp_export.models.families import get_family
 from mlp_export.models.quantized_weight import WeightFormat
 from mlp_export.progress import Progress, StageRecord
+from mlp_export.quantization.calibration_text import CalibrationTexts, read_texts
 from mlp_export.quantization.compressed_tensors import read_record
 from mlp_export.quantization.nearest import check_exact, measure_loss, round_checkpoint, storage_notes
 from mlp_export.quantization.quantize import CALIBRATION_TOKENS, calibration, quantize_costs, quantized_checkpoint
@@ -191,6 +192,7 @@ def plan(options: ExportOptions) -> ExportPlan:
     Raises what `export` would raise before it reads weights, but for too little memory or disk, and a bundle that is
     there already.
     """
+    read_texts(options.calibration)
     backend = _check_options(options)
     located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, Progress()) if located.is_here else None
@@ -226,7 +228,10 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
-    progress = progress or Progress()
+    return _export(options, read_texts(options.calibration), progress or Progress())
+
+
+def _export(options: ExportOptions, texts: CalibrationTexts, progress: Progress) -> ExportReport:
     backend = _check_options(options)
     compiler = backend.compiler
     located = locate(backend.delegate.default_model if options.model is None else options.model)
@@ -254,7 +259,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         check_answers_differ(checkpoint)  # reads weights, so behind all that needs none
     source = checkpoint
     if quantizer == "gptq":
-        sequences = calibration(checkpoint, tokenizer, options.calibration, CALIBRATION_TOKENS, progress)
+        sequences = calibration(checkpoint, tokenizer, texts, CALIBRATION_TOKENS, progress)
         checkpoint = read_checkpoint(quantized_checkpoint(checkpoint, model.id, scheme, sequences, progress))
         scheme = compiler.scheme(checkpoint.kind, checkpoint.config, None, checkpoint.formats)
     with BundleWriter(resolved.out, options.overwrite) as writer:
@@ -265,7 +270,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
         for line in storage_notes(checkpoint, scheme):
             progress.note(line)
         quantized = QuantizedModel(checkpoint, store)
-        text = _range_text(source, options.calibration, tokenizer, progress) if compiler.traits.calibrates else None
+        text = _range_text(source, texts, tokenizer, progress) if compiler.traits.calibrates else None
         artifact = compiler.lower(quantized, resolved.build, writer.folder / PTE, progress, text)
         _log.info("lowered: %d bytes, by %s", artifact.path.stat().st_size, artifact.compiled_with)
         changes = f"quantized ({scheme.name}) and compiled for {options.backend} by mlp-export"
@@ -333,12 +338,13 @@ def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], prog
 
     Raises what `export` raises; bundles that were published before stay.
     """
+    texts = read_texts(options.calibration)
     reports: list[ExportReport] = []
     for choice in each:
         progress.note(f"for {choice.repeated}")
         out = None if options.out is None else options.out.with_name(f"{options.out.name}-{choice.repeated}")
         sibling = reports[0].bundle.path if reports else None
-        reports.append(export(replace(options, backend_options=choice, out=out, sibling=sibling), progress))
+        reports.append(_export(replace(options, backend_options=choice, out=out, sibling=sibling), texts, progress))
     return reports
 
 
@@ -445,11 +451,11 @@ def _quantizer(options: ExportOptions, kind: Kind, scheme: Scheme) -> Quantizer:
 
 
 def _range_text(
-    checkpoint: Checkpoint, files: Sequence[Path], tokenizer: Tokenizer, progress: Progress
+    checkpoint: Checkpoint, texts: CalibrationTexts, tokenizer: Tokenizer, progress: Progress
 ) -> CalibrationText:
     """What static scales are found on: the person's texts, or the short one that ships."""
-    if files:
-        found = calibration(checkpoint, tokenizer, files, _RANGE_TOKENS, progress)
+    if texts.sources:
+        found = calibration(checkpoint, tokenizer, texts, _RANGE_TOKENS, progress)
         return CalibrationText(found.ids.flatten().tolist(), found.sha256)
     text = shipped_text()
     ids = tokenizer.encode(text, bos=tokenizer.adds_bos, special=False)[:_RANGE_TOKENS]

@@ -42,6 +42,7 @@ _UNSUPPORTED = {
     "use_qk_norm": "a norm of queries and keys is not supported in this family",
     "use_bidirectional_attention": "it makes an embedding model, whose tokens see those behind them",
 }
+_MOST = 2**63 - 1  # tensors hold sizes and positions as int64
 _MOST_LAYERS = 1000  # more than any model has; the names of their weights fit into memory
 _ROPE_KEYS = frozenset(
     """
@@ -105,6 +106,8 @@ class Keys:
         value = self.values.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
             raise self.error(key, "a whole number above 0")
+        if value > _MOST:
+            raise self.error(key, f"a whole number up to {_MOST}")
         return value
 
     def num_layers(self) -> int:

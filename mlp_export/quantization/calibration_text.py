@@ -104,30 +104,47 @@ class _Source:
     documents: tuple[_Document, ...]
 
 
+@dataclass(frozen=True)
+class CalibrationTexts:
+    """The person's texts, each read once: one may be a pipe."""
+
+    sources: tuple[_Source, ...] = ()  # none: the text that ships is taken
+    notes: tuple[str, ...] = ()  # for the person
+
+
+def read_texts(files: Sequence[Path]) -> CalibrationTexts:
+    """UTF-8 texts, and conversations in .jsonl (one a line) or .json (a list); all that can be said without a model.
+
+    Raises InputError where a file cannot be read, is empty, is not UTF-8 text, holds no conversations in a known form,
+    or the project's evaluation text.
+    """
+    notes: list[str] = []
+    return CalibrationTexts(tuple(_user_source(path, notes) for path in files), tuple(notes))
+
+
 def calibration_sequences(
-    tokenizer: Tokenizer, template: ChatTemplate | None, files: Sequence[Path], tokens: int, length: int
+    tokenizer: Tokenizer, template: ChatTemplate | None, texts: CalibrationTexts, tokens: int, length: int
 ) -> CalibrationSequences:
     """`tokens` ids, rounded down to whole sequences of `length`, or as many as the texts have.
 
-    `files` are UTF-8 texts, and conversations in .jsonl (one a line) or .json (a list); equal shares are taken of each,
-    spread over the whole of it. Where `template` is None, conversations are plain text.
+    Equal shares are taken of each text, spread over the whole of it. Where `template` is None, conversations are plain
+    text.
 
-    Raises UsageError where `tokens` are less than a sequence; InputError where a file cannot be read, is empty, is not
-    UTF-8 text, holds no conversations in a known form or the project's evaluation text; where the template takes none
-    of them; and where the files have fewer than 2,048 tokens (or `tokens`), or hardly any but repeats.
+    Raises UsageError where `tokens` are less than a sequence; InputError where the template takes none of the
+    conversations, and where the texts have fewer than 2,048 tokens (or `tokens`), or hardly any but repeats.
     """
     if length < 1 or tokens < length:
         raise UsageError(
             f"{tokens} calibration tokens in sequences of {length}", f"give {max(length, _LEAST_TOKENS)} tokens or more"
         )
-    notes: list[str] = []
-    sources = [_user_source(path, notes) for path in files] if files else _shipped_sources()
+    notes = list(texts.notes)
+    sources = texts.sources or _shipped_sources()
     encoder = _Encoder(tokenizer, template)
     rows, counts, used = _deal(sources, encoder, tokens // length, length)
     taken = len(rows) * length
-    if template is not None and not files and not counts[_CONVERSATIONS] and encoder.refusal is not None:
+    if template is not None and not texts.sources and not counts[_CONVERSATIONS] and encoder.refusal is not None:
         notes.append(f"nothing is calibrated on in the chat template: {encoder.refusal.message}")
-    if files:
+    if texts.sources:
         notes += encoder.notes()
         _check_amount(sources, encoder, taken, min(tokens, _LEAST_TOKENS))
         notes += _check_content(used, template, taken, min(tokens, _LEAST_TOKENS))
@@ -252,7 +269,7 @@ def _deal(
 # ---- reading
 
 
-def _shipped_sources() -> list[_Source]:
+def _shipped_sources() -> tuple[_Source, ...]:
     folder = importlib.resources.files("mlp_export").joinpath("data/calibration")
     sources = []
     for kind, share, names in _SHIPPED:
@@ -265,7 +282,7 @@ def _shipped_sources() -> list[_Source]:
             else:
                 documents += [_Document(piece) for piece in _pieces(text)]
         sources.append(_Source(kind, share, _spread(documents)))
-    return sources
+    return tuple(sources)
 
 
 def _user_source(path: Path, notes: list[str]) -> _Source:

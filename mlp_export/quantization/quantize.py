@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from mlp_export.checkpoints.checkpoint import Checkpoint
-from mlp_export.checkpoints.resolve import read_resolved, resolve
+from mlp_export.checkpoints.checkpoint import Checkpoint, Kind
+from mlp_export.checkpoints.resolve import locate, read_resolved
 from mlp_export.checkpoints.storage import make_cache, storage_error
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.folder_writer import check_file_target, check_folder_target
@@ -32,7 +32,12 @@ from mlp_export.models.tensors import weight_shapes
 from mlp_export.paths import cache_folder
 from mlp_export.progress import Progress, StageRecord
 from mlp_export.quantization.calibrated import quantize_with_gptq
-from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
+from mlp_export.quantization.calibration_text import (
+    CalibrationSequences,
+    CalibrationTexts,
+    calibration_sequences,
+    read_texts,
+)
 from mlp_export.quantization.compressed_tensors import KIND, write_checkpoint
 from mlp_export.quantization.distillation import distill
 from mlp_export.quantization.gguf import GGUF, check_gguf, write_gguf
@@ -148,29 +153,23 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         check_file_target(options.out, GGUF, options.overwrite)
     else:
         check_folder_target(options.out, KIND, options.overwrite)
-    found = resolve(options.model, announce=progress.note, quiet=progress.quiet, accepted=options.accept_license)
+    texts = read_texts(options.calibration)
+    located = locate(options.model)
+    if not located.is_here:  # all that its config.json says, before a download
+        description = located.describe()
+        _check_model(options, located.id, description.config, description.trained_for or "float")
+    make_cache(cache_folder() / _CACHE)
+    found = located.fetch(progress.note, quiet=progress.quiet, accepted=options.accept_license)
     checkpoint = read_resolved(found, progress.note)
-    if checkpoint.kind != "float":
-        raise InputError(
-            f"{found.id} is quantized already ({checkpoint.kind}), expected a float checkpoint",
-            "export it as it is: its codes are taken bit for bit",
-        )
-    scheme = options.scheme("float", checkpoint.config, options.weights or "int4")
-    scheme = with_head(scheme, "float", checkpoint.config, options.head)
-    if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
-        raise _no_gguf()
+    scheme, costs = _check_model(options, found.id, checkpoint.config, checkpoint.kind)
     if options.format == "gguf":
         check_gguf(checkpoint.config, found.folder)
-    costs = quantize_costs(checkpoint.config, options.distill)
-    make_cache(cache_folder() / _CACHE)
-    require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
-    require(0, costs.file_bytes, options.out)
     progress.note(
         f"needs {human_bytes(costs.peak_ram_bytes)} of memory and {human_bytes(costs.disk_bytes)} of disk in "
         f"{cache_folder()}; makes {human_bytes(costs.file_bytes)}"
     )
     tokenizer = Tokenizer.from_folder(found.folder, checkpoint.config.vocab_size)
-    sequences = calibration(checkpoint, tokenizer, options.calibration, options.calibration_tokens, progress)
+    sequences = calibration(checkpoint, tokenizer, texts, options.calibration_tokens, progress)
     recipe = _recipe(checkpoint, scheme, sequences, sequential=options.sequential, distill_steps=options.distill)
     record = recipe.record(found.id)
     with _working_folder(recipe) as work:
@@ -182,6 +181,22 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
                 write_checkpoint(model, options.out, record, overwrite=options.overwrite)
         _remove(work)
     return QuantizeReport(options.out, found.id, scheme, record, _bytes(options.out), list(progress.stages))
+
+
+def _check_model(options: QuantizeOptions, id: str, config: ModelConfig, kind: Kind) -> tuple[Scheme, QuantizeCosts]:
+    """How a model of that shape is quantized, and what it takes. Raises what `quantize` does of it."""
+    if kind != "float":
+        raise InputError(
+            f"{id} is quantized already ({kind}), expected a float checkpoint",
+            "export it as it is: its codes are taken bit for bit",
+        )
+    scheme = with_head(options.scheme("float", config, options.weights or "int4"), "float", config, options.head)
+    if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
+        raise _no_gguf()
+    costs = quantize_costs(config, options.distill)
+    require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
+    require(0, costs.file_bytes, options.out)
+    return scheme, costs
 
 
 def _bytes(out: Path) -> int:
@@ -241,11 +256,11 @@ def find_quantized(record: Mapping[str, str], checkpoint: Checkpoint) -> Path:
 
 
 def calibration(
-    checkpoint: Checkpoint, tokenizer: Tokenizer, files: Sequence[Path], tokens: int, progress: Progress
+    checkpoint: Checkpoint, tokenizer: Tokenizer, texts: CalibrationTexts, tokens: int, progress: Progress
 ) -> CalibrationSequences:
     """Token sequences of the person's texts, or of those that ship; what is told of them goes to `progress`."""
     length = min(SEQUENCE_TOKENS, checkpoint.config.max_positions)
-    found = calibration_sequences(tokenizer, read_chat_template(checkpoint.path), files, tokens, length)
+    found = calibration_sequences(tokenizer, read_chat_template(checkpoint.path), texts, tokens, length)
     for note in found.notes:
         progress.note(f"calibration text: {note}")
     return found

@@ -230,7 +230,7 @@ class CommandTarget:
         expect(bug is None and "Traceback" not in out + err, f"{bug and bug[0]}\n{_traceback_named_in(err)}")
         expect(code in _CODES, f"exit code {code}")
         told = "hint" in err or "error" in err or code in (0, 1, 130, 141)
-        shown = arguments[:1] == ["doctor"] and code == 4 and out  # its table says what is missing
+        shown = arguments[:1] == ["doctor"] and code == 4 and out != ""  # its table says what is missing
         expect(told or shown, f"exit code {code}, told {err!r}")
         words = itertools.pairwise(["", *arguments])
         as_json = any(word == "--json" and not before.startswith("-") for before, word in words)  # no option's value

@@ -155,6 +155,8 @@ REFUSED = [
     ("llama", {"hidden_size": -64}, "hidden_size"),
     ("llama", {"hidden_size": 64.0}, "hidden_size"),
     ("llama", {"num_hidden_layers": 0}, "num_hidden_layers"),
+    ("gemma3", {"sliding_window": 2**63}, "sliding_window"),  # tensors hold no such number
+    ("llama", {"max_position_embeddings": 2**64}, "max_position_embeddings"),
     ("llama", {"num_hidden_layers": 10**9}, "num_hidden_layers"),  # lists of so many layers take all memory
     ("smollm3", {"num_hidden_layers": 1001}, "num_hidden_layers"),
     ("llama", {"num_key_value_heads": 3}, "num_key_value_heads"),

@@ -31,7 +31,7 @@ from transformers import AutoTokenizer
 
 from mlp_export.errors import InputError, UsageError
 from mlp_export.quantization import calibration_text as module
-from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences
+from mlp_export.quantization.calibration_text import CalibrationSequences, calibration_sequences, read_texts
 from mlp_export.quantization.languages import spoken_language
 from mlp_export.text.chat import ChatTemplate, read_chat_template
 from mlp_export.text.shipped import shipped_text
@@ -75,8 +75,15 @@ def conversations() -> list[dict[str, Any]]:
     return records
 
 
-def flat(sequences: CalibrationSequences) -> list[int]:
-    ids: list[int] = sequences.ids.flatten().tolist()
+def sequences(
+    tokenizer: Tokenizer, template: ChatTemplate | None, files: Sequence[Path], tokens: int, length: int
+) -> CalibrationSequences:
+    """Of files, in one step."""
+    return calibration_sequences(tokenizer, template, read_texts(files), tokens, length)
+
+
+def flat(found: CalibrationSequences) -> list[int]:
+    ids: list[int] = found.ids.flatten().tolist()
     return ids
 
 
@@ -84,7 +91,7 @@ def flat(sequences: CalibrationSequences) -> list[int]:
 
 
 def test_shipped_text_is_dealt_by_shares_and_starts_with_bos(tokenizer: Tokenizer) -> None:
-    found = calibration_sequences(tokenizer, TEMPLATE, [], 12_288, 512)
+    found = sequences(tokenizer, TEMPLATE, [], 12_288, 512)
     assert found.ids.shape == (24, 512) and found.ids.dtype == torch.int64
     assert int(found.ids.min()) >= 0 and int(found.ids.max()) < VOCAB_SIZE
     assert found.ids[:, 0].tolist() == [BOS_ID] * 24
@@ -92,36 +99,36 @@ def test_shipped_text_is_dealt_by_shares_and_starts_with_bos(tokenizer: Tokenize
     shares = {name: count / 12_288 for name, count in found.tokens.items()}
     # A document of up to 3,000 bytes, which are tokens here, is taken whole.
     assert shares == pytest.approx({"prose": 0.30, "code": 0.16, "languages": 0.12, "conversations": 0.42}, abs=0.13)
-    again = calibration_sequences(tokenizer, TEMPLATE, [], 12_288, 512)
+    again = sequences(tokenizer, TEMPLATE, [], 12_288, 512)
     assert again.sha256 == found.sha256 and torch.equal(again.ids, found.ids)
 
 
 def test_fewer_tokens_are_a_beginning_of_more(tokenizer: Tokenizer) -> None:
-    few, many = (calibration_sequences(tokenizer, TEMPLATE, [], tokens, 256) for tokens in (4_000, 8_192))
+    few, many = (sequences(tokenizer, TEMPLATE, [], tokens, 256) for tokens in (4_000, 8_192))
     assert few.ids.shape == (15, 256) and torch.equal(few.ids, many.ids[:15])
     assert few.sha256 != many.sha256
     assert "4,000" not in str(few.notes) and "3,840 tokens" in str(few.notes) and many.notes == ()
 
 
 def test_base_models_get_conversations_as_text(tokenizer: Tokenizer) -> None:
-    found = calibration_sequences(tokenizer, None, [], 12_288, 512)
+    found = sequences(tokenizer, None, [], 12_288, 512)
     assert found.notes == () and found.tokens["conversations"] > 2_000
     assert {i for i in flat(found) if i in SPECIAL_IDS} == {BOS_ID}
     # Negative control: with the template there are its tokens.
-    with_template = calibration_sequences(tokenizer, TEMPLATE, [], 12_288, 512)
+    with_template = sequences(tokenizer, TEMPLATE, [], 12_288, 512)
     assert {i for i in flat(with_template) if i in SPECIAL_IDS} == {BOS_ID, EOT_ID, BOS_ID + 4, BOS_ID + 5}
 
 
 def test_a_template_that_takes_no_conversation_is_told(tokenizer: Tokenizer) -> None:
     never = ChatTemplate("{{ raise_exception('not today') }}")
-    found = calibration_sequences(tokenizer, never, [], 12_288, 512)
+    found = sequences(tokenizer, never, [], 12_288, 512)
     assert found.tokens["conversations"] == 0 and found.ids.shape == (24, 512)
     assert len(found.notes) == 1 and "not today" in found.notes[0]
 
 
 def test_demo_model_gets_a_quarter_in_its_template(demo_checkpoint: Path) -> None:
     tokenizer = Tokenizer.from_folder(demo_checkpoint)
-    found = calibration_sequences(tokenizer, read_chat_template(demo_checkpoint), [], 12_288, 512)
+    found = sequences(tokenizer, read_chat_template(demo_checkpoint), [], 12_288, 512)
     assert found.ids.shape == (24, 512) and found.notes == ()
     shares = {name: count / 12_288 for name, count in found.tokens.items()}
     # A piece is dealt whole: the second of languages.txt's two has 1,300 tokens.
@@ -168,7 +175,7 @@ def test_conversations_are_what_transformers_renders(tmp_path: Path, tokenizer: 
     reference = AutoTokenizer.from_pretrained(tmp_path)
     records = conversations()
     file = write(tmp_path / "chat.jsonl", records)
-    found = calibration_sequences(tokenizer, read_chat_template(tmp_path), [file], 8_192, 8_192)
+    found = sequences(tokenizer, read_chat_template(tmp_path), [file], 8_192, 8_192)
     # One row, so that nothing is cut; the order is the spread one.
     order = sorted(range(len(records)), key=lambda i: i * 0.6180339887498949 % 1)
     expected: list[int] = []
@@ -184,26 +191,26 @@ def test_plain_text_is_what_transformers_encodes(tmp_path: Path, tokenizer: Toke
     reference = AutoTokenizer.from_pretrained(tmp_path)
     text = prose()[:2_900]  # short enough to stay in one piece, but for blank lines
     file = write(tmp_path / "a.txt", text.replace("\n\n", "\n"))
-    found = calibration_sequences(tokenizer, None, [file], 2_048, 2_048)
+    found = sequences(tokenizer, None, [file], 2_048, 2_048)
     assert flat(found) == reference(text.replace("\n\n", "\n"))["input_ids"][:2_048]
-    found = calibration_sequences(bare, None, [file], 2_048, 2_048)
+    found = sequences(bare, None, [file], 2_048, 2_048)
     assert flat(found) == reference(text.replace("\n\n", "\n"), add_special_tokens=False)["input_ids"][:2_048]
 
 
 def test_what_is_cut_goes_on_behind_bos(tmp_path: Path, tokenizer: Tokenizer, bare: Tokenizer) -> None:
     file = write(tmp_path / "a.txt", prose()[:2_900].replace("\n\n", "\n"))
-    whole = flat(calibration_sequences(bare, None, [file], 2_304, 2_304))
-    rows = calibration_sequences(tokenizer, None, [file], 2_304, 256).ids
+    whole = flat(sequences(bare, None, [file], 2_304, 2_304))
+    rows = sequences(tokenizer, None, [file], 2_304, 256).ids
     assert rows[:, 0].tolist() == [BOS_ID] * 9
     assert rows[:, 1:].flatten().tolist() == whole[: 9 * 255]
-    rows = calibration_sequences(bare, None, [file], 2_304, 256).ids
+    rows = sequences(bare, None, [file], 2_304, 256).ids
     assert rows.flatten().tolist() == whole
 
 
 def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
     plain = write(tmp_path / "a.txt", prose())
     other = write(tmp_path / "b.txt", b"\xef\xbb\xbf" + prose().replace("\n", "\r\n").encode())
-    first, second = (calibration_sequences(tokenizer, None, [file], 4_096, 512) for file in (plain, other))
+    first, second = (sequences(tokenizer, None, [file], 4_096, 512) for file in (plain, other))
     assert first.sha256 == second.sha256
 
 
@@ -240,18 +247,18 @@ def test_further_forms_of_finetuning_data() -> None:
 def test_json_list_and_json_lines_are_equal(tmp_path: Path, tokenizer: Tokenizer) -> None:
     lines = write(tmp_path / "a.jsonl", conversations())
     whole = write(tmp_path / "a.json", json.dumps(conversations()))
-    first, second = (calibration_sequences(tokenizer, TEMPLATE, [file], 4_096, 512) for file in (lines, whole))
+    first, second = (sequences(tokenizer, TEMPLATE, [file], 4_096, 512) for file in (lines, whole))
     assert first.sha256 == second.sha256 and first.notes == second.notes
 
 
 def test_sha256_is_of_the_ids(tmp_path: Path, tokenizer: Tokenizer) -> None:
     file = write(tmp_path / "a.jsonl", conversations())
-    found = calibration_sequences(tokenizer, TEMPLATE, [file], 4_096, 512)
+    found = sequences(tokenizer, TEMPLATE, [file], 4_096, 512)
     packed = b"8 x 512\n" + struct.pack("<4096i", *flat(found))
     assert found.sha256 == hashlib.sha256(packed).hexdigest()
     other = ChatTemplate(CHAT_TEMPLATE.replace("eot", "end_of_text"), {"bos_token": BOS})
-    assert calibration_sequences(tokenizer, other, [file], 4_096, 512).sha256 != found.sha256
-    assert calibration_sequences(tokenizer, TEMPLATE, [file], 4_096, 256).sha256 != found.sha256
+    assert sequences(tokenizer, other, [file], 4_096, 512).sha256 != found.sha256
+    assert sequences(tokenizer, TEMPLATE, [file], 4_096, 256).sha256 != found.sha256
 
 
 def test_a_date_in_the_template_does_not_change_the_ids(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -260,7 +267,7 @@ def test_a_date_in_the_template_does_not_change_the_ids(tmp_path: Path, tokenize
         {"bos_token": BOS},
     )
     file = write(tmp_path / "a.jsonl", conversations())
-    ids = flat(calibration_sequences(tokenizer, dated, [file], 4_096, 512))
+    ids = flat(sequences(tokenizer, dated, [file], 4_096, 512))
     assert tokenizer.decode(ids[:40]).startswith("26 Jul 2024")
 
 
@@ -271,7 +278,7 @@ def test_few_tokens_are_taken_from_all_over_a_file(tmp_path: Path, tokenizer: To
     letters = random.Random(0)
     blocks = [f"Block {i:04d}. " + "".join(letters.choices("abcdefgh ", k=1_600)) for i in range(100)]
     file = write(tmp_path / "a.txt", "\n\n".join(blocks))
-    found = calibration_sequences(tokenizer, None, [file], 16_384, 512)
+    found = sequences(tokenizer, None, [file], 16_384, 512)
     numbers = sorted(int(n) for n in re.findall(r"Block (\d{4})", tokenizer.decode(flat(found))))
     assert len(numbers) >= 8 and numbers[0] < 15 and numbers[-1] > 85
     assert max(b - a for a, b in itertools.pairwise(numbers)) < 30
@@ -280,9 +287,9 @@ def test_few_tokens_are_taken_from_all_over_a_file(tmp_path: Path, tokenizer: To
 def test_files_have_equal_shares_until_one_runs_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
     large = write(tmp_path / "a.txt", "".join(prose(name) for name in ("encyclopedic.txt", "stories.txt", "news.txt")))
     small = write(tmp_path / "b.txt", prose("howto.md"))
-    found = calibration_sequences(tokenizer, None, [large, small], 4_096, 512)
+    found = sequences(tokenizer, None, [large, small], 4_096, 512)
     assert found.tokens[str(large)] == pytest.approx(found.tokens[str(small)], abs=2_000)
-    more = calibration_sequences(tokenizer, None, [large, small], 12_288, 512)
+    more = sequences(tokenizer, None, [large, small], 12_288, 512)
     assert more.tokens[str(small)] < 4_000 and sum(more.tokens.values()) == 12_288
 
 
@@ -291,14 +298,14 @@ def test_of_a_large_file_the_beginning_is_read(
 ) -> None:
     monkeypatch.setattr(module, "_READ_BYTES", 4_000)
     text = prose() + "\0"
-    found = calibration_sequences(tokenizer, None, [write(tmp_path / "a.txt", text)], 2_048, 512)
+    found = sequences(tokenizer, None, [write(tmp_path / "a.txt", text)], 2_048, 512)
     assert "the first" in found.notes[0] and "a.txt" in found.notes[0]
     with pytest.raises(InputError, match="takes less than one of them"):
-        calibration_sequences(tokenizer, None, [write(tmp_path / "a.json", json.dumps([text]))], 2_048, 512)
+        sequences(tokenizer, None, [write(tmp_path / "a.json", json.dumps([text]))], 2_048, 512)
     with pytest.raises(InputError, match=r"the first line of .*jsonl has more than 4 kB"):
-        calibration_sequences(tokenizer, None, [write(tmp_path / "a.jsonl", json.dumps({"text": text}))], 2_048, 512)
+        sequences(tokenizer, None, [write(tmp_path / "a.jsonl", json.dumps({"text": text}))], 2_048, 512)
     line = prose().replace("\n", " ")[:3_999] + 2_000 * "\u6f22"  # as text8 is; the limit is within a character
-    found = calibration_sequences(tokenizer, None, [write(tmp_path / "a.txt", line)], 2_048, 512)
+    found = sequences(tokenizer, None, [write(tmp_path / "a.txt", line)], 2_048, 512)
     assert "the first 4 kB are read" in found.notes[0]
 
 
@@ -306,7 +313,7 @@ def test_of_a_large_file_the_beginning_is_read(
 
 
 def notes(tokenizer: Tokenizer, template: ChatTemplate | None, *files: Path, tokens: int = 12_288) -> str:
-    return "\n".join(calibration_sequences(tokenizer, template, files, tokens, 512).notes)
+    return "\n".join(sequences(tokenizer, template, files, tokens, 512).notes)
 
 
 def test_a_mix_in_the_template_is_not_told_of(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -349,7 +356,7 @@ def test_repeats_are_told(tmp_path: Path, tokenizer: Tokenizer) -> None:
 
 def test_spelled_special_tokens_are_text_and_told(tmp_path: Path, tokenizer: Tokenizer) -> None:
     file = write(tmp_path / "a.txt", prose().replace(". ", f".{EOT} "))
-    found = calibration_sequences(tokenizer, None, [file], 4_096, 512)
+    found = sequences(tokenizer, None, [file], 4_096, 512)
     assert {i for i in flat(found) if i in SPECIAL_IDS} == {BOS_ID} and EOT in tokenizer.decode(flat(found))
     assert "spells special tokens" in str(found.notes)
 
@@ -357,8 +364,8 @@ def test_spelled_special_tokens_are_text_and_told(tmp_path: Path, tokenizer: Tok
 def test_conversations_that_spell_special_tokens_are_left_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
     records = conversations()
     bad = {"prompt": f"Unforgettable{EOT}", "response": "yes"}
-    clean = calibration_sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", records)], 4_096, 512)
-    found = calibration_sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", [*records, bad])], 30_000, 500)
+    clean = sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", records)], 4_096, 512)
+    found = sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", [*records, bad])], 30_000, 500)
     assert "spell special tokens are left out: 1" in str(found.notes)
     assert "Unforgettable" not in tokenizer.decode(flat(found))
     assert not any("spell" in note for note in clean.notes)
@@ -371,10 +378,8 @@ def test_conversations_with_tools_or_pictures_are_left_out(tmp_path: Path, token
         {"messages": [question, {"role": "tool", "content": "21 degrees"}]},
         {"messages": [{"role": "user", "content": [{"type": "image"}]}, question]},
     ]
-    clean = calibration_sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", conversations())], 30_000, 500)
-    found = calibration_sequences(
-        tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", [*conversations(), *others])], 30_000, 500
-    )
+    clean = sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", conversations())], 30_000, 500)
+    found = sequences(tokenizer, TEMPLATE, [write(tmp_path / "a.jsonl", [*conversations(), *others])], 30_000, 500)
     assert "with tools or pictures are left out: 3" in found.notes[0] and not any("tools" in n for n in clean.notes)
     assert found.sha256 == clean.sha256
 
@@ -435,35 +440,35 @@ def test_a_file_that_the_template_takes_nothing_of_is_given_up(
 def test_bad_files(tmp_path: Path, tokenizer: Tokenizer, name: str, content: Any, message: str) -> None:
     file = write(tmp_path / name, content)
     with pytest.raises(InputError) as caught:
-        calibration_sequences(tokenizer, TEMPLATE, [file], 4_096, 512)
+        sequences(tokenizer, TEMPLATE, [file], 4_096, 512)
     assert message in caught.value.message and str(file) in caught.value.message and caught.value.hint
 
 
 def test_missing_files_and_folders(tmp_path: Path, tokenizer: Tokenizer) -> None:
     for path in (tmp_path / "missing.txt", tmp_path):
         with pytest.raises(InputError, match="cannot read"):
-            calibration_sequences(tokenizer, None, [path], 4_096, 512)
+            sequences(tokenizer, None, [path], 4_096, 512)
 
 
 def test_too_few_tokens_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     file = write(tmp_path / "a.txt", prose()[:2_000])
     with pytest.raises(InputError, match="1,536 calibration tokens in whole sequences, expected 2,048"):
-        calibration_sequences(tokenizer, None, [file], 12_288, 512)
+        sequences(tokenizer, None, [file], 12_288, 512)
     # As many as were asked for are enough: who asks for few has a reason, and is told.
-    found = calibration_sequences(tokenizer, None, [file], 1_024, 512)
+    found = sequences(tokenizer, None, [file], 1_024, 512)
     assert found.ids.shape == (2, 512) and "fewer than 8,192" in str(found.notes)
 
 
 @pytest.mark.parametrize(("tokens", "length"), [(511, 512), (0, 512), (512, 0)])
 def test_no_whole_sequence(tokenizer: Tokenizer, tokens: int, length: int) -> None:
     with pytest.raises(UsageError):
-        calibration_sequences(tokenizer, None, [], tokens, length)
+        sequences(tokenizer, None, [], tokens, length)
 
 
 def test_a_text_of_repeats_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     line = "All work and no play makes Jack a dull boy, and the days go by.\n\n"
     with pytest.raises(InputError, match="repeats itself"):
-        calibration_sequences(tokenizer, None, [write(tmp_path / "a.txt", line * 300)], 12_288, 512)
+        sequences(tokenizer, None, [write(tmp_path / "a.txt", line * 300)], 12_288, 512)
     numbered = [{"prompt": f"Number {i}?", "response": line} for i in range(300)]
     assert "repeats itself" in notes(tokenizer, TEMPLATE, write(tmp_path / "a.jsonl", numbered))
 
@@ -478,7 +483,7 @@ def test_evaluation_text_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> Non
     ):
         file = write(tmp_path / name, content)
         with pytest.raises(InputError, match="quantization errors are measured on"):
-            calibration_sequences(tokenizer, TEMPLATE, [file], 4_096, 512)
+            sequences(tokenizer, TEMPLATE, [file], 4_096, 512)
     # Negative control: the same without it, and with a few of its words.
     for content in (prose(), prose() + " ".join(sentence.split()[:6])):
-        calibration_sequences(tokenizer, TEMPLATE, [write(tmp_path / "d.txt", content)], 4_096, 512)
+        sequences(tokenizer, TEMPLATE, [write(tmp_path / "d.txt", content)], 4_096, 512)

@@ -199,6 +199,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         plan(export_options(learned, out, quantizer="gptq"))
     with pytest.raises(UsageError, match="gptq"):
         plan(export_options(folder, out, quantizer="gptq", weights="int8"))
+    (tmp_path / "text").write_text("words")
     with pytest.raises(UsageError, match="calibration"):
         plan(export_options(folder, out, weights="int8", calibration=(tmp_path / "text",)))
     assert not out.exists()
