@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import importlib.resources
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,9 @@ from artifacts import QUIET
 from small_checkpoints import RESERVED_TOKENS, SPECIAL_TOKENS, small_tokenizer, write_checkpoint
 
 from mlp_export import resources
+from mlp_export.backends.base import CalibrationText, get_backend
 from mlp_export.checkpoints.checkpoint import read_checkpoint
+from mlp_export.checkpoints.model_source import ModelDescription
 from mlp_export.checkpoints.storage import storage_errors
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.pipeline import ExportOptions, export, plan
@@ -87,10 +91,11 @@ def test_what_quantize_wrote_is_exported_bit_for_bit(folder: Path, tmp_path: Pat
     assert len(sizes) == 1
 
 
-def export_until_it_is_quantized(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class StoppedError(Exception):
-        pass
+class StoppedError(Exception):
+    """An export was to end here."""
 
+
+def export_until_it_is_quantized(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise StoppedError
 
@@ -237,6 +242,65 @@ def test_a_cache_without_room_is_refused_only_where_it_is_needed(
     with pytest.raises(MissingError, match=r"cannot write .*cache"):
         export(export_options(other, tmp_path / "out"), QUIET)
     export_until_it_is_quantized(folder, tmp_path, monkeypatch)
+
+
+def test_a_text_in_a_pipe_serves_gptq_and_static_scales(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--calibration <(command)`: what was read of it is gone."""
+    asked = export_options(folder, tmp_path / "out", calibration=(tmp_path / "pipe",))
+    compiler = type(get_backend(asked.backend).compiler)
+    given: list[CalibrationText | None] = []
+
+    def lower(*arguments: Any) -> None:
+        given.append(arguments[-1])
+        raise StoppedError
+
+    monkeypatch.setattr(compiler, "traits", replace(compiler.traits, calibrates=True))
+    monkeypatch.setattr(compiler, "lower", lower)
+    os.mkfifo(tmp_path / "pipe")
+    text = importlib.resources.files("mlp_export").joinpath("data/calibration/encyclopedic.txt").read_bytes()
+    with ThreadPoolExecutor() as pool:
+        written = pool.submit((tmp_path / "pipe").write_bytes, text)
+        with pytest.raises(StoppedError):
+            export(asked, QUIET)
+        written.result()
+    (ranges,) = given
+    assert ranges is not None and len(ranges.ids) == 2048
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "cannot read"), (b"", "is empty"), (b"\xff", "not UTF-8")])
+def test_a_bad_text_is_known_before_the_model_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes | None, said: str
+) -> None:
+    monkeypatch.setattr(quantize_module, "locate", None)
+    monkeypatch.setattr("mlp_export.pipeline.locate", None)
+    if text is not None:
+        (tmp_path / "text").write_bytes(text)
+    given = (tmp_path / "text",)
+    with pytest.raises(InputError, match=said):
+        quantize(options(tmp_path, tmp_path / "out", calibration=given), QUIET)
+    for use in (export, plan):
+        with pytest.raises(InputError, match=said):
+            use(export_options(tmp_path, tmp_path / "out", calibration=given))
+
+
+def test_what_the_config_says_is_known_before_a_download(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = ModelDescription(read_checkpoint(folder).config, None)
+    remote = SimpleNamespace(id="owner/name", is_here=False, fetch=None)
+    monkeypatch.setattr(quantize_module, "locate", lambda name: remote)
+    asked = options(folder, tmp_path / "out")
+    remote.describe = lambda: replace(described, trained_for="int4-cpu")
+    with pytest.raises(InputError, match="quantized already"):
+        quantize(asked, QUIET)
+    remote.describe = lambda: described
+    with pytest.raises(UsageError, match="gguf"):
+        quantize(replace(asked, format="gguf", scheme=channel_scheme), QUIET)
+    monkeypatch.setattr(resources, "available_ram_bytes", lambda: 1000)
+    with pytest.raises(ResourceError, match="memory"):
+        quantize(asked, QUIET)
 
 
 def test_too_little_memory_and_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
