@@ -155,7 +155,7 @@ class VerifyTarget:
                 file = bundle / os.path.basename(name)
                 entry.update(bytes=file.stat().st_size, sha256=file_sha256(file))
             (bundle / MANIFEST).write_text(json.dumps(values))
-        except (ValueError, LookupError, TypeError, AttributeError, OSError):
+        except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError):
             pass  # a manifest that is no more
         json.dumps(verify_bundle(bundle).to_json(), allow_nan=False)
         return 0
