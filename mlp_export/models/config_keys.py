@@ -77,7 +77,7 @@ class Keys:
 
     def refuse_unread(self) -> None:
         """Raises InputError for a key that nobody read and that is not known to change nothing."""
-        if self.get("is_causal") is False:
+        if not self.boolean("is_causal", True):
             raise self.error("is_causal", f"true: {_UNSUPPORTED['use_bidirectional_attention']}")
         for key, value in self.values.items():
             neutral = value is None or value is False or value == [] or value == {}
