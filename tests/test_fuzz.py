@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz.target import expect
+from fuzz.edits import VALUES
+from fuzz.target import TargetOfJson, expect
 from fuzz.targets import TARGETS
 from fuzz.watch import Watch, draw, try_input
 
@@ -28,6 +29,16 @@ def test_a_seed_gives_the_same_input_again(name: str) -> None:
     first = json.dumps(draw(TARGETS[name], "3 7"))
     assert first == json.dumps(draw(TARGETS[name], "3 7"))
     assert any(first != json.dumps(draw(TARGETS[name], f"3 {number}")) for number in range(8, 12))
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if isinstance(target, TargetOfJson)])
+def test_every_edit_is_one_of_its_own(name: str) -> None:
+    target = TARGETS[name]
+    assert isinstance(target, TargetOfJson)
+    inputs = [json.dumps(given) for given in target.every()]
+    assert len(set(inputs)) == len(inputs) > len(VALUES)
+    for value in VALUES:
+        assert any(f'"to": {json.dumps(value)}}}' in given for given in inputs), value
 
 
 class Misbehaving:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -13,6 +14,13 @@ from mlp_export.resources import human_bytes, temporary_folder
 _WHOLE_NUMBERS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")  # huggingface_hub/constants.py
 _LIMITS = (("ulimit -v", resource.RLIMIT_AS), ("ulimit -d", resource.RLIMIT_DATA))
 _ENOUGH_BYTES = 8_000_000_000  # of addresses, to load libraries: torch built for CUDA takes 4 GB
+
+
+def forget_impossible_sizes() -> None:
+    """Unset COLUMNS and LINES where no terminal has such a size: rich makes a number, and a line, of any digits."""
+    for name in ("COLUMNS", "LINES"):
+        if re.fullmatch(r"[1-9][0-9]{0,3}", os.environ.get(name, "1")) is None:
+            del os.environ[name]
 
 
 def check_environment() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from mlp_export.cli.environment import check_environment
+from mlp_export.cli.environment import check_environment, forget_impossible_sizes
 from mlp_export.cli.logs import logs_on_stderr
 from mlp_export.cli.output import show, tell
 from mlp_export.errors import MissingError, MlpExportError, ResourceError
@@ -35,6 +35,7 @@ def reporting(as_json: bool, verbose: bool = False, keep: bool = True) -> Iterat
     """
     record = _record(keep)
     try:
+        forget_impossible_sizes()
         check_environment()
         with logs_on_stderr() if verbose else nullcontext(), recording(record), Termination.kept():
             yield record

@@ -80,7 +80,7 @@ def tokenizer_for_runner(tokenizer: Tokenizer) -> RunnerTokenizer:
         )
     if carried is not tokenizer and (lost := _own_difference(tokenizer, carried)) is not None:
         raise InputError(f"the tokenizer cannot be carried to phones: {lost}", "please report it with the model's name")
-    return RunnerTokenizer(carried, (*_notes(found), *_strip_notes(tokenizer)))
+    return RunnerTokenizer(carried, (*_notes(found), *_strip_notes(tokenizer), *_dropout_notes(tokenizer)))
 
 
 def compare(
@@ -237,6 +237,14 @@ def _strip_notes(tokenizer: Tokenizer) -> list[str]:
     return [
         f"white space beside {_first(tokens)} means nothing to the checkpoint's tokenizer: "
         "phones read it as text, so leave none there in a plain prompt"
+    ]
+
+
+def _dropout_notes(tokenizer: Tokenizer) -> list[str]:
+    if tokenizer.dropout is None:
+        return []
+    return [
+        f"the tokenizer splits words at random, for training (dropout {tokenizer.dropout:g}): the bundle's does not"
     ]
 
 

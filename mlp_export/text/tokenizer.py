@@ -56,7 +56,11 @@ class Tokenizer:
         """`source` is the file the tokenizer came from, where there is one."""
         self._tokenizer = tokenizer
         self._source = source
-        self._changed = False  # whether it is another than the file
+        # BPE dropout splits words at random, which is for training: https://arxiv.org/abs/1910.13267
+        self.dropout: float | None = getattr(tokenizer.model, "dropout", None) or None
+        if self.dropout is not None:
+            tokenizer.model.dropout = None
+        self._changed = self.dropout is not None  # whether it is another than the file
         self._carried: str | None = None  # the text of a bundle's tokenizer.json that leaves steps to the caller
         self.normalization: Literal["NFC"] | None = None
         self.answer_strip: str | None = None
@@ -92,6 +96,7 @@ class Tokenizer:
         tokens = read_special_tokens(folder)
         left_out = tokenizer._leave_out(tokens, model_vocab_size)
         tokenizer._add(tokens, folder, model_vocab_size, left_out)
+        tokenizer._check_put_ids()
         if model_vocab_size is not None and tokenizer.vocab_size > model_vocab_size:
             raise InputError(
                 f"the tokenizer in {folder} has ids to {tokenizer.vocab_size - 1}, "
@@ -120,6 +125,15 @@ class Tokenizer:
             if step["type"] == "TemplateProcessing" and not any("Sequence" in piece for piece in step["single"]):
                 raise InputError(
                     f"{self._source}: the template of `post_processor` leaves the text out, expected a `Sequence`",
+                    "the file is damaged: fetch it again",
+                )
+
+    def _check_put_ids(self) -> None:
+        """Raises InputError where the post-processor puts an id that no token has: no embedding is looked up for it."""
+        for number in self.encode("", bos=True, special=False):
+            if self.token(number) is None:
+                raise InputError(
+                    f"{self._source}: `post_processor` puts the id {number}, which no token has",
                     "the file is damaged: fetch it again",
                 )
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlp_export.cli.environment import check_environment
+from mlp_export.cli.environment import check_environment, forget_impossible_sizes
 from mlp_export.errors import MissingError, ResourceError, UsageError
+from mlp_export.terminal_progress import TerminalProgress
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
@@ -24,6 +25,23 @@ def test_a_timeout_that_is_no_number(monkeypatch: pytest.MonkeyPatch, name: str)
         monkeypatch.setenv(name, wrong)
         with pytest.raises(UsageError, match=f"{name} is '{wrong}'"):
             check_environment()
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES"])
+def test_a_terminal_of_no_size(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for right in ("1", "80", "9999"):
+        monkeypatch.setenv(name, right)
+        forget_impossible_sizes()
+        assert os.environ[name] == right
+    for wrong in ("", "0", "-1", "x", "10000", "\u00b2", "9" * 5000):
+        monkeypatch.setenv(name, wrong)
+        forget_impossible_sizes()
+        assert name not in os.environ
+        TerminalProgress()
+    with monkeypatch.context() as patch:  # the control: what reads it breaks
+        patch.setenv(name, "9" * 5000)
+        with pytest.raises(ValueError, match="digits"):
+            TerminalProgress()
 
 
 def test_a_current_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Seeded inputs for everything that reads what others wrote, as many as the time allows.
 
-    cd tests && python -m fuzz --seconds 60 --seed 1 [--target config] [--keep FOLDER]
+    cd tests && python -m fuzz --seconds 60 --seed 1 [--every] [--target config] [--keep FILE]
 
 An input is right where it is refused by one of the errors of errors.py, or accepted and then equal to what
 transformers or safetensors make of it. Anything else is a fault: another exception, an abort, a hang, a wrong
@@ -13,15 +13,19 @@ import argparse
 import itertools
 import json
 import os
+import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from fuzz.target import Target, TargetOfJson
 from fuzz.targets import TARGETS, prepare
 from fuzz.watch import Watch, draw
 
@@ -33,12 +37,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--every", action="store_true", help="no random inputs: each value of edits.py at each place of the JSON files"
+    )
     parser.add_argument("--target", action="append", choices=sorted(TARGETS))
     parser.add_argument("--limit", type=float, default=60, metavar="SECONDS", help="of processor time for one input")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="append each kind of fault, as the corpus has it")
     options = parser.parse_args()
     targets = {name: TARGETS[name] for name in options.target or TARGETS}
+    if options.every:
+        targets = {name: target for name, target in targets.items() if isinstance(target, TargetOfJson)}
     prepare()
+    inputs = {name: _inputs(target, options.seed, every=options.every) for name, target in targets.items()}
     watch = Watch(targets, options.limit)
     started = time.monotonic()
     spent = dict.fromkeys(targets, 0.0)
@@ -46,12 +56,14 @@ def main() -> int:
     accepted: Counter[str] = Counter()
     compared: Counter[str] = Counter()
     faults: Counter[str] = Counter()
-    for number in itertools.count():
-        if time.monotonic() - started > options.seconds:
-            break
-        name = min(targets, key=lambda target: spent[target])  # each its share of the time
+    while inputs and time.monotonic() - started < options.seconds:
+        name = min(inputs, key=lambda target: spent[target])  # each its share of the time
         begun = time.monotonic()
-        result = watch.try_seed(name, f"{options.seed} {number}")
+        given = next(inputs[name], None)
+        if given is None:
+            del inputs[name]
+            continue
+        result = watch.try_input(name, given)
         spent[name] += time.monotonic() - begun
         tried[name] += 1
         accepted[name] += result.accepted
@@ -60,7 +72,6 @@ def main() -> int:
             kind = f"{name}: {result.kind}"
             faults[kind] += 1
             if faults[kind] == 1:
-                given = draw(targets[name], f"{options.seed} {number}")
                 line = json.dumps({"target": name, "input": given})
                 print(f"-- {kind}\n{result.fault.rstrip()}\n{line[:3000]}", flush=True)
                 if options.keep is not None:
@@ -77,9 +88,20 @@ def main() -> int:
         f"{name} {tried[name]} ({accepted[name]} accepted, {compared[name]} comparisons)" for name in targets
     )
     total = sum(tried.values())
-    print(f"seed {options.seed}: {by_target}")
+    print(f"{'every edit' if options.every else f'seed {options.seed}'}: {by_target}")
+    if options.every:
+        print(f"left out for want of time, of: {', '.join(inputs) or 'none'}")
     print(f"{total} inputs in {seconds:.0f} s, {sum(faults.values())} faults of {len(faults)} kinds")
     return 1 if faults else 0
+
+
+def _inputs(target: Target, seed: int, *, every: bool) -> Iterator[Any]:
+    """In an order that `seed` gives: a run that ends early has tried some of all kinds."""
+    if not (every and isinstance(target, TargetOfJson)):
+        return (draw(target, f"{seed} {number}") for number in itertools.count())
+    inputs = list(target.every())
+    random.Random(seed).shuffle(inputs)
+    return iter(inputs)
 
 
 if __name__ == "__main__":

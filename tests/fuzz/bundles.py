@@ -8,12 +8,13 @@ import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 from artifacts import CPU_NAME, QUIET, export_options
-from fuzz.edits import apply, random_edits, random_patch
+from fuzz.edits import apply, every_edit, random_edits, random_patch
 from fuzz.target import WrongAcceptanceError, expect
 from small_checkpoints import write_checkpoint
 
@@ -51,8 +52,15 @@ class ManifestTarget:
     compared_with = "jsonschema"
 
     def draw(self, draw: random.Random) -> Any:
-        data = (small_bundle() / MANIFEST).read_bytes()
-        return {"edits": random_edits(draw, {MANIFEST: data}, {MANIFEST: ["format", "exporter", "least_runtime", "x"]})}
+        return {"edits": random_edits(draw, *self._files())}
+
+    def every(self) -> Iterator[Any]:
+        for edit in every_edit(*self._files()):
+            yield {"edits": [edit]}
+
+    def _files(self) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+        files = {MANIFEST: (small_bundle() / MANIFEST).read_bytes()}
+        return files, {MANIFEST: ["format", "exporter", "least_runtime", "x"]}
 
     def check(self, given: Any, folder: Path) -> int:
         bundle = copy_of(small_bundle(), folder / "bundle")
@@ -132,6 +140,9 @@ class PteTarget:
         return 0
 
 
+_FILES_OF_VERIFY = ("tokenizer.json", MANIFEST)
+
+
 class VerifyTarget:
     """A bundle whose hashes were written anew after a change: `verify` reports it or not, and never breaks.
 
@@ -142,9 +153,12 @@ class VerifyTarget:
     compared_with = ""
 
     def draw(self, draw: random.Random) -> Any:
-        name = draw.choice(("tokenizer.json", MANIFEST))
-        data = (small_bundle() / name).read_bytes()
-        return {"edits": random_edits(draw, {name: data}, {})}
+        name = draw.choice(_FILES_OF_VERIFY)
+        return {"edits": random_edits(draw, {name: (small_bundle() / name).read_bytes()}, {})}
+
+    def every(self) -> Iterator[Any]:
+        for edit in every_edit({name: (small_bundle() / name).read_bytes() for name in _FILES_OF_VERIFY}, {}):
+            yield {"edits": [edit]}
 
     def check(self, given: Any, folder: Path) -> int:
         bundle = copy_of(small_bundle(), folder / "bundle")

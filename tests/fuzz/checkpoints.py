@@ -8,13 +8,13 @@ import random
 import shutil
 import struct
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from artifacts import small_model
-from fuzz.edits import Edit, apply, random_edits, random_patch
+from fuzz.edits import Edit, apply, every_edit, random_edits, random_patch
 from fuzz.target import expect
 from safetensors.torch import load_file, save_file
 from small_checkpoints import FAMILY_FEATURES, FAMILY_KEYS, config_json, random_tensors, save_tensors, write_tokenizer
@@ -116,12 +116,15 @@ class ConfigTarget:
 
     def draw(self, draw: random.Random) -> Any:
         base = draw.choice(_BASES)
-        files = {"config.json": _dump(_small(base)), "generation_config.json": _dump(_GENERATION)}
-        keys = [*FAMILY_FEATURES.get(base, ()), *sorted(_BOOKKEEPING), *_UNSUPPORTED, *_class_keys(base)]
-        edits = random_edits(draw, files, {"config.json": keys}) if draw.random() < 0.5 else []
+        edits = random_edits(draw, *_config_files(base)) if draw.random() < 0.5 else []
         for key in draw.sample(sorted(_PLAUSIBLE), 0 if edits else draw.choice((1, 1, 2, 3))):
             edits.append({"file": "config.json", "set": [key], "to": draw.choice(_PLAUSIBLE[key])})
         return {"base": base, "edits": edits}
+
+    def every(self) -> Iterator[Any]:
+        for base in _BASES:
+            for edit in every_edit(*_config_files(base)):
+                yield {"base": base, "edits": [edit]}
 
     def check(self, given: Any, folder: Path) -> int:
         (folder / "config.json").write_bytes(_dump(_small(given["base"])))
@@ -169,6 +172,13 @@ def _small(base: str) -> dict[str, Any]:
     if base in FAMILY_KEYS and "layer_types" in FAMILY_KEYS[base]:
         layers["layer_types"] = FAMILY_KEYS[base]["layer_types"][:2]
     return config_json(base, **layers)
+
+
+def _config_files(base: str) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+    """The files of a checkpoint of family `base`, and keys that readers may look for."""
+    files = {"config.json": _dump(_small(base)), "generation_config.json": _dump(_GENERATION)}
+    keys = [*FAMILY_FEATURES.get(base, ()), *sorted(_BOOKKEEPING), *_UNSUPPORTED, *_class_keys(base)]
+    return files, {"config.json": keys}
 
 
 def _class_keys(base: str) -> list[str]:

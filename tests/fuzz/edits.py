@@ -100,6 +100,17 @@ def _random_edit(draw: random.Random, files: Mapping[str, bytes], extra: Mapping
     return {"file": name, "patch": random_patch(draw, len(data))}
 
 
+def every_edit(files: Mapping[str, bytes], extra: Mapping[str, Sequence[str]]) -> Iterator[Edit]:
+    """Each of VALUES at each place of JSON files, and each place left out; places and `extra` as `random_edits`."""
+    for name, data in files.items():
+        values = json.loads(data)
+        places = list(_places(values))
+        yield from ({"file": name, "drop": place} for place in places)
+        absent: list[Place] = [[key] for key in dict.fromkeys(extra.get(name, ())) if key not in values]
+        for place in places + absent:
+            yield from ({"file": name, "set": place, "to": value} for value in VALUES)
+
+
 def random_patch(draw: random.Random, size: int) -> list[list[int]]:
     """Bytes overwritten: single ones, and little-endian numbers at the edge of their range."""
     start = draw.randrange(size or 1)

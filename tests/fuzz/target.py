@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Outcome = Literal["accepted", "refused"]
 
@@ -30,6 +31,15 @@ class Target(Protocol):
         Raises MlpExportError where it is refused, which is right, and WrongAcceptanceError where it is taken for
         another. Any other exception is a fault.
         """
+        ...
+
+
+@runtime_checkable
+class TargetOfJson(Target, Protocol):
+    """One whose inputs are edits of JSON files."""
+
+    def every(self) -> Iterator[Any]:
+        """Each input of one edit that `every_edit` knows."""
         ...
 
 

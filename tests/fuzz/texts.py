@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fuzz.edits import apply, random_edits
+from fuzz.edits import apply, every_edit, random_edits
 from fuzz.target import expect
 from small_checkpoints import CHAT_TEMPLATE, SPECIAL_TOKENS, VOCAB_SIZE, config_json, small_tokenizer, write_tokenizer
 from transformers import AutoTokenizer
@@ -52,6 +52,9 @@ TEXTS = (
 )
 
 
+_KEYS = {"tokenizer_config.json": [*NAMES, *_SETTINGS["tokenizer_config.json"], "tokenizer_class", "legacy"]}
+
+
 class TokenizerTarget:
     """tokenizer.json and the files beside it: refused, or ids, text, stop ids and streams as transformers has them."""
 
@@ -71,9 +74,13 @@ class TokenizerTarget:
         files = {name: self._merged(name) for name in beside} | {
             name: data for name, data in self._files.items() if name not in beside and draw.random() < 0.6
         }
-        keys = {"tokenizer_config.json": [*NAMES, *_SETTINGS["tokenizer_config.json"], "tokenizer_class", "legacy"]}
-        files = files or dict(self._files)
-        return {"beside": beside, "edits": random_edits(draw, files, keys)}
+        return {"beside": beside, "edits": random_edits(draw, files or self._files, _KEYS)}
+
+    def every(self) -> Iterator[Any]:
+        for beside in ([], sorted(_SETTINGS)):
+            files = self._files | {name: self._merged(name) for name in beside}
+            for edit in every_edit({name: data for name, data in files.items() if name.endswith(".json")}, _KEYS):
+                yield {"beside": beside, "edits": [edit]}
 
     def _merged(self, name: str) -> bytes:
         own = json.loads(self._files.get(name, b"{}"))
@@ -97,6 +104,8 @@ class TokenizerTarget:
         compared = 0
         settings = folder / "tokenizer_config.json"
         if settings.is_file() and json.loads(settings.read_bytes()).get("tokenizer_class") in _LIKE_THE_FILE:
+            if ours.dropout is not None:  # at random: nobody's ids are the same again
+                theirs.backend_tokenizer.model.dropout = None
             for text in TEXTS:
                 for bos in (False, True):
                     wanted = _unless_it_fails(partial(_ids, theirs, text, bos))

@@ -93,27 +93,20 @@ class Watch:
         self._child.start()
         there.close()
 
-    def try_seed(self, name: str, seed: str) -> Result:
-        """The input of target `name` that `seed` gives."""
-        return self._ask((name, seed, None))
-
     def try_input(self, name: str, given: Any) -> Result:
-        """One input of target `name`, which is not None."""
-        return self._ask((name, "", given))
-
-    def _ask(self, question: tuple[str, str, Any]) -> Result:
-        self._here.send(question)
+        """One input of target `name`."""
+        self._here.send((name, given))
         if not self._answers():
             os.kill(self._child.pid or 0, signal.SIGABRT)  # faulthandler writes where it stood
             self._child.join(5)
-            return Result(False, f"no answer in {self._limit:g} s of work\n{self._end()}", f"hang of {question[0]}")
+            return Result(False, f"no answer in {self._limit:g} s of work\n{self._end()}", f"hang of {name}")
         try:
             result: Result = self._here.recv()
         except EOFError:
             self._child.join()
             code = self._child.exitcode or 0
             died = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            return Result(False, f"the process ended by {died}\n{self._end()}", f"{died} of {question[0]}")
+            return Result(False, f"the process ended by {died}\n{self._end()}", f"{died} of {name}")
         return result
 
     def _answers(self) -> bool:
@@ -160,11 +153,9 @@ def _serve(questions: Connection, targets: Mapping[str, Target], memory_bytes: i
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
         try:
-            name, seed, given = questions.recv()
+            name, given = questions.recv()
         except EOFError:
             return
-        if given is None:
-            given = draw(targets[name], seed)
         questions.send(try_input(targets[name], given))
 
 

@@ -158,7 +158,9 @@ REFUSED = [
     ("gemma3", {"sliding_window": 2**63}, "sliding_window"),  # tensors hold no such number
     ("llama", {"max_position_embeddings": 2**64}, "max_position_embeddings"),
     ("llama", {"is_causal": False}, "is_causal"),
-    *(("smollm3", {"is_causal": value}, "is_causal") for value in ("", {}, 0)),  # transformers asks for its truth
+    ("smollm3", {"is_causal": ""}, "is_causal"),  # transformers asks for its truth
+    ("smollm3", {"is_causal": {}}, "is_causal"),
+    ("smollm3", {"is_causal": 0}, "is_causal"),
     ("llama", {"num_hidden_layers": 10**9}, "num_hidden_layers"),  # lists of so many layers take all memory
     ("smollm3", {"num_hidden_layers": 1001}, "num_hidden_layers"),
     ("llama", {"num_key_value_heads": 3}, "num_key_value_heads"),

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 from pytorch_tokenizers import CppHFTokenizer
+from small_checkpoints import small_tokenizer
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers.models import BPE, Unigram, WordPiece
@@ -416,6 +417,21 @@ def test_a_character_that_cannot_be_spelled_excuses_only_itself(monkeypatch: pyt
         found = compare(reference, reference)
         assert (found.difference is not None) == difference, texts
     assert "'ax<mark>'" in str(found.difference)
+
+
+def test_dropout_is_for_training(tmp_path: Path) -> None:
+    """Words are split at random with it: in transformers, too, and never in ExecuTorch."""
+    inner, text = small_tokenizer(), "Hello the capital of France"
+    plain = inner.encode(text).ids
+    inner.model.dropout = 0.5
+    assert len({tuple(inner.encode(text).ids) for _ in range(20)}) > 1  # the control
+    inner.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer.from_folder(tmp_path)
+    assert all(ours.encode(text, bos=True, special=True) == plain for _ in range(20))
+    found = tokenizer_for_runner(ours)
+    assert found.notes == ("the tokenizer splits words at random, for training (dropout 0.5): the bundle's does not",)
+    found.tokenizer.write(tmp_path)
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["model"]["dropout"] is None
 
 
 def test_no_notes_where_all_is_spelled() -> None:

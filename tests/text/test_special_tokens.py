@@ -237,6 +237,29 @@ def test_a_template_without_the_text(tmp_path: Path) -> None:
     assert Tokenizer.from_folder(folder).encode("E", bos=False, special=False)  # the control
 
 
+@pytest.mark.parametrize("number", [VOCAB_SIZE, 2**31])
+def test_an_id_that_no_token_has_is_put_before_a_text(tmp_path: Path, number: int) -> None:
+    folder = write(tmp_path, {})
+    values = json.loads((folder / "tokenizer.json").read_text())
+    texts = [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"]
+
+    def template(put: int) -> dict[str, Any]:
+        start = {BOS: {"id": BOS, "ids": [put], "tokens": [BOS]}}
+        single = [{"SpecialToken": {"id": BOS, "type_id": 0}}, texts[0]]
+        return {"type": "TemplateProcessing", "single": single, "pair": texts, "special_tokens": start}
+
+    def roberta(put: int) -> dict[str, Any]:
+        ends = {"cls": [BOS, put], "sep": [EOT, EOT_ID]}
+        return {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False, **ends}
+
+    for processor in (template, roberta):
+        (folder / "tokenizer.json").write_text(json.dumps(values | {"post_processor": processor(BOS_ID)}))
+        assert Tokenizer.from_folder(folder).encode("", bos=True, special=False)[0] == BOS_ID
+        (folder / "tokenizer.json").write_text(json.dumps(values | {"post_processor": processor(number)}))
+        with pytest.raises(InputError, match=f"`post_processor` puts the id {number}"):
+            Tokenizer.from_folder(folder)
+
+
 def test_two_tokens_of_one_id(tmp_path: Path) -> None:
     folder = write(tmp_path, {})
     values = json.loads((folder / "tokenizer.json").read_text())
