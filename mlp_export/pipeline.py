@@ -192,8 +192,20 @@ def plan(options: ExportOptions) -> ExportPlan:
     Raises what `export` would raise before it reads weights, but for too little memory or disk, and a bundle that is
     there already.
     """
-    read_texts(options.calibration)
     backend = _check_options(options)
+    read_texts(options.calibration)
+    return _plan(options, backend)
+
+
+def plan_for_each(options: ExportOptions, each: Sequence[BackendOptions]) -> list[ExportPlan]:
+    """The plans of what `export_for_each` would make. Raises what `plan` raises."""
+    asked = _for_each(options, each)
+    backends = [_check_options(one) for one in asked]
+    read_texts(options.calibration)
+    return [_plan(one, backend) for one, backend in zip(asked, backends, strict=True)]
+
+
+def _plan(options: ExportOptions, backend: Backend) -> ExportPlan:
     located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, Progress()) if located.is_here else None
     resolved = _resolve_export(options, backend, located, found)
@@ -228,11 +240,11 @@ def export(options: ExportOptions, progress: Progress | None = None) -> ExportRe
     Raises UsageError, InputError, MissingError or ResourceError before weights are read wherever that is possible, and
     VerificationError where the artifact is not what the model is. Whatever is raised, nothing is left at the target.
     """
-    return _export(options, read_texts(options.calibration), progress or Progress())
-
-
-def _export(options: ExportOptions, texts: CalibrationTexts, progress: Progress) -> ExportReport:
     backend = _check_options(options)
+    return _export(options, backend, read_texts(options.calibration), progress or Progress())
+
+
+def _export(options: ExportOptions, backend: Backend, texts: CalibrationTexts, progress: Progress) -> ExportReport:
     compiler = backend.compiler
     located = locate(backend.delegate.default_model if options.model is None else options.model)
     found = _read(located, options, progress) if located.is_here else None
@@ -338,14 +350,28 @@ def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], prog
 
     Raises what `export` raises; bundles that were published before stay.
     """
+    asked = _for_each(options, each)
+    backends = [_check_options(one) for one in asked]
     texts = read_texts(options.calibration)
     reports: list[ExportReport] = []
-    for choice in each:
+    for choice, one, backend in zip(each, asked, backends, strict=True):
         progress.note(f"for {choice.repeated}")
-        out = None if options.out is None else options.out.with_name(f"{options.out.name}-{choice.repeated}")
         sibling = reports[0].bundle.path if reports else None
-        reports.append(_export(replace(options, backend_options=choice, out=out, sibling=sibling), texts, progress))
+        reports.append(_export(replace(one, sibling=sibling), backend, texts, progress))
     return reports
+
+
+def _for_each(options: ExportOptions, each: Sequence[BackendOptions]) -> list[ExportOptions]:
+    """`options` for each value of the repeatable option, each with an `out` of its own."""
+    out = options.out
+    return [
+        replace(
+            options,
+            backend_options=choice,
+            out=None if out is None else out.with_name(f"{out.name}-{choice.repeated}"),
+        )
+        for choice in each
+    ]
 
 
 def _chat(folder: Path, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, DerivedChat]:

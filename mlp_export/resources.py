@@ -10,6 +10,7 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +134,9 @@ def make_folder(path: Path) -> None:
 
     `Path.mkdir(parents=True)` calls itself for each of them: RecursionError for a path that the system would take.
     """
+    with suppress(FileNotFoundError):
+        path.mkdir(exist_ok=True)  # says what is wrong with the whole path before any folder is made
+        return
     missing = itertools.takewhile(lambda folder: not os.path.exists(folder), path.parents)
     for folder in (*reversed(list(missing)), path):
         folder.mkdir(exist_ok=True)

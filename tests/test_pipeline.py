@@ -47,13 +47,14 @@ from mlp_export.backends.base import get_backend
 from mlp_export.backends.xnnpack import graph as graph_module
 from mlp_export.backends.xnnpack import lower as lower_module
 from mlp_export.backends.xnnpack import program as program_module
+from mlp_export.backends.xnnpack.options import XnnpackOptions
 from mlp_export.bundle.bundle import Bundle, BundleWriter
 from mlp_export.checkpoints.checkpoint import SCALE_SUFFIX, Checkpoint
 from mlp_export.checkpoints.config import TRAINED_FOR
 from mlp_export.checkpoints.packaged import SMOLLM2
 from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError, UsageError, VerificationError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
-from mlp_export.pipeline import ExportOptions, ExportReport, export, plan
+from mlp_export.pipeline import ExportOptions, ExportReport, export, plan, plan_for_each
 from mlp_export.program.pte import read_layout
 from mlp_export.progress import Progress
 from mlp_export.runtime.run import run
@@ -715,6 +716,18 @@ def test_a_folder_of_other_things_is_never_overwritten(cpu: Path, tmp_path: Path
     refused(UsageError, options(cpu, tmp_path / "b", overwrite=True), "other things", "--out", planned=True)
     refused(UsageError, options(cpu, tmp_path / "b" / "thesis.txt", overwrite=True), "is a file", "--out", planned=True)
     assert (tmp_path / "b" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_plan_for_each_looks_at_each_target(cpu: Path, tmp_path: Path, no_weights: None) -> None:
+    each = [type(name, (XnnpackOptions,), {"repeated": name})() for name in ("one", "two")]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("no target of these")
+    told = plan_for_each(options(cpu, tmp_path / "b"), each)
+    assert [plan.out for plan in told] == [tmp_path / "b-one", tmp_path / "b-two"]
+    (tmp_path / "b-two").mkdir()
+    (tmp_path / "b-two" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="b-two is a folder of other things"):
+        plan_for_each(options(cpu, tmp_path / "b"), each)
 
 
 def test_a_target_whose_name_is_too_long(cpu: Path, tmp_path: Path, no_weights: None) -> None:

@@ -124,6 +124,9 @@ def test_folders_more_than_python_calls_itself_deep(tmp_path: Path) -> None:
     for path in (deep / "file", deep / "file" / "below"):
         with pytest.raises(OSError, match=r"File exists|Not a directory"):
             make_folder(path)
+    with pytest.raises(OSError, match="File name too long"):  # before any folder is made
+        make_folder(tmp_path / "e" / Path(*"e" * 3_000))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "stays"]
     (deep / "file").unlink()
     os.removedirs(deep)  # pytest's own removal calls itself for each
 

@@ -19,7 +19,8 @@ _ENOUGH_BYTES = 8_000_000_000  # of addresses, to load libraries: torch built fo
 def forget_impossible_sizes() -> None:
     """Unset COLUMNS and LINES where no terminal has such a size: rich makes a number, and a line, of any digits."""
     for name in ("COLUMNS", "LINES"):
-        if re.fullmatch(r"[1-9][0-9]{0,3}", os.environ.get(name, "1")) is None:
+        value = os.environ.get(name)
+        if value is not None and re.fullmatch("[1-9][0-9]{0,3}", value) is None:
             del os.environ[name]
 
 

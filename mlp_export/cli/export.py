@@ -61,7 +61,7 @@ def export(
         from mlp_export.cli.consent import accepted_licenses
 
         each = chosen_options(backend, own)
-        from mlp_export.pipeline import ExportOptions, export, export_for_each, plan
+        from mlp_export.pipeline import ExportOptions, export, export_for_each, plan, plan_for_each
 
         options = ExportOptions(
             backend=backend,
@@ -81,7 +81,9 @@ def export(
             overwrite=overwrite,
         )
         progress = progress_of(quiet or as_json or verbose)
-        if dry_run:
+        if dry_run and len(each) > 1:
+            show({"exports": [told.to_json() for told in plan_for_each(options, each)]}, as_json)
+        elif dry_run:
             show(plan(options).to_json(), as_json)
         elif len(each) > 1:
             reports = export_for_each(options, each, progress)

@@ -77,8 +77,9 @@ class Keys:
 
     def refuse_unread(self) -> None:
         """Raises InputError for a key that nobody read and that is not known to change nothing."""
-        if not self.boolean("is_causal", True):
-            raise self.error("is_causal", f"true: {_UNSUPPORTED['use_bidirectional_attention']}")
+        self.know("is_causal")
+        if self.values.get("is_causal", True) is not True:  # transformers asks for its truth, and null is none
+            raise self.error("is_causal", f"true or missing: {_UNSUPPORTED['use_bidirectional_attention']}")
         for key, value in self.values.items():
             neutral = value is None or value is False or value == [] or value == {}
             if key in self._known or key in _BOOKKEEPING or key.startswith("_") or neutral:

@@ -133,10 +133,7 @@ def calibration_sequences(
     Raises UsageError where `tokens` are less than a sequence; InputError where the template takes none of the
     conversations, and where the texts have fewer than 2,048 tokens (or `tokens`), or hardly any but repeats.
     """
-    if length < 1 or tokens < length:
-        raise UsageError(
-            f"{tokens} calibration tokens in sequences of {length}", f"give {max(length, _LEAST_TOKENS)} tokens or more"
-        )
+    check_tokens(tokens, length)
     notes = list(texts.notes)
     sources = texts.sources or _shipped_sources()
     encoder = _Encoder(tokenizer, template)
@@ -157,6 +154,14 @@ def calibration_sequences(
         )
     ids = torch.tensor(rows, dtype=torch.int64).view(-1, length)
     return CalibrationSequences(ids, _sha256(ids), tuple(notes), counts)
+
+
+def check_tokens(tokens: int, length: int) -> None:
+    """Raises UsageError where `tokens` are less than a sequence of `length`."""
+    if length < 1 or tokens < length:
+        raise UsageError(
+            f"{tokens} calibration tokens in sequences of {length}", f"give {max(length, _LEAST_TOKENS)} tokens or more"
+        )
 
 
 def _sha256(ids: torch.Tensor) -> str:

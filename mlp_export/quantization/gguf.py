@@ -55,9 +55,8 @@ def _is_gguf(file: Path) -> bool:
 GGUF = OutputKind("gguf file", _is_gguf)
 
 
-def check_gguf(config: ModelConfig, folder: Path) -> None:
-    """Raises the InputErrors of `write_gguf` that the model in `folder` gives before it is quantized."""
-    _check_architecture(config)
+def check_vocabulary(config: ModelConfig, folder: Path) -> None:
+    """Raises the InputErrors of `write_gguf` that the tokenizer in `folder` gives."""
     _vocabulary(config, folder)
 
 
@@ -72,7 +71,7 @@ def write_gguf(model: QuantizedModel, path: Path, overwrite: bool = False) -> No
     import numpy
 
     config = model.config
-    _check_architecture(config)
+    check_architecture(config)
     vocabulary = _vocabulary(config, model.checkpoint.path)
     tensors: dict[str, Callable[[], torch.Tensor]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -133,7 +132,7 @@ def q4_0_blocks(name: str, weight: QuantizedWeight) -> torch.Tensor:
     return torch.cat([scales.view(torch.uint8).view(rows, -1, 2), packed], dim=-1).view(rows, -1)
 
 
-def _check_architecture(config: ModelConfig) -> None:
+def check_architecture(config: ModelConfig) -> None:
     for what, there in (
         ("a norm of q and k", config.qk_norm),
         ("local layers", any(config.local_layers)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -36,11 +37,12 @@ from mlp_export.quantization.calibration_text import (
     CalibrationSequences,
     CalibrationTexts,
     calibration_sequences,
+    check_tokens,
     read_texts,
 )
 from mlp_export.quantization.compressed_tensors import KIND, write_checkpoint
 from mlp_export.quantization.distillation import distill
-from mlp_export.quantization.gguf import GGUF, check_gguf, write_gguf
+from mlp_export.quantization.gguf import GGUF, check_architecture, check_vocabulary, write_gguf
 from mlp_export.quantization.scheme import GROUP_SIZE, Scheme, SchemeRule, Weights, group_scheme, with_head
 from mlp_export.quantization.store import QuantizedModel
 from mlp_export.resources import human_bytes, names_file_in, require
@@ -147,7 +149,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         raise UsageError("--weights int8 with quantize", "rounding to 8 bits loses next to nothing: export does it")
     if options.format == "gguf" and options.head == "int8":
         raise _no_gguf()
-    if options.out.exists() and not options.overwrite:
+    if os.path.exists(options.out) and not options.overwrite:
         raise UsageError(f"{options.out} exists already", "give --overwrite to replace it, or another --out")
     if options.format == "gguf":
         check_file_target(options.out, GGUF, options.overwrite)
@@ -155,7 +157,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         check_folder_target(options.out, KIND, options.overwrite)
     texts = read_texts(options.calibration)
     located = locate(options.model)
-    if not located.is_here:  # all that its config.json says, before a download
+    if not located.is_here:  # what its config.json decides, before a download
         description = located.describe()
         _check_model(options, located.id, description.config, description.trained_for or "float")
     make_cache(cache_folder() / _CACHE)
@@ -163,7 +165,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     checkpoint = read_resolved(found, progress.note)
     scheme, costs = _check_model(options, found.id, checkpoint.config, checkpoint.kind)
     if options.format == "gguf":
-        check_gguf(checkpoint.config, found.folder)
+        check_vocabulary(checkpoint.config, found.folder)
     progress.note(
         f"needs {human_bytes(costs.peak_ram_bytes)} of memory and {human_bytes(costs.disk_bytes)} of disk in "
         f"{cache_folder()}; makes {human_bytes(costs.file_bytes)}"
@@ -191,8 +193,11 @@ def _check_model(options: QuantizeOptions, id: str, config: ModelConfig, kind: K
             "export it as it is: its codes are taken bit for bit",
         )
     scheme = with_head(options.scheme("float", config, options.weights or "int4"), "float", config, options.head)
-    if options.format == "gguf" and scheme.group_size != GROUP_SIZE:
-        raise _no_gguf()
+    if options.format == "gguf":
+        check_architecture(config)
+        if scheme.group_size != GROUP_SIZE:
+            raise _no_gguf()
+    check_tokens(options.calibration_tokens, _sequence_length(config))
     costs = quantize_costs(config, options.distill)
     require(costs.peak_ram_bytes, costs.disk_bytes, cache_folder())
     require(0, costs.file_bytes, options.out)
@@ -259,11 +264,15 @@ def calibration(
     checkpoint: Checkpoint, tokenizer: Tokenizer, texts: CalibrationTexts, tokens: int, progress: Progress
 ) -> CalibrationSequences:
     """Token sequences of the person's texts, or of those that ship; what is told of them goes to `progress`."""
-    length = min(SEQUENCE_TOKENS, checkpoint.config.max_positions)
+    length = _sequence_length(checkpoint.config)
     found = calibration_sequences(tokenizer, read_chat_template(checkpoint.path), texts, tokens, length)
     for note in found.notes:
         progress.note(f"calibration text: {note}")
     return found
+
+
+def _sequence_length(config: ModelConfig) -> int:
+    return min(SEQUENCE_TOKENS, config.max_positions)
 
 
 def _recipe(

@@ -129,7 +129,7 @@ class Tokenizer:
                 )
 
     def _check_put_ids(self) -> None:
-        """Raises InputError where the post-processor puts an id that no token has: no embedding is looked up for it."""
+        """Raises InputError where the post-processor puts an id that no token has."""
         for number in self.encode("", bos=True, special=False):
             if self.token(number) is None:
                 raise InputError(
@@ -218,6 +218,7 @@ class Tokenizer:
         values["model"]["vocab"] |= known | {f"<|no-token-{number}|>": number for number in missing}
         filled = Tokenizer(HFTokenizer.from_str(json.dumps(values)), self._source)
         filled._changed = True
+        filled.dropout = self.dropout
         return filled
 
     @functools.cached_property

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import operator
 import os
 import random
 import sys
@@ -47,6 +48,8 @@ def main() -> int:
     targets = {name: TARGETS[name] for name in options.target or TARGETS}
     if options.every:
         targets = {name: target for name, target in targets.items() if isinstance(target, TargetOfJson)}
+        if not targets:
+            parser.error("--every with targets whose inputs are no JSON")
     prepare()
     inputs = {name: _inputs(target, options.seed, every=options.every) for name, target in targets.items()}
     watch = Watch(targets, options.limit)
@@ -90,7 +93,8 @@ def main() -> int:
     total = sum(tried.values())
     print(f"{'every edit' if options.every else f'seed {options.seed}'}: {by_target}")
     if options.every:
-        print(f"left out for want of time, of: {', '.join(inputs) or 'none'}")
+        left = {name: operator.length_hint(waiting) for name, waiting in inputs.items()}
+        print(f"not tried for want of time: {', '.join(f'{name} {number}' for name, number in left.items()) or 'none'}")
     print(f"{total} inputs in {seconds:.0f} s, {sum(faults.values())} faults of {len(faults)} kinds")
     return 1 if faults else 0
 

@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +27,7 @@ from mlp_export.checkpoints.model_source import ModelDescription
 from mlp_export.checkpoints.storage import storage_errors
 from mlp_export.errors import InputError, MissingError, ResourceError, UsageError
 from mlp_export.pipeline import ExportOptions, export, plan
-from mlp_export.quantization import calibrated
+from mlp_export.quantization import calibrated, calibration_text
 from mlp_export.quantization import quantize as quantize_module
 from mlp_export.quantization.quantize import QuantizeOptions, quantize
 from mlp_export.quantization.scheme import channel_scheme
@@ -244,29 +244,40 @@ def test_a_cache_without_room_is_refused_only_where_it_is_needed(
     export_until_it_is_quantized(folder, tmp_path, monkeypatch)
 
 
-def test_a_text_in_a_pipe_serves_gptq_and_static_scales(
+def test_a_text_is_read_once_for_gptq_and_static_scales(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--calibration <(command)`: what was read of it is gone."""
-    asked = export_options(folder, tmp_path / "out", calibration=(tmp_path / "pipe",))
+    """A pipe (`--calibration <(command)`) has nothing more a second time."""
+    asked = export_options(folder, tmp_path / "out", calibration=(tmp_path / "text",))
     compiler = type(get_backend(asked.backend).compiler)
     given: list[CalibrationText | None] = []
+    read: list[Path] = []
 
     def lower(*arguments: Any) -> None:
         given.append(arguments[-1])
         raise StoppedError
 
+    def source(path: Path, notes: list[str]) -> Any:
+        read.append(path)
+        return read_source(path, notes)
+
+    read_source = calibration_text._user_source
+    monkeypatch.setattr(calibration_text, "_user_source", source)
     monkeypatch.setattr(compiler, "traits", replace(compiler.traits, calibrates=True))
     monkeypatch.setattr(compiler, "lower", lower)
-    os.mkfifo(tmp_path / "pipe")
     text = importlib.resources.files("mlp_export").joinpath("data/calibration/encyclopedic.txt").read_bytes()
-    with ThreadPoolExecutor() as pool:
-        written = pool.submit((tmp_path / "pipe").write_bytes, text)
-        with pytest.raises(StoppedError):
-            export(asked, QUIET)
-        written.result()
+    (tmp_path / "text").write_bytes(text)
+    with pytest.raises(StoppedError):
+        export(asked, QUIET)
     (ranges,) = given
-    assert ranges is not None and len(ranges.ids) == 2048
+    assert ranges is not None and len(ranges.ids) == 2048 and read == [tmp_path / "text"]
+
+
+def test_a_pipe_is_a_text(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    Thread(target=(tmp_path / "pipe").write_bytes, args=(b"Some words.",), daemon=True).start()
+    (source,) = calibration_text.read_texts([tmp_path / "pipe"]).sources
+    assert [document.text for document in source.documents] == ["Some words."]
 
 
 @pytest.mark.parametrize(("text", "said"), [(None, "cannot read"), (b"", "is empty"), (b"\xff", "not UTF-8")])
@@ -298,6 +309,8 @@ def test_what_the_config_says_is_known_before_a_download(
     remote.describe = lambda: described
     with pytest.raises(UsageError, match="gguf"):
         quantize(replace(asked, format="gguf", scheme=channel_scheme), QUIET)
+    with pytest.raises(UsageError, match="5 calibration tokens"):
+        quantize(replace(asked, calibration_tokens=5), QUIET)
     monkeypatch.setattr(resources, "available_ram_bytes", lambda: 1000)
     with pytest.raises(ResourceError, match="memory"):
         quantize(asked, QUIET)

@@ -428,6 +428,8 @@ def test_dropout_is_for_training(tmp_path: Path) -> None:
     inner.save(str(tmp_path / "tokenizer.json"))
     ours = Tokenizer.from_folder(tmp_path)
     assert all(ours.encode(text, bos=True, special=True) == plain for _ in range(20))
+    for rows in (ours.vocab_size, ours.vocab_size + 2):  # with rows that no token has, too
+        assert ours.with_all_ids(rows).dropout == 0.5
     found = tokenizer_for_runner(ours)
     assert found.notes == ("the tokenizer splits words at random, for training (dropout 0.5): the bundle's does not",)
     found.tokenizer.write(tmp_path)
