@@ -363,15 +363,11 @@ def export_for_each(options: ExportOptions, each: Sequence[BackendOptions], prog
 
 def _for_each(options: ExportOptions, each: Sequence[BackendOptions]) -> list[ExportOptions]:
     """`options` for each value of the repeatable option, each with an `out` of its own."""
-    out = options.out
-    return [
-        replace(
-            options,
-            backend_options=choice,
-            out=None if out is None else out.with_name(f"{out.name}-{choice.repeated}"),
-        )
-        for choice in each
-    ]
+
+    def out(choice: BackendOptions) -> Path | None:
+        return None if options.out is None else Path(f"{options.out}-{choice.repeated}")
+
+    return [replace(options, backend_options=choice, out=out(choice)) for choice in each]
 
 
 def _chat(folder: Path, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> tuple[ChatTemplate | None, DerivedChat]:

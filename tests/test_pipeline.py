@@ -724,6 +724,7 @@ def test_a_plan_for_each_looks_at_each_target(cpu: Path, tmp_path: Path, no_weig
     (tmp_path / "b" / "thesis.txt").write_text("no target of these")
     told = plan_for_each(options(cpu, tmp_path / "b"), each)
     assert [plan.out for plan in told] == [tmp_path / "b-one", tmp_path / "b-two"]
+    assert plan_for_each(options(cpu, Path(".")), each)[0].out == Path(".-one")  # which has no name to change
     (tmp_path / "b-two").mkdir()
     (tmp_path / "b-two" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="b-two is a folder of other things"):
