@@ -111,6 +111,17 @@ def read(stored: Stored) -> torch.Tensor:
     return tensor
 
 
+def open_error(file: Path, error: OSError) -> OSError:
+    """What the system says of `file`, which safetensors could not open: it calls all of these missing. `error` itself
+    where the file can be opened.
+    """
+    try:
+        with file.open("rb"):
+            return error
+    except OSError as told:
+        return told
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
     try:
@@ -120,7 +131,10 @@ def _opened(file: Path) -> Iterator[Any]:
         check_fetched(file)
         raise InputError(f"{file} is not a whole safetensors file: {error}", FETCH_AGAIN) from error
     except OSError as error:
-        raise InputError(f"cannot read {file}: {error}", "check the file and its permissions") from error
+        told = open_error(file, error)
+        raise InputError(
+            f"cannot read {file}: {told.strerror or told}", "check the file and its permissions"
+        ) from error
 
 
 def save_whole(tensors: dict[str, torch.Tensor], file: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mlp_export.checkpoints.checkpoint import Checkpoint
-from mlp_export.checkpoints.safetensors_folder import save_whole
+from mlp_export.checkpoints.safetensors_folder import open_error, save_whole
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
 from mlp_export.models.config import ModelConfig
@@ -57,13 +57,16 @@ class WeightStore:
         return self._file(name).is_file()
 
     def weight(self, name: str) -> QuantizedWeight:
-        """Codes and scales of a linear, "embed" or "head", backed by the mapped file. Raises KeyError for others."""
+        """Codes and scales of a linear, "embed" or "head", backed by the mapped file.
+
+        Raises OSError, which names the file, where it cannot be read: another name, or a folder that is gone.
+        """
         if name == "head" and "head" not in self:
             name = "embed"
         try:
             found = load_file(self._file(name))
         except FileNotFoundError as error:
-            raise KeyError(name) from error
+            raise open_error(self._file(name), error) from error
         except SafetensorError as error:
             raise InputError(f"{self._file(name)} is damaged: {error}", "remove the folder and start again") from error
         codes, scales = found["codes"], found["scales"]

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from small_checkpoints import write_checkpoint
 
 from mlp_export.checkpoints.checkpoint import read_checkpoint
 from mlp_export.checkpoints.local_folder import check_folder
+from mlp_export.checkpoints.safetensors_folder import Stored, open_error, read
 from mlp_export.checkpoints.storage import make_cache, storage_errors
 from mlp_export.errors import InputError, MissingError, ResourceError
 from mlp_export.text.tokenizer import Tokenizer
@@ -78,6 +80,25 @@ def test_a_folder_that_may_be_listed_and_not_entered(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "stat", stat)
     with pytest.raises(InputError, match=r"cannot read .*: Permission denied"):
         check_folder(folder)
+
+
+def test_why_a_file_cannot_be_opened(tmp_path: Path) -> None:
+    """safetensors calls each of these missing."""
+    (tmp_path / "loop").symlink_to("loop")
+    for name, said in (
+        ("loop", "Too many levels of symbolic links"),
+        ("none", "No such file"),
+        ("x" * 300, "too long"),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            load_file(tmp_path / name)
+        told = open_error(tmp_path / name, caught.value)
+        assert said in str(told) and told.filename == str(tmp_path / name)
+        with pytest.raises(InputError, match=f"cannot read .*: .*{said}"):
+            read(Stored(tmp_path / name, "a", (1, 1), "BF16"))
+    (tmp_path / "there").touch()
+    other = FileNotFoundError("of something else")
+    assert open_error(tmp_path / "there", other) is other
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer_config.json"])

@@ -31,7 +31,7 @@ from mlp_export.quantization import calibrated, calibration_text
 from mlp_export.quantization import quantize as quantize_module
 from mlp_export.quantization.quantize import QuantizeOptions, quantize
 from mlp_export.quantization.scheme import channel_scheme
-from mlp_export.quantization.store import WeightStore
+from mlp_export.quantization.store import QuantizedModel, WeightStore
 from mlp_export.verification.verify import verify_bundle
 
 TOKENS = 2048  # of the calibration text: quick, and as few as are taken
@@ -93,6 +93,13 @@ def test_what_quantize_wrote_is_exported_bit_for_bit(folder: Path, tmp_path: Pat
 
 class StoppedError(Exception):
     """An export was to end here."""
+
+
+def tokenizer_of_gpt2(folder: Path) -> None:
+    """Another way to split words, which llama.cpp has."""
+    tokenizer = small_tokenizer()
+    tokenizer.model.ignore_merges = False
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def export_until_it_is_quantized(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +165,7 @@ def test_gguf(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 quantize(options(folder, tmp_path / "file" / "x", **changes), QUIET)
         with pytest.raises(UsageError, match="folder of other things"):
             quantize(options(folder, folder, overwrite=True), QUIET)
-    tokenizer = small_tokenizer()
-    tokenizer.model.ignore_merges = False  # as GPT-2's
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer_of_gpt2(folder)
     quantize(options(folder, out, format="gguf"), QUIET)
     first = out.read_bytes()
     with pytest.raises(UsageError, match="exists already"):
@@ -324,6 +329,24 @@ def test_too_little_memory_and_disk(folder: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("mlp_export.resources.free_disk_bytes", lambda where: 1000)
     with pytest.raises(ResourceError, match="disk"):
         quantize(options(folder, tmp_path / "out"), QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["gguf", "safetensors"])
+def test_codes_that_vanish_behind_the_work(
+    format: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer_of_gpt2(folder)
+    name = "write_gguf" if format == "gguf" else "write_checkpoint"
+    write = getattr(quantize_module, name)
+
+    def vanish(model: QuantizedModel, *arguments: Any, **named: Any) -> None:
+        shutil.rmtree(model.store.folder)
+        write(model, *arguments, **named)
+
+    monkeypatch.setattr(quantize_module, name, vanish)
+    with pytest.raises(MissingError, match=r"the cache failed: No such file .*\.safetensors"):
+        quantize(options(folder, tmp_path / "out", format=format), QUIET)
     assert not (tmp_path / "out").exists()
 
 
