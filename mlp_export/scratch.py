@@ -103,8 +103,16 @@ def library_temporaries() -> Iterator[None]:
             finally:
                 tempfile.tempdir = before
         except subprocess.CalledProcessError:  # flatc fails on a full disk as it does on damage
+            check_writable(folder)
             require_temporary()
             raise
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError, which names a file in `folder`, where none can be written there: its disk became read-only."""
+    probe = folder / "probe"
+    probe.write_bytes(b"x")
+    probe.unlink()
 
 
 def abandoned(parent: Path, stem: str) -> Iterator[tuple[int, Path, str]]:

@@ -26,7 +26,7 @@ from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as
 from mlp_export.errors import InputError
 from mlp_export.program.executorch_private import run_flatc
 from mlp_export.resources import require_temporary
-from mlp_export.scratch import scratch_folder
+from mlp_export.scratch import check_writable, scratch_folder
 
 BACKEND_ID = "XnnpackBackend"
 NAMED_OFFSET = 2**64 - 1  # offset of constants that are found by name
@@ -102,8 +102,11 @@ def parse_payloads(payloads: Sequence[bytes]) -> list[Payload]:
         except subprocess.CalledProcessError as error:
             if error.returncode == -signal.SIGXFSZ:  # ulimit -f
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder)) from error
+            check_writable(folder)
             require_temporary(needed - sum(file.stat().st_size for file in folder.glob("*.json")))
             raise _damaged(error) from error
+        except OSError:  # what it wrote is gone
+            raise
         except Exception as error:  # flatc checks nothing: damage shows as any exception
             raise _damaged(error) from error
     return [Payload(graph, constants) for graph, (_, constants) in zip(graphs, parts, strict=True)]

@@ -1,11 +1,14 @@
 """XNNPACK files whose constants a phone build frees while they are still read: told, whoever wrote them."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -22,7 +25,7 @@ from mlp_export.backends.xnnpack.subgraph import Subgraph, Value
 from mlp_export.bundle.bundle import Bundle
 from mlp_export.cli.app import app
 from mlp_export.devices.push import push
-from mlp_export.errors import InputError, MlpExportError, ResourceError
+from mlp_export.errors import InputError, MissingError, MlpExportError, ResourceError
 from mlp_export.evaluation.inspect_artifact import inspect_artifact
 from mlp_export.program.executorch_private import serialize_pte_binary
 from mlp_export.program.layout import tensor_bytes
@@ -145,6 +148,24 @@ def test_keys_of_weights_are_of_their_content() -> None:
         != weight_keys("layers.0.q", b"other", b"scales")[0]
     )
     assert keys[0].startswith("layers.0.q@") and keys[1].startswith("layers.0.q.scales@")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_disk_that_fails_is_no_damage(gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It became read-only, or the folder was removed, while flatc ran: it fails alike, or does not notice."""
+
+    def fail(options: list[str]) -> None:
+        if gone:
+            shutil.rmtree(options[options.index("-o") + 1])
+            return
+        refuse = OSError(errno.EROFS, os.strerror(errno.EROFS), options[options.index("-o") + 1] + "/probe")
+        monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=refuse))
+        raise subprocess.CalledProcessError(1, "flatc")
+
+    monkeypatch.setattr(payload_module, "run_flatc", fail)
+    said = "No such file" if gone else "Read-only file system"
+    with pytest.raises(MissingError, match=f"temporary files cannot be written at .*: {said}"):
+        parse_payloads([b"x" * 100])
 
 
 @pytest.mark.parametrize(
