@@ -708,7 +708,7 @@ def scaled(folder: Path, name: str, factor: float, rows: slice = slice(None)) ->
         ({"kv_cache": "int8"}, "--kv-cache int8"),
         ({"compute_unit": "gpu"}, "--compute-unit gpu"),
         ({"deployment_target": "ios17"}, "--deployment-target ios17"),
-        ({"calibration": (Path("text"),)}, "--calibration"),
+        ({"calibration": (Path(__file__),)}, "--calibration"),
         ({"compiled_model": True}, "cannot be read back"),
         ({"weights": "int8"}, "--weights int8"),
     ],
