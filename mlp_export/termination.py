@@ -4,6 +4,9 @@ Python runs a signal's handler between any two instructions of the main thread. 
 a `__del__` or an `except BaseException`, as libraries have around imports, an exception of the handler is dropped and
 the program goes on. So after a signal a timer looks whether the exception is still on its way out, and raises it again
 where it is not.
+
+While torch is imported nothing is raised: its C++ code calls Python without a guard there (`_autograd_init` in 2.13),
+and an exception of a signal would end the process by std::terminate, with no clean-up. The timer raises it afterwards.
 """
 
 from __future__ import annotations
@@ -56,14 +59,17 @@ class Termination:
         for number in (*SIGNALS, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
 
-    def _terminate(self, number: int, _: FrameType | None) -> None:
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
         if self.exit_code is not None:  # on its way out: a second signal must not disturb the clean-up
             return
         self.exit_code = 128 + number
         signal.setitimer(signal.ITIMER_REAL, self._check_seconds, self._check_seconds)
-        raise self._exception()
+        if not _imports_torch(frame):
+            raise self._exception()
 
-    def _look(self, *_: object) -> None:
+    def _look(self, _: int, frame: FrameType | None) -> None:
+        if _imports_torch(frame):
+            return
         error = sys.exception()  # what the interrupted code is handling: `finally` and `with` count
         while error is not None:
             if isinstance(error, Terminated):
@@ -87,3 +93,12 @@ class Termination:
             if isinstance(installed, Termination) and installed.exit_code is not None:
                 raise installed._exception() from error
             raise
+
+
+def _imports_torch(frame: FrameType | None) -> bool:
+    """Whether `frame` or one that called it is the body of torch's package."""
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "torch":
+            return True
+        frame = frame.f_back
+    return False

@@ -123,3 +123,39 @@ def test_a_second_signal_does_not_disturb_the_clean_up() -> None:
 def test_nohup_is_respected() -> None:
     ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     assert run("in_plain_code", signal.SIGHUP, prefix=ignored) == (0, "lost\n")
+
+
+# A child sends SIGTERM 10 ms into a function in C++ that takes some 80 and calls Python without a guard.
+IN_TORCH = """
+import os, signal, sys, time
+from mlp_export.termination import Termination
+
+def profile(frame, event, function):
+    if event == "c_call" and function.__name__ == "_autograd_init":
+        sys.setprofile(None)
+        if os.fork() == 0:
+            time.sleep(0.01)
+            os.kill(os.getppid(), signal.SIGTERM)
+            os._exit(0)
+
+termination = Termination()
+termination.install()
+{more}
+sys.setprofile(profile)
+try:
+    import torch
+    time.sleep(2)
+    print("lost")
+finally:
+    print("cleaned", flush=True)
+    termination.stop()
+"""
+
+
+def test_a_signal_while_torch_is_imported_is_raised_afterwards() -> None:
+    assert run_program(IN_TORCH.format(more="")) == (128 + signal.SIGTERM, "cleaned\n")
+
+
+def test_raised_while_torch_is_imported_it_aborts() -> None:
+    at_once = "import mlp_export.termination; mlp_export.termination._imports_torch = lambda frame: False"
+    assert run_program(IN_TORCH.format(more=at_once)) == (-signal.SIGABRT, "")

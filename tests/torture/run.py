@@ -111,6 +111,8 @@ def run(job: Job, box: Box, material: Material, index: str, fault: Fault | None,
         pid = os.fork()
         if pid == 0:
             _become(job, box, material, index, log, fault, moment, shared)
+        while os.getpgid(pid) != pid:  # until then a signal to its group would reach nobody
+            time.sleep(0.001)
     delivered = 0.0
     if fault is not None and fault.by == "time" and measure is not None:
         # What comes while Python itself starts is not ours.
@@ -145,14 +147,12 @@ def _signal(pid: int, fault: Fault) -> None:
     for n, number in enumerate(fault.signals):
         if n:
             time.sleep(0.02)
-        try:
-            # Ctrl-C, and a terminal that closes, reach the children, too.
-            if number in (signal.SIGINT, signal.SIGHUP):
-                os.killpg(pid, number)
-            else:
-                os.kill(pid, number)
-        except ProcessLookupError:
-            pass
+        # Ctrl-C, and a terminal that closes, reach the children, too. A process that has ended is not waited for yet,
+        # so that it is there.
+        if number in (signal.SIGINT, signal.SIGHUP):
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
 
 
 def _wait(pid: int) -> tuple[int, bool]:
