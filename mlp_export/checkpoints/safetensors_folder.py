@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from mlp_export.errors import InputError
 from mlp_export.jsonfile import read_json_object
@@ -96,18 +96,18 @@ def _no_safetensors(folder: Path) -> InputError:
 
 
 def _read_header(file: Path, metadata: list[dict[str, str]]) -> Iterator[Stored]:
-    with _opened(file) as opened:
-        metadata.append(opened.metadata() or {})
-        for key in opened.keys():  # noqa: SIM118 - not a dict, and not iterable
-            entry = opened.get_slice(key)
+    with opened(file) as found:
+        metadata.append(found.metadata() or {})
+        for key in found.keys():  # noqa: SIM118 - not a dict, and not iterable
+            entry = found.get_slice(key)
             yield Stored(file, key, tuple(entry.get_shape()), entry.get_dtype())
 
 
 def read(stored: Stored) -> torch.Tensor:
     """The tensor, backed by the mapped file. Raises InputError where the file has become unreadable."""
     # The file is opened anew each time: a mapping that stays open keeps every page ever read in the process.
-    with _opened(stored.file) as opened:
-        tensor: torch.Tensor = opened.get_tensor(stored.key)
+    with opened(stored.file) as found:
+        tensor: torch.Tensor = found.get_tensor(stored.key)
     return tensor
 
 
@@ -123,10 +123,11 @@ def open_error(file: Path, error: OSError) -> OSError:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def opened(file: Path) -> Iterator[Any]:
+    """The safetensors file `file`, mapped. Raises InputError where it cannot be opened or is not whole."""
     try:
-        with safe_open(file, "pt") as opened:
-            yield opened
+        with safe_open(file, "pt") as found:
+            yield found
     except SafetensorError as error:
         check_fetched(file)
         raise InputError(f"{file} is not a whole safetensors file: {error}", FETCH_AGAIN) from error
@@ -145,6 +146,18 @@ def save_whole(tensors: dict[str, torch.Tensor], file: Path) -> None:
     except SafetensorError as error:
         raise os_error(error) from error
     unfinished.rename(file)
+
+
+def load_whole(file: Path) -> dict[str, torch.Tensor]:
+    """What `save_whole` wrote, backed by the mapped file. Raises OSError, which names the file, where it cannot be
+    opened, InputError where it is damaged.
+    """
+    try:
+        return load_file(file)
+    except FileNotFoundError as error:
+        raise open_error(file, error) from error
+    except SafetensorError as error:
+        raise InputError(f"{file} is damaged: {error}", f"remove {file.parent} and start again") from error
 
 
 def os_error(error: SafetensorError) -> Exception:

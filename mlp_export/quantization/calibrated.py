@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from mlp_export.checkpoints.checkpoint import Checkpoint
-from mlp_export.checkpoints.safetensors_folder import save_whole
+from mlp_export.checkpoints.safetensors_folder import load_whole, save_whole
 from mlp_export.errors import InputError, ResourceError, UsageError
 from mlp_export.hashing import file_sha256
 from mlp_export.jsonfile import read_json_object
@@ -178,7 +177,7 @@ class _Run:
     def _resume(self) -> tuple[int, torch.Tensor | None]:
         """The number of finished layers, and the values behind them; None where no layer is finished."""
         try:
-            found = load_file(self.store.folder / _HIDDEN)
+            found = load_whole(self.store.folder / _HIDDEN)
         except FileNotFoundError:
             return 0, None
         return int(found["layers"]), found["hidden"].clone()  # off the file, which is replaced

@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from mlp_export.checkpoints.checkpoint import Checkpoint
-from mlp_export.checkpoints.safetensors_folder import open_error, save_whole
-from mlp_export.errors import InputError
+from mlp_export.checkpoints.safetensors_folder import load_whole, save_whole
 from mlp_export.jsonfile import read_json_object
 from mlp_export.models.config import ModelConfig
 from mlp_export.models.quantized_weight import QuantizedWeight, with_half_scales
@@ -59,16 +56,12 @@ class WeightStore:
     def weight(self, name: str) -> QuantizedWeight:
         """Codes and scales of a linear, "embed" or "head", backed by the mapped file.
 
-        Raises OSError, which names the file, where it cannot be read: another name, or a folder that is gone.
+        Raises OSError, which names the file, where it cannot be read (another name, or a folder that is gone), and
+        InputError where it is damaged.
         """
         if name == "head" and "head" not in self:
             name = "embed"
-        try:
-            found = load_file(self._file(name))
-        except FileNotFoundError as error:
-            raise open_error(self._file(name), error) from error
-        except SafetensorError as error:
-            raise InputError(f"{self._file(name)} is damaged: {error}", "remove the folder and start again") from error
+        found = load_whole(self._file(name))
         codes, scales = found["codes"], found["scales"]
         form = self.scheme.format(name)
         return QuantizedWeight(codes, scales, form.bits, form.group_size or codes.shape[1])

@@ -373,6 +373,28 @@ def test_other_inputs_start_again(tmp_path: Path) -> None:
     assert WeightStore.open(folder).scheme == other.scheme == Scheme(4, None)
 
 
+def test_damaged_and_unreadable_files_of_a_store_are_named(tmp_path: Path) -> None:
+    opened, folder = checkpoint(tmp_path), tmp_path / "store"
+
+    def quantize() -> WeightStore:
+        return quantize_with_gptq(opened, Scheme(4, 32), text(3), ARTIFACT, folder, QUIET)
+
+    store = quantize()
+    (folder / "layers.1.down.safetensors").unlink()  # as if the run had been killed before it
+    between = folder / "hidden.between"
+    between.write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"hidden\.between is damaged") as caught:
+        quantize()
+    assert str(folder) in caught.value.hint
+    between.unlink()
+    between.symlink_to(between.name)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):  # it is there: no reason to start over
+        quantize()
+    (folder / "layers.0.up.safetensors").write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"layers\.0\.up\.safetensors is damaged"):
+        store.weight("layers.0.up")
+
+
 def test_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     opened = checkpoint(tmp_path)
     (tmp_path / "mine").mkdir()

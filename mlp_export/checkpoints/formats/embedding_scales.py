@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from mlp_export.checkpoints.formats.packed_weight import PackedWeight
-from mlp_export.checkpoints.safetensors_folder import FETCH_AGAIN, Stored, read
+from mlp_export.checkpoints.safetensors_folder import FETCH_AGAIN, Stored, opened, read
 from mlp_export.errors import InputError
 from mlp_export.models.quantized_weight import WeightFormat
 
@@ -29,12 +28,9 @@ def take_embedding(folder: Path, values: Stored) -> PackedWeight | None:
     if not file.is_file():
         return None
     rows, columns = values.shape
-    try:
-        with safe_open(file, "pt") as opened:
-            bits = (opened.metadata() or {}).get(BITS)
-            scales = opened.get_tensor(SCALES)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{file} is damaged: {error}", FETCH_AGAIN) from error
+    with opened(file) as found:
+        bits = (found.metadata() or {}).get(BITS)
+        scales = found.get_tensor(SCALES)
     fits = scales.dim() == 2 and len(scales) == rows and scales.shape[1] and columns % scales.shape[1] == 0
     if bits not in ("4", "8") or not fits or values.dtype != "BF16":
         raise InputError(f"{file} holds no scales of an embedding {list(values.shape)}", FETCH_AGAIN)
