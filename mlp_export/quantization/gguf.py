@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from mlp_export.errors import InputError
@@ -68,7 +69,6 @@ def write_gguf(model: QuantizedModel, path: Path, overwrite: bool = False) -> No
     codes, a scale a row, scales that fp16 does not hold, a norm of q and k, local layers, another way to split words.
     """
     import gguf
-    import numpy
 
     config = model.config
     check_architecture(config)
@@ -109,8 +109,15 @@ def write_gguf(model: QuantizedModel, path: Path, overwrite: bool = False) -> No
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for make in tensors.values():
-            writer.write_tensor_data(make().numpy())
+            writer.write_tensor_data(make().numpy().view(_WrittenArray))
         writer.close()
+
+
+class _WrittenArray(numpy.ndarray[Any, Any]):
+    """An array whose `tofile`, which gguf calls, raises the system's error: numpy's own has no errno of a full disk."""
+
+    def tofile(self, fid: Any, sep: str = "", format: str = "%s") -> None:
+        fid.write(self.data)
 
 
 def _stored_blocks(model: QuantizedModel, name: str) -> torch.Tensor:

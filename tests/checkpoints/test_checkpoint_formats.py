@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,7 +51,7 @@ from mlp_export.checkpoints.formats.packed_weight import deviation, representabl
 from mlp_export.checkpoints.formats.packing import pack_words, unpack_words
 from mlp_export.checkpoints.formats.readers import GptqReader
 from mlp_export.checkpoints.safetensors_folder import Stored, StoredTensors
-from mlp_export.errors import InputError, UsageError, VerificationError
+from mlp_export.errors import InputError, ResourceError, UsageError, VerificationError
 from mlp_export.models.families import config_from_json
 from mlp_export.models.quantized_weight import QuantizedWeight, WeightFormat
 from mlp_export.models.rope import interleave_rows, rotate_half_rows
@@ -926,6 +927,23 @@ def test_gguf_that_cannot_be(scheme: Scheme, options: dict[str, Any], said: str,
     with pytest.raises(InputError, match=re.escape(said)):
         write_gguf(model, tmp_path / "model.gguf")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_gguf_on_a_disk_that_fills_up_at_any_place(tmp_path: Path) -> None:
+    model = float_model(tmp_path / "model")
+    plain_tokenizer(model.checkpoint.path)
+    write_gguf(model, tmp_path / "whole.gguf")
+    size = (tmp_path / "whole.gguf").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    places = [*range(0, size, size // 50), size - 1]
+    for room in places:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # ends a write as a full disk does
+        try:
+            with pytest.raises(ResourceError, match="no space left"):
+                write_gguf(model, tmp_path / "model.gguf")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "whole.gguf"]
 
 
 def test_gguf_of_a_tokenizer_without_a_name_and_of_scales_beyond_fp16(tmp_path: Path) -> None:
