@@ -91,7 +91,7 @@ test-android: venv
 	$(BIN)/python -m android_demo.tools fetch tests arm64
 	OMP_NUM_THREADS=1 $(BIN)/python tests/app_bundles.py $(APP_BUNDLES)
 	$(BIN)/python -m android_demo.tools test --bundles $(APP_BUNDLES)
-	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -r s tests/android
+	OMP_NUM_THREADS=1 PHONE_TOOLS=$(PHONE_TOOLS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -r s tests/android
 
 # The iOS app without a Mac: the project file, texts and format checked; its core, and its own sources against stand-ins of
 # Apple's and ExecuTorch's modules, tested, on ExecuTorch's own text runner, too; then with faults put in. Swift is the
