@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import psutil
 import pytest
 import torch
 from artifacts import CPU_NAME, QUIET, export_options, small_model
+from file_limits import files_up_to
 from safetensors.torch import load_file
 from small_checkpoints import (
     BOS,
@@ -837,19 +837,6 @@ def test_a_disk_that_fills_up(
             (disk / "ballast").write_bytes(b"x" * 4096)
         refused(ResourceError, options(large_tokenizer, disk / "b"), "no space left", "--out")
         assert left_in(disk) == ([] if room else ["ballast"])
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """RLIMIT_FSIZE ends a write as a full disk does, and needs no rights."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, previous)
 
 
 @pytest.mark.parametrize("limit", [20_000, -20_000, -5_000, 500_000])

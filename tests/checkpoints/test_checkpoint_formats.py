@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +25,7 @@ from compressed_tensors.quantization import (
     apply_quantization_config,
 )
 from compressed_tensors.quantization.utils import calculate_qparams
+from file_limits import files_up_to
 from gguf import GGMLQuantizationType, GGUFReader, TokenType
 from gguf.quants import dequantize
 from safetensors import safe_open
@@ -934,15 +934,9 @@ def test_gguf_on_a_disk_that_fills_up_at_any_place(tmp_path: Path) -> None:
     plain_tokenizer(model.checkpoint.path)
     write_gguf(model, tmp_path / "whole.gguf")
     size = (tmp_path / "whole.gguf").stat().st_size
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    places = [*range(0, size, size // 50), size - 1]
-    for room in places:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # ends a write as a full disk does
-        try:
-            with pytest.raises(ResourceError, match="no space left"):
-                write_gguf(model, tmp_path / "model.gguf")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for room in (*range(0, size, size // 50), size - 1):
+        with files_up_to(room), pytest.raises(ResourceError, match="no space left"):
+            write_gguf(model, tmp_path / "model.gguf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "whole.gguf"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from file_limits import files_up_to
 from safetensors.torch import load_file, save_file
 from small_checkpoints import write_checkpoint
 
@@ -431,12 +431,7 @@ def test_values_that_are_not_finite(tmp_path: Path, part: str, named: str) -> No
 def test_full_disk(tmp_path: Path) -> None:
     """A file may have 8 kB: the embedding's does not fit. What was finished is kept, and gone on with."""
     opened = checkpoint(tmp_path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
-    try:
-        with pytest.raises(ResourceError, match="no space left while writing quantized weights"):
-            quantize_with_gptq(opened, Scheme(4, 32), text(2), ARTIFACT, tmp_path / "store", QUIET)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with files_up_to(8000), pytest.raises(ResourceError, match="no space left while writing quantized weights"):
+        quantize_with_gptq(opened, Scheme(4, 32), text(2), ARTIFACT, tmp_path / "store", QUIET)
     store = quantize_with_gptq(opened, Scheme(4, 32), text(2), ARTIFACT, tmp_path / "store", QUIET)
     assert all(name in store for name in opened.weight_names() if name != "head")
